@@ -1,0 +1,17 @@
+//! pullgate stands between a node's container runtime and the registries. For each pulled manifest it finds the
+//! digest that is meant, finds signatures over that digest, checks them under locally configured keys, and lets
+//! the pull through or blocks it.
+//!
+//! # The way of one pull
+//!
+//! ```text
+//! runtime -> door -> gate -> policy -> resolve -> find -> verify -> decide -> record -> door -> runtime
+//! ```
+//!
+//! [`gate::Gate::admit`] shows that way on one screen: read it first. The modules below stand in the order of that
+//! sentence, and **a module uses only modules declared above it** (`tests/layers.rs` checks it).
+
+// What the stages stand on.
+pub mod limits;
+pub mod oci;
+pub mod reason;

@@ -1,0 +1,17 @@
+//! The vocabulary of the Open Container Initiative: parsed from bounded bytes, printed canonically, never fetched.
+//!
+//! Sources: image-spec 1.1 (descriptor.md, manifest.md, image-index.md), distribution-spec 1.1,
+//! `github.com/distribution/reference` for image names.
+
+mod descriptor;
+mod digest;
+mod excerpt;
+pub mod json;
+mod manifest;
+mod reference;
+
+pub use descriptor::{Descriptor, Platform};
+pub use digest::{Blob, Digest, DigestError, DigestMismatch};
+pub(crate) use excerpt::excerpt;
+pub use manifest::{ChildKind, Document, ImageManifest, Index, ManifestError, MediaType};
+pub use reference::{Reference, ReferenceError, Repository, Tag, normalised_registry};

@@ -1,0 +1,267 @@
+//! Digests, and bytes that have been hashed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256, Sha512};
+
+/// A content digest: one of the two registered algorithms and exactly that many bytes
+/// (image-spec 1.1, descriptor.md, "Registered algorithms").
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Digest {
+    /// `sha256:` and 64 lower-case hexadecimal digits.
+    Sha256([u8; 32]),
+    /// `sha512:` and 128 lower-case hexadecimal digits.
+    Sha512([u8; 64]),
+}
+
+impl Digest {
+    /// The SHA-256 digest of these bytes: what a registry calls content that was asked for by tag.
+    #[must_use]
+    pub fn sha256(bytes: &[u8]) -> Self {
+        Self::Sha256(Sha256::digest(bytes).into())
+    }
+
+    /// The digests of these bytes under every algorithm: all names that this content has.
+    #[must_use]
+    pub fn all_of(bytes: &[u8]) -> [Self; 2] {
+        [Self::sha256(bytes), Self::Sha512(Sha512::digest(bytes).into())]
+    }
+
+    /// The digest of these bytes under the algorithm of `self`.
+    fn same_algorithm(&self, bytes: &[u8]) -> Self {
+        match self {
+            Self::Sha256(_) => Self::sha256(bytes),
+            Self::Sha512(_) => Self::Sha512(Sha512::digest(bytes).into()),
+        }
+    }
+
+    /// The algorithm's registered name.
+    #[must_use]
+    pub const fn algorithm(&self) -> &'static str {
+        match self {
+            Self::Sha256(_) => "sha256",
+            Self::Sha512(_) => "sha512",
+        }
+    }
+
+    /// The encoded part: lower-case hexadecimal digits.
+    #[must_use]
+    pub fn encoded(&self) -> String {
+        hex::encode(self.as_bytes())
+    }
+
+    /// The raw hash.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Sha256(bytes) => bytes,
+            Self::Sha512(bytes) => bytes,
+        }
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.algorithm(), self.encoded())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// Why a text is not a digest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DigestError {
+    /// Neither `sha256:` nor `sha512:` begins it.
+    #[error("a digest begins with `sha256:` or `sha512:`")]
+    Algorithm,
+    /// The encoded part has another length, upper case, or something that is no hexadecimal digit. Stops `../`
+    /// before a digest becomes part of a URL or path (CVE-2024-3727).
+    #[error("after `{algorithm}:` a digest has exactly {digits} lower-case hexadecimal digits")]
+    Encoded {
+        /// The algorithm that was named.
+        algorithm: &'static str,
+        /// How many digits it wants.
+        digits: usize,
+    },
+}
+
+impl FromStr for Digest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        if let Some(encoded) = text.strip_prefix("sha256:") {
+            decode(encoded).map(Self::Sha256).ok_or(DigestError::Encoded {
+                algorithm: "sha256",
+                digits: 64,
+            })
+        } else if let Some(encoded) = text.strip_prefix("sha512:") {
+            decode(encoded).map(Self::Sha512).ok_or(DigestError::Encoded {
+                algorithm: "sha512",
+                digits: 128,
+            })
+        } else {
+            Err(DigestError::Algorithm)
+        }
+    }
+}
+
+impl serde::Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Lower case only: two spellings of one digest would be two keys in every cache and rule.
+fn decode<const N: usize>(encoded: &str) -> Option<[u8; N]> {
+    if encoded.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    hex::decode_to_slice(encoded, &mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Bytes together with their digest. There is no way to hold one whose digest was not computed from its bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Blob {
+    digest: Digest,
+    bytes: Bytes,
+}
+
+impl Blob {
+    /// Hashes content that was asked for by tag; its SHA-256 becomes its name.
+    #[must_use]
+    pub fn of(bytes: Bytes) -> Self {
+        Self {
+            digest: Digest::sha256(&bytes),
+            bytes,
+        }
+    }
+
+    /// Hashes content that was asked for by digest, and refuses any other.
+    ///
+    /// # Errors
+    /// [`DigestMismatch`] when the bytes have another digest.
+    pub fn check(expected: &Digest, bytes: Bytes) -> Result<Self, DigestMismatch> {
+        let actual = expected.same_algorithm(&bytes);
+        if actual == *expected {
+            Ok(Self {
+                digest: actual,
+                bytes,
+            })
+        } else {
+            Err(DigestMismatch {
+                expected: *expected,
+                actual,
+            })
+        }
+    }
+
+    /// The digest of the bytes.
+    #[must_use]
+    pub const fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// The bytes that have this digest.
+    #[must_use]
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for Blob {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Blob({}, {} bytes)", self.digest, self.bytes.len())
+    }
+}
+
+/// Bytes were asked for by one digest and have another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("asked for `{expected}`, the bytes have `{actual}`")]
+pub struct DigestMismatch {
+    /// What was asked for.
+    pub expected: Digest,
+    /// What came.
+    pub actual: Digest,
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{Blob, Digest, DigestError};
+
+    const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn prints_what_it_parsed() {
+        assert_eq!(EMPTY.parse::<Digest>().unwrap().to_string(), EMPTY);
+        let sha512 = format!("sha512:{}", "0f".repeat(64));
+        assert_eq!(sha512.parse::<Digest>().unwrap().to_string(), sha512);
+    }
+
+    #[test]
+    fn refuses_every_other_spelling() {
+        let upper = EMPTY.to_uppercase().replace("SHA256", "sha256");
+        let long = format!("{EMPTY}0");
+        for hostile in [
+            &upper,
+            &long,
+            &EMPTY[..70],
+            "sha256:",
+            "sha256:../../../../etc/passwd",
+            &format!("sha256:{}", "..".repeat(32)),
+            &format!("sha512:{}", "a".repeat(64)),
+            &format!("sha256:{}\n", &EMPTY[7..]),
+        ] {
+            assert!(
+                matches!(hostile.parse::<Digest>(), Err(DigestError::Encoded { .. })),
+                "{hostile}"
+            );
+        }
+        for hostile in [
+            "",
+            "md5:d41d8cd98f00b204e9800998ecf8427e",
+            "e3b0",
+            " sha256:00",
+            "SHA256:00",
+        ] {
+            assert_eq!(
+                hostile.parse::<Digest>(),
+                Err(DigestError::Algorithm),
+                "{hostile}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_blob_has_the_digest_it_was_asked_by_or_is_none() {
+        let empty: Digest = EMPTY.parse().unwrap();
+        assert_eq!(Blob::check(&empty, Bytes::new()).unwrap(), Blob::of(Bytes::new()));
+        let mismatch = Blob::check(&empty, Bytes::from_static(b"x")).unwrap_err();
+        assert_eq!(
+            (mismatch.expected, mismatch.actual),
+            (empty, Digest::sha256(b"x"))
+        );
+        let sha512 = Digest::Sha512([0; 64]);
+        assert_eq!(
+            Blob::check(&sha512, Bytes::new()).unwrap_err().actual.algorithm(),
+            "sha512"
+        );
+    }
+}

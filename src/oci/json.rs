@@ -1,0 +1,282 @@
+//! JSON from outside, read strictly: bounded depth, no duplicate keys, no trailing bytes.
+//!
+//! Two readers of one document must see one document. Go's `encoding/json`, which the runtimes and registries use, takes
+//! the last of two equal keys and matches the names of fields without looking at case; other readers take the first, or
+//! one spelling alone (CVE-2021-41190, CVE-2026-44309). So whatever could be read in two ways is refused before its
+//! meaning is looked at.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::excerpt;
+use crate::limits::{JSON_DEPTH, JSON_KEYS};
+
+/// Why a document was refused before its meaning was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JsonError {
+    /// Not JSON, not UTF-8, or something follows the document.
+    #[error("not a JSON document: {0}")]
+    Syntax(String),
+    /// The same key twice in one object, also when only the case differs (Go readers take either).
+    #[error("the key `{0}` stands twice in one object")]
+    DuplicateKey(String),
+    /// A key that the format knows, in another case: Go readers would take it, others would not.
+    #[error("the key `{found}` is written `{known}`")]
+    OtherSpelling {
+        /// As it stands in the document.
+        found: String,
+        /// As the format has it.
+        known: &'static str,
+    },
+    /// Deeper than [`crate::limits::JSON_DEPTH`].
+    #[error("nested too deeply")]
+    TooDeep,
+    /// An object has more keys than [`crate::limits::JSON_KEYS`].
+    #[error("an object has more than {limit} keys")]
+    TooManyKeys {
+        /// The bound.
+        limit: usize,
+    },
+}
+
+/// Reads one document, strictly, then as `T`.
+///
+/// The caller bounds the length. A derived `Deserialize` of a struct takes an array for an object, its fields in order:
+/// wrap in [`Object`] what must be an object.
+///
+/// # Errors
+/// As [`JsonError`] says; a document that is not a `T` is [`JsonError::Syntax`].
+pub fn parse<T: DeserializeOwned>(unverified: &[u8]) -> Result<T, JsonError> {
+    Strict::check(unverified, &[])?.read()
+}
+
+/// A document that was looked through and holds nothing that could be read in two ways, except perhaps keys in a
+/// [`JsonError::OtherSpelling`], which [`Self::read`] refuses.
+#[derive(Debug)]
+pub(crate) struct Strict<'d> {
+    text: &'d str,
+    /// Folded keys of the outermost object.
+    outermost: HashSet<String>,
+    other_spelling: Option<JsonError>,
+}
+
+impl<'d> Strict<'d> {
+    /// Looks through one document. `known` are the keys of its format, at any depth.
+    pub(crate) fn check(unverified: &'d [u8], known: &[&'static str]) -> Result<Self, JsonError> {
+        // `serde_json` looks only into strings for UTF-8, and replaces or refuses by type.
+        let text = std::str::from_utf8(unverified).map_err(|error| JsonError::Syntax(error.to_string()))?;
+        let mut findings = Findings {
+            known: known.iter().map(|key| (fold(key), *key)).collect(),
+            outermost: HashSet::new(),
+            other_spelling: None,
+            refused: None,
+        };
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let looked_through = Walk {
+            findings: &mut findings,
+            depth: 0,
+            case_matters: false,
+        }
+        .deserialize(&mut deserializer)
+        .and_then(|()| deserializer.end());
+        match (findings.refused, looked_through) {
+            (Some(refused), _) => Err(refused),
+            (None, Err(error)) => Err(syntax(&error)),
+            (None, Ok(())) => Ok(Self {
+                text,
+                outermost: findings.outermost,
+                other_spelling: findings.other_spelling,
+            }),
+        }
+    }
+
+    /// Whether the outermost object has this key, in any case.
+    pub(crate) fn has_in_any_case(&self, key: &str) -> bool {
+        self.outermost.contains(&fold(key))
+    }
+
+    /// The document as `T`.
+    pub(crate) fn read<T: DeserializeOwned>(self) -> Result<T, JsonError> {
+        match self.other_spelling {
+            Some(refused) => Err(refused),
+            None => serde_json::from_str(self.text).map_err(|error| syntax(&error)),
+        }
+    }
+}
+
+/// A `T` that stands in the document as an object, and not as an array of its fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
+}
+
+/// What one pass over a document gathers.
+struct Findings {
+    /// The keys of the format by their folded spelling.
+    known: HashMap<String, &'static str>,
+    outermost: HashSet<String>,
+    other_spelling: Option<JsonError>,
+    /// Why the pass was broken off.
+    refused: Option<JsonError>,
+}
+
+/// The pass over one value.
+struct Walk<'w> {
+    findings: &'w mut Findings,
+    /// How many arrays and objects are around it.
+    depth: usize,
+    /// It is a map of people's own keys, which may differ in nothing but case.
+    case_matters: bool,
+}
+
+impl Walk<'_> {
+    fn enter<E: serde::de::Error>(&mut self) -> Result<(), E> {
+        self.depth += 1;
+        if self.depth > JSON_DEPTH {
+            Err(self.refuse(JsonError::TooDeep))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn below(&mut self, case_matters: bool) -> Walk<'_> {
+        Walk {
+            findings: self.findings,
+            depth: self.depth,
+            case_matters,
+        }
+    }
+
+    /// Keeps the reason beside the error that breaks the pass off, which can only carry text.
+    fn refuse<E: serde::de::Error>(&mut self, refused: JsonError) -> E {
+        let error = E::custom(&refused);
+        self.findings.refused = Some(refused);
+        error
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut array: A) -> Result<(), A::Error> {
+        self.enter()?;
+        while array.next_element_seed(self.below(false))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<(), A::Error> {
+        self.enter()?;
+        let mut seen = HashSet::new();
+        while let Some(key) = object.next_key::<String>()? {
+            let folded = fold(&key);
+            if !self.case_matters
+                && let Some(known) = self
+                    .findings
+                    .known
+                    .get(&folded)
+                    .copied()
+                    .filter(|known| *known != key)
+            {
+                let found = excerpt(&key);
+                self.findings
+                    .other_spelling
+                    .get_or_insert(JsonError::OtherSpelling { found, known });
+            }
+            if self.depth == 1 {
+                self.findings.outermost.insert(folded.clone());
+            }
+            let distinct = if self.case_matters { key.clone() } else { folded };
+            if seen.len() == JSON_KEYS {
+                return Err(self.refuse(JsonError::TooManyKeys { limit: JSON_KEYS }));
+            }
+            if !seen.insert(distinct) {
+                return Err(self.refuse(JsonError::DuplicateKey(excerpt(&key))));
+            }
+            object.next_value_seed(self.below(MAPS_OF_FREE_KEYS.contains(&key.as_str())))?;
+        }
+        Ok(())
+    }
+}
+
+/// The key as Go's `encoding/json` compares it: by Unicode simple folding, so that `ſ` (U+017F) is an `s` and `K`
+/// (U+212A) a `k`. Other letters are folded at least as far as there.
+fn fold(key: &str) -> String {
+    key.chars()
+        .flat_map(|letter| match letter {
+            'ſ' => 's'.to_lowercase(),
+            _ => letter.to_lowercase(),
+        })
+        .collect()
+}
+
+/// The words of `serde_json`, which quote the document.
+fn syntax(error: &serde_json::Error) -> JsonError {
+    JsonError::Syntax(excerpt(&error.to_string()))
+}
+
+/// Keys below which an object holds people's own keys: annotations of manifests and descriptors (image-spec,
+/// annotations.md) and labels of image configurations.
+const MAPS_OF_FREE_KEYS: [&str; 2] = ["annotations", "Labels"];
+
+#[cfg(test)]
+mod tests;
