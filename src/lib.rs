@@ -15,3 +15,5 @@
 pub mod limits;
 pub mod oci;
 pub mod reason;
+pub mod trust;
+pub mod signature;
