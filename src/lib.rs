@@ -17,3 +17,4 @@ pub mod oci;
 pub mod reason;
 pub mod trust;
 pub mod signature;
+pub mod registry;

@@ -1,0 +1,242 @@
+//! Bodies: read whole under a bound, quoted in an error, or handed on as they come.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{BoxStream, Stream, StreamExt};
+use http::{HeaderMap, header};
+use tokio::time::{Instant, Sleep};
+
+use super::RegistryError;
+use super::transport::chain;
+use crate::limits;
+
+/// Longest message of a registry that an error quotes.
+const QUOTED: usize = 256;
+
+/// Most entries of an error document (distribution-spec 1.1, "Error Codes") that are quoted.
+const QUOTED_ERRORS: usize = 3;
+
+/// Reads a body whole. A length over the bound is refused before anything is read; what is read is counted all the
+/// same, because a chunked body announces none.
+pub(super) async fn read_bounded(
+    mut response: reqwest::Response,
+    host: &str,
+    limit: usize,
+) -> Result<Bytes, RegistryError> {
+    let too_large = || RegistryError::TooLarge {
+        host: host.to_owned(),
+        limit,
+        unit: "bytes",
+    };
+    let announced = usize::try_from(response.content_length().unwrap_or(0))
+        .ok()
+        .filter(|length| *length <= limit);
+    let announced = announced.ok_or_else(too_large)?;
+    let mut whole = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| broke_off(host, error))? {
+        if chunk.len() > limit.saturating_sub(whole.len()) {
+            return Err(too_large());
+        }
+        if whole.is_empty() {
+            if chunk.len() == announced {
+                // The usual manifest: one read, and no copy.
+                return Ok(chunk);
+            }
+            whole.reserve(announced);
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    Ok(whole.freeze())
+}
+
+/// Reads a body to its end and forgets it, so that its connection can be used again. A longer one costs its connection.
+pub(super) async fn drain(mut response: reqwest::Response) {
+    let mut seen = 0_usize;
+    while seen <= limits::ERROR_BYTES {
+        match response.chunk().await {
+            Ok(Some(chunk)) => seen = seen.saturating_add(chunk.len()),
+            // The answer itself was already judged; only the connection is lost.
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+/// What the registry says in an error answer: the messages of its error document, bounded and printable. Empty where
+/// it says nothing that is worth quoting (an HTML page).
+pub(super) async fn words(response: reqwest::Response) -> String {
+    let is_text = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|content_type| content_type.as_bytes().starts_with(b"text/plain"));
+    // An error answer that is too long or breaks off is still an error answer: its status has been judged.
+    let Ok(body) = read_bounded(response, "", limits::ERROR_BYTES).await else {
+        return String::new();
+    };
+    match serde_json::from_slice::<ErrorDocument>(&body) {
+        Ok(document) => {
+            let messages = document.errors.iter().take(QUOTED_ERRORS).map(ErrorEntry::text);
+            printable(messages.collect::<Vec<_>>().join("; ").as_bytes())
+        }
+        Err(_) if is_text => printable(&body),
+        Err(_) => String::new(),
+    }
+}
+
+/// Quotes text from outside: printable ASCII as it is, everything else escaped (a terminal's control sequences, a
+/// newline that would forge a log line), at most 256 bytes of it.
+pub(super) fn printable(unverified: &[u8]) -> String {
+    let mut quoted = String::new();
+    for byte in unverified.trim_ascii() {
+        if quoted.len() >= QUOTED {
+            quoted.push_str("...");
+            break;
+        }
+        match byte {
+            b' '..=b'~' => quoted.push(char::from(*byte)),
+            _ => quoted.extend(byte.escape_ascii().map(char::from)),
+        }
+    }
+    quoted
+}
+
+/// Refuses a compressed body: we asked for none, and a bound on compressed bytes would bound nothing.
+pub(super) fn refuse_compressed(headers: &HeaderMap, host: &str) -> Result<(), RegistryError> {
+    for encoding in headers.get_all(header::CONTENT_ENCODING) {
+        if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
+            let what = format!(
+                "`Content-Encoding: {}` was not asked for",
+                printable(encoding.as_bytes())
+            );
+            return Err(RegistryError::Malformed {
+                host: host.to_owned(),
+                what,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of a body as they come. Ends with an error when nothing comes for `idle`, or when the body breaks off;
+/// nothing is read ahead of whoever polls it.
+pub(super) fn stream(
+    response: reqwest::Response,
+    host: String,
+    idle: Duration,
+) -> BoxStream<'static, Result<Bytes, RegistryError>> {
+    let body = response.bytes_stream().boxed();
+    Idle {
+        body,
+        host,
+        idle,
+        sleep: Box::pin(tokio::time::sleep(idle)),
+        waiting: false,
+        ended: false,
+    }
+    .boxed()
+}
+
+struct Idle {
+    body: BoxStream<'static, reqwest::Result<Bytes>>,
+    host: String,
+    idle: Duration,
+    /// One timer for the whole stream, armed only while the origin keeps us waiting.
+    sleep: Pin<Box<Sleep>>,
+    waiting: bool,
+    ended: bool,
+}
+
+impl Stream for Idle {
+    type Item = Result<Bytes, RegistryError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(next) = self.body.poll_next_unpin(context) {
+            self.waiting = false;
+            self.ended = !matches!(next, Some(Ok(_)));
+            return Poll::Ready(next.map(|chunk| chunk.map_err(|error| broke_off(&self.host, error))));
+        }
+        if !self.waiting {
+            self.waiting = true;
+            let until = Instant::now() + self.idle;
+            self.sleep.as_mut().reset(until);
+        }
+        if self.sleep.as_mut().poll_elapsed(context) {
+            self.ended = true;
+            let what = format!("the answer stood still for {} s", self.idle.as_secs());
+            return Poll::Ready(Some(Err(RegistryError::Unreachable {
+                host: self.host.clone(),
+                what,
+            })));
+        }
+        Poll::Pending
+    }
+}
+
+trait PollElapsed {
+    fn poll_elapsed(self, context: &mut Context<'_>) -> bool;
+}
+
+impl PollElapsed for Pin<&mut Sleep> {
+    fn poll_elapsed(self, context: &mut Context<'_>) -> bool {
+        Future::poll(self, context).is_ready()
+    }
+}
+
+fn broke_off(host: &str, error: reqwest::Error) -> RegistryError {
+    // The URL of a redirect may hold a signature that is as good as a password.
+    let error = error.without_url();
+    let what = format!(
+        "the answer broke off: {}",
+        chain(error.source().unwrap_or(&error))
+    );
+    RegistryError::Unreachable {
+        host: host.to_owned(),
+        what,
+    }
+}
+
+/// The error document of distribution-spec 1.1, as far as it is quoted. Unknown and missing keys are of no interest:
+/// nothing is decided by it.
+#[derive(serde::Deserialize)]
+struct ErrorDocument {
+    errors: Vec<ErrorEntry>,
+}
+
+#[derive(serde::Deserialize)]
+struct ErrorEntry {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+}
+
+impl ErrorEntry {
+    fn text(&self) -> String {
+        match (self.code.is_empty(), self.message.is_empty()) {
+            (false, false) => format!("{}: {}", self.code, self.message),
+            (true, _) => self.message.clone(),
+            (false, true) => self.code.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn what_a_registry_says_cannot_move_a_cursor_or_forge_a_line() {
+        assert_eq!(printable(b" denied: `x` \"y\" \n"), "denied: `x` \"y\"");
+        assert_eq!(printable(b"a\x1b[2Jb\r\nc\0"), r"a\x1b[2Jb\r\nc\x00");
+        assert_eq!(printable("\u{202e}ü".as_bytes()), r"\xe2\x80\xae\xc3\xbc");
+        let long = printable(&[b'x'; 10_000]);
+        assert_eq!(long.len(), 259);
+        assert!(long.ends_with("x..."));
+    }
+}
