@@ -18,3 +18,22 @@ pub mod reason;
 pub mod trust;
 pub mod signature;
 pub mod registry;
+// The stages, in the order of a pull.
+pub mod policy;
+pub mod resolve;
+pub mod find;
+pub mod verify;
+pub mod decide;
+pub mod record;
+// The stages in a row, and the ways in.
+pub mod gate;
+pub mod door;
+// The process.
+pub mod config;
+pub mod telemetry;
+pub mod daemon;
+// The operator's tool.
+pub mod carry;
+pub mod sign;
+pub mod demo;
+pub mod cli;

@@ -1,0 +1,56 @@
+//! `pullgate completions` and `pullgate man`: what packages install beside the program.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
+
+use super::output::{CliError, Exit};
+
+/// Arguments of `pullgate completions`.
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// The shell that will read the script
+    shell: Shell,
+}
+
+impl Completions {
+    pub(super) fn run(&self, out: &mut dyn Write) -> Result<Exit, CliError> {
+        let mut script = Vec::new();
+        clap_complete::generate(
+            self.shell,
+            &mut super::Arguments::command(),
+            "pullgate",
+            &mut script,
+        );
+        // Written at once: the generator panics where its output is closed.
+        out.write_all(&script)?;
+        Ok(Exit::Yes)
+    }
+}
+
+/// Arguments of `pullgate man`.
+#[derive(Debug, Args)]
+pub(super) struct Man {
+    /// Write the page of every command into this folder
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+}
+
+impl Man {
+    pub(super) fn run(&self, out: &mut dyn Write) -> Result<Exit, CliError> {
+        let command = super::Arguments::command();
+        let Some(folder) = &self.output else {
+            clap_mangen::Man::new(command).render(out)?;
+            return Ok(Exit::Yes);
+        };
+        std::fs::create_dir_all(folder)
+            .and_then(|()| clap_mangen::generate_to(command, folder))
+            .map_err(|error| {
+                let message = format!("could not write the pages into `{}`", folder.display());
+                CliError::new(message, Exit::CouldNotTell).because(error)
+            })?;
+        Ok(Exit::Yes)
+    }
+}

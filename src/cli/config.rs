@@ -1,0 +1,437 @@
+//! `pullgate config check` and `pullgate config show`.
+
+use std::io::Write;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::Context;
+use super::output::{CliError, Exit, columns, counted};
+use crate::config::{self, Problem, show_duration};
+use crate::policy::{Requirement, Rule};
+use crate::registry::{Credentials, RegistryConfig};
+use crate::trust::{SaltLength, TrustedKey};
+
+/// Verbs of `pullgate config`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Config {
+    /// Say everything that is wrong with the configuration, and what will surprise
+    Check,
+    /// Show the rules, keys and registries that are in force once the configuration is loaded
+    Show,
+}
+
+impl Config {
+    pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
+        match self {
+            Self::Check => check(context, out),
+            Self::Show => show(context, out),
+        }
+    }
+}
+
+fn check(context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
+    let loaded = config::Config::load(&context.config_path);
+    if context.json {
+        let (exit, checked) = match &loaded {
+            Ok(config) => (Exit::Yes, Checked::new(true, &[], &config.warnings)),
+            Err(errors) => (Exit::Usage, Checked::new(false, &errors.problems, &[])),
+        };
+        write_json(out, &checked)?;
+        return Ok(exit);
+    }
+    let config = loaded?;
+    for warning in &config.warnings {
+        context.warn(warning);
+    }
+    let policy = &config.policy;
+    writeln!(
+        out,
+        "{} {}, {}, {}, {}; default {}; generation {}",
+        context.paint.green("ok:"),
+        counted(policy.rules().len(), "rule"),
+        counted(policy.keys().len(), "key"),
+        counted(config.registries.len(), "registry"),
+        counted(policy.denied().len(), "denied digest"),
+        policy.default_ruling().as_str(),
+        policy.generation(),
+    )?;
+    Ok(Exit::Yes)
+}
+
+fn show(context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
+    let config = context.config()?;
+    let shown = Shown::of(&config);
+    if context.json {
+        write_json(out, &shown)?;
+        return Ok(Exit::Yes);
+    }
+    writeln!(out, "configuration  {}", printable(&shown.path))?;
+    writeln!(out, "generation     {}", shown.generation)?;
+    writeln!(out, "default        {}", shown.default)?;
+    writeln!(
+        out,
+        "registry door  {}",
+        shown.door.as_ref().map_or("closed", |door| &door.listen)
+    )?;
+    writeln!(out, "state          {}", printable(&shown.state))?;
+
+    let rules = shown.rules.iter().map(ShownRule::cells).collect();
+    section(
+        context,
+        out,
+        "rules",
+        &["SCOPE", "REQUIRES", "KEYS", "SIGNED AS", "MODE"],
+        rules,
+    )?;
+    let keys = shown.keys.iter().map(ShownKey::cells).collect();
+    section(
+        context,
+        out,
+        "keys",
+        &["KEY", "FINGERPRINT", "BITS", "FROM", "UNTIL"],
+        keys,
+    )?;
+    let registries = shown.registries.iter().map(ShownRegistry::cells).collect();
+    section(
+        context,
+        out,
+        "registries",
+        &["REGISTRY", "ENDPOINTS", "CREDENTIALS", "SIGNATURES"],
+        registries,
+    )?;
+    let denied = shown.denied.iter().map(|digest| vec![digest.clone()]).collect();
+    section(context, out, "denied digests", &["DENIED DIGEST"], denied)?;
+    Ok(Exit::Yes)
+}
+
+fn section(
+    context: &Context,
+    out: &mut dyn Write,
+    what: &str,
+    heads: &[&str],
+    rows: Vec<Vec<String>>,
+) -> Result<(), CliError> {
+    writeln!(out)?;
+    if rows.is_empty() {
+        writeln!(out, "no {what}")?;
+    } else {
+        columns(out, context.paint, heads, &rows)?;
+    }
+    Ok(())
+}
+
+fn write_json(out: &mut dyn Write, value: &impl Serialize) -> Result<(), CliError> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// What `config check --json` prints.
+#[derive(Serialize)]
+struct Checked {
+    ok: bool,
+    problems: Vec<ShownProblem>,
+    warnings: Vec<ShownProblem>,
+}
+
+impl Checked {
+    fn new(ok: bool, problems: &[Problem], warnings: &[Problem]) -> Self {
+        let shown = |problems: &[Problem]| problems.iter().map(ShownProblem::of).collect();
+        Self {
+            ok,
+            problems: shown(problems),
+            warnings: shown(warnings),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ShownProblem {
+    file: String,
+    line: usize,
+    column: usize,
+    message: String,
+    hint: Option<String>,
+}
+
+impl ShownProblem {
+    fn of(problem: &Problem) -> Self {
+        Self {
+            file: problem.file.display().to_string(),
+            line: problem.line,
+            column: problem.column,
+            message: problem.message.clone(),
+            hint: problem.hint.clone(),
+        }
+    }
+}
+
+/// What `config show --json` prints: every setting, whether the files name it or not.
+#[derive(Serialize)]
+struct Shown {
+    path: String,
+    generation: String,
+    default: &'static str,
+    rules: Vec<ShownRule>,
+    keys: Vec<ShownKey>,
+    denied: Vec<String>,
+    registries: Vec<ShownRegistry>,
+    door: Option<ShownDoor>,
+    state: String,
+    metrics: Option<String>,
+    cache: ShownCache,
+    limits: ShownLimits,
+}
+
+#[derive(Serialize)]
+struct ShownRule {
+    scope: String,
+    require: &'static str,
+    /// Absent where anything goes: nothing is enforced there.
+    mode: Option<&'static str>,
+    #[serde(flatten)]
+    signed: Option<ShownSigned>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digests: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct ShownSigned {
+    keys: Vec<NamedKey>,
+    threshold: usize,
+    formats: Vec<&'static str>,
+    signed_repository: Option<String>,
+}
+
+#[derive(Serialize)]
+struct NamedKey {
+    name: String,
+    fingerprint: String,
+}
+
+#[derive(Serialize)]
+struct ShownKey {
+    name: String,
+    fingerprint: String,
+    bits: usize,
+    algorithms: Vec<&'static str>,
+    salt: &'static str,
+    kms_key_id: Option<String>,
+    kms_key_version_id: Option<String>,
+    not_before: Option<String>,
+    not_after: Option<String>,
+    revoked: bool,
+}
+
+#[derive(Serialize)]
+struct ShownRegistry {
+    host: String,
+    endpoints: Vec<String>,
+    private_ca: bool,
+    credentials: String,
+    signatures: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct ShownDoor {
+    listen: String,
+    tls: bool,
+    default_registry: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ShownCache {
+    positive: String,
+    negative: String,
+    verdicts: usize,
+    permits: usize,
+}
+
+#[derive(Serialize)]
+struct ShownLimits {
+    pull: String,
+    blob: String,
+    connections: usize,
+    drain: String,
+}
+
+impl Shown {
+    fn of(config: &config::Config) -> Self {
+        let config::Config {
+            path,
+            daemon,
+            registry_door,
+            policy,
+            registries,
+            cache,
+            limits,
+            warnings: _,
+        } = config;
+        Self {
+            path: path.display().to_string(),
+            generation: policy.generation().to_string(),
+            default: policy.default_ruling().as_str(),
+            rules: policy.rules().iter().map(|rule| ShownRule::of(rule)).collect(),
+            keys: policy.keys().iter().map(|key| ShownKey::of(key)).collect(),
+            denied: policy.denied().iter().map(ToString::to_string).collect(),
+            registries: registries.iter().map(ShownRegistry::of).collect(),
+            door: registry_door.as_ref().map(|door| ShownDoor {
+                listen: door.listen.to_string(),
+                tls: door.tls.is_some(),
+                default_registry: door.default_registry.clone(),
+            }),
+            state: daemon.state.display().to_string(),
+            metrics: daemon.metrics.map(|address| address.to_string()),
+            cache: ShownCache {
+                positive: show_duration(cache.positive),
+                negative: show_duration(cache.negative),
+                verdicts: cache.verdicts,
+                permits: cache.permits,
+            },
+            limits: ShownLimits {
+                pull: show_duration(limits.pull),
+                blob: show_duration(limits.blob),
+                connections: limits.connections,
+                drain: show_duration(daemon.drain),
+            },
+        }
+    }
+}
+
+impl ShownRule {
+    fn of(rule: &Rule) -> Self {
+        let anything = matches!(rule.requirement, Requirement::InsecureAcceptAnything);
+        let (signed, digests) = match &rule.requirement {
+            Requirement::Digest(digests) => (None, Some(digests.iter().map(ToString::to_string).collect())),
+            Requirement::InsecureAcceptAnything | Requirement::Reject => (None, None),
+            Requirement::Signed(signed) => {
+                let named = |key: &TrustedKey| NamedKey {
+                    name: key.name.clone(),
+                    fingerprint: key.public_key.fingerprint().to_string(),
+                };
+                let signed = ShownSigned {
+                    keys: signed.keys.iter().map(|key| named(key)).collect(),
+                    threshold: signed.threshold.get(),
+                    formats: signed.formats.iter().map(|format| format.as_str()).collect(),
+                    signed_repository: signed.signed_repository.as_ref().map(ToString::to_string),
+                };
+                (Some(signed), None)
+            }
+        };
+        Self {
+            scope: rule.scope.to_string(),
+            require: rule.requirement.as_str(),
+            mode: (!anything).then(|| rule.mode.as_str()),
+            signed,
+            digests,
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let (requires, keys, signed_as) = match (&self.signed, &self.digests) {
+            (Some(signed), _) => {
+                let names: Vec<&str> = signed.keys.iter().map(|key| key.name.as_str()).collect();
+                let requires = if signed.threshold == 1 {
+                    self.require.to_owned()
+                } else {
+                    format!("{} by {} keys", self.require, signed.threshold)
+                };
+                let signed_as = signed.signed_repository.clone().unwrap_or_else(|| "-".to_owned());
+                (requires, names.join(", "), signed_as)
+            }
+            (None, Some(digests)) => (
+                format!("{}: one of {}", self.require, digests.len()),
+                "-".to_owned(),
+                "-".to_owned(),
+            ),
+            (None, None) => (self.require.to_owned(), "-".to_owned(), "-".to_owned()),
+        };
+        vec![
+            self.scope.clone(),
+            requires,
+            keys,
+            signed_as,
+            self.mode.unwrap_or("-").to_owned(),
+        ]
+    }
+}
+
+impl ShownKey {
+    fn of(key: &TrustedKey) -> Self {
+        Self {
+            name: key.name.clone(),
+            fingerprint: key.public_key.fingerprint().to_string(),
+            bits: key.public_key.bits(),
+            algorithms: key
+                .algorithms
+                .iter()
+                .map(|algorithm| algorithm.as_str())
+                .collect(),
+            salt: match key.salt {
+                SaltLength::Any => "any",
+                SaltLength::Digest => "digest",
+            },
+            kms_key_id: key.kms_key_id.clone(),
+            kms_key_version_id: key.kms_key_version_id.clone(),
+            not_before: key.not_before.map(|instant| instant.to_string()),
+            not_after: key.not_after.map(|instant| instant.to_string()),
+            revoked: key.revoked,
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let open = |instant: &Option<String>| instant.clone().unwrap_or_else(|| "-".to_owned());
+        let until = if self.revoked {
+            "revoked".to_owned()
+        } else {
+            open(&self.not_after)
+        };
+        vec![
+            self.name.clone(),
+            self.fingerprint.clone(),
+            self.bits.to_string(),
+            open(&self.not_before),
+            until,
+        ]
+    }
+}
+
+impl ShownRegistry {
+    fn of(registry: &RegistryConfig) -> Self {
+        Self {
+            host: registry.host.clone(),
+            endpoints: registry.endpoints.iter().map(ToString::to_string).collect(),
+            private_ca: registry.ca.is_some(),
+            credentials: match &registry.credentials {
+                Credentials::Anonymous => "anonymous".to_owned(),
+                Credentials::File(path) => format!("file {}", path.display()),
+                Credentials::Helper(name) => format!("helper {name}"),
+                Credentials::Passthrough => "passthrough".to_owned(),
+            },
+            signatures: registry.signatures.iter().map(|source| source.as_str()).collect(),
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.host.clone(),
+            self.endpoints.join(", "),
+            printable(&self.credentials),
+            self.signatures.join(", "),
+        ]
+    }
+}
+
+/// A path may hold anything; a terminal must not.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|each| {
+            if each.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                each
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,198 @@
+//! `[daemon]`, `[cache]`, `[limits]` and `[door.*]`: the process rather than the policy.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustls_pki_types::pem::{self, PemObject as _};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::files;
+use super::problem::Reported;
+use super::registries;
+use super::table::{Read, Table};
+use super::{Cache, Daemon, Limits};
+use crate::door::registry::{Config as RegistryDoor, TlsFiles};
+use crate::limits::CERTIFICATE_BYTES;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Reads `[daemon]`; how long it drains stands in `[limits]`.
+pub(super) fn daemon(table: Option<Table<'_>>) -> Result<Daemon, Reported> {
+    let known = Daemon::default();
+    let Some(mut table) = table else { return Ok(known) };
+    let state = table
+        .text("state")
+        .map(|text| text.map(|text| table.path(text.text)));
+    let metrics = address(&mut table, "metrics", "127.0.0.1:9464");
+    table.later("admission", "the admission socket");
+    table.finish();
+    Ok(Daemon {
+        state: state?.unwrap_or(known.state),
+        metrics: metrics?,
+        drain: known.drain,
+    })
+}
+
+/// Reads `[cache]`.
+pub(super) fn cache(table: Option<Table<'_>>) -> Result<Cache, Reported> {
+    let known = Cache::default();
+    let Some(mut table) = table else { return Ok(known) };
+    let positive = table.duration("positive", Duration::ZERO..=24 * HOUR);
+    let negative = table.duration("negative", Duration::ZERO..=HOUR);
+    let verdicts = table.count("verdicts", 1..=10_000_000);
+    let permits = table.count("permits", 1..=100_000_000);
+    table.finish();
+    Ok(Cache {
+        positive: positive?.unwrap_or(known.positive),
+        negative: negative?.unwrap_or(known.negative),
+        verdicts: verdicts?.map_or(known.verdicts, |(count, _)| count),
+        permits: permits?.map_or(known.permits, |(count, _)| count),
+    })
+}
+
+/// Reads `[limits]`: with it, how long the daemon drains.
+pub(super) fn limits(table: Option<Table<'_>>) -> Result<(Limits, Duration), Reported> {
+    let (known, drain) = (Limits::default(), Daemon::default().drain);
+    let Some(mut table) = table else {
+        return Ok((known, drain));
+    };
+    let pull = table.duration("pull", SECOND..=5 * MINUTE);
+    let blob = table.duration("blob", SECOND..=48 * HOUR);
+    let connections = table.count("connections", 1..=65_536);
+    let drains = table.duration("drain", Duration::ZERO..=10 * MINUTE);
+    table.finish();
+    Ok((
+        Limits {
+            pull: pull?.unwrap_or(known.pull),
+            blob: blob?.unwrap_or(known.blob),
+            connections: connections?.map_or(known.connections, |(count, _)| count),
+        },
+        drains?.unwrap_or(drain),
+    ))
+}
+
+/// Reads `[door.*]`: an absent table is a closed door.
+pub(super) fn doors(
+    table: Option<Table<'_>>,
+    limits: Result<(Limits, Duration), Reported>,
+) -> Read<RegistryDoor> {
+    let Some(mut table) = table else { return Ok(None) };
+    let registry = match table.table("registry", "`[door.registry]`") {
+        Ok(Some(inner)) => registry_door(inner, limits).map(Some),
+        Ok(None) => Ok(None),
+        Err(reported) => Err(reported),
+    };
+    table.later("cri", "the CRI door");
+    table.later("proxy", "the proxy door");
+    table.later("docker", "the Docker authorization door");
+    table.finish();
+    registry
+}
+
+fn registry_door(
+    mut table: Table<'_>,
+    limits: Result<(Limits, Duration), Reported>,
+) -> Result<RegistryDoor, Reported> {
+    let report = table.report();
+    let listen = match address(&mut table, "listen", "127.0.0.1:5443") {
+        Ok(None) => Err(table.missing("listen", "\"127.0.0.1:5443\"")),
+        Ok(Some(address)) => Ok(address),
+        Err(reported) => Err(reported),
+    };
+    let tls = tls(&mut table);
+    let default_registry = match table.text("default_registry") {
+        Ok(Some(text)) => registries::host(text, report).map(|host| Some(host.to_owned())),
+        Ok(None) => Ok(None),
+        Err(reported) => Err(reported),
+    };
+    let plain = match (&listen, &tls) {
+        // Anyone on the way could hand the runtime another image.
+        (Ok(address), Ok(None)) if !address.ip().to_canonical().is_loopback() => {
+            let hint = "listen on 127.0.0.1, or set `tls = { certificate = \"…\", key = \"…\" }`".to_owned();
+            Err(report.problem(
+                table.at_value("listen"),
+                "plain http is served on a loopback address only",
+                Some(hint),
+            ))
+        }
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => Ok(()),
+    };
+    table.finish();
+    plain?;
+    let (limits, _) = limits?;
+    Ok(RegistryDoor {
+        listen: listen?,
+        tls: tls?,
+        default_registry: default_registry?,
+        pull_deadline: limits.pull,
+        blob_deadline: limits.blob,
+        connections: limits.connections,
+    })
+}
+
+fn tls(table: &mut Table<'_>) -> Read<TlsFiles> {
+    let Some(mut inner) = table.table("tls", "`tls`")? else {
+        return Ok(None);
+    };
+    let certificate = pem_file(&mut inner, "certificate", "holds no certificate", |pem| {
+        CertificateDer::pem_slice_iter(pem)
+            .collect::<Result<Vec<_>, _>>()
+            .map(|all| all.len())
+    });
+    let key = pem_file(
+        &mut inner,
+        "key",
+        "holds no private key without a passphrase",
+        |pem| match PrivateKeyDer::from_pem_slice(pem) {
+            Ok(_) => Ok(1),
+            Err(pem::Error::NoItemsFound) => Ok(0),
+            Err(error) => Err(error),
+        },
+    );
+    inner.finish();
+    Ok(Some(TlsFiles {
+        certificate: certificate?,
+        key: key?,
+    }))
+}
+
+/// A PEM file in which `count` finds at least one of what is wanted.
+fn pem_file(
+    table: &mut Table<'_>,
+    key: &'static str,
+    lacks: &str,
+    count: impl Fn(&[u8]) -> Result<usize, pem::Error>,
+) -> Result<PathBuf, Reported> {
+    let text = table.required_text(key, "\"tls/gate.pem\"")?;
+    let report = table.report();
+    let path = table.path(text.text);
+    let bytes = files::read(&path, CERTIFICATE_BYTES)
+        .map_err(|error| report.problem(text.at, error.to_string(), error.hint()))?;
+    let why = match count(&bytes) {
+        Ok(0) => lacks.to_owned(),
+        Ok(_) => return Ok(path),
+        Err(error) => format!("is not PEM: {error}"),
+    };
+    let hint = Some(
+        "`certificate` is the PEM file of the chain, leaf first; `key` that of its private key".to_owned(),
+    );
+    Err(report.problem(text.at, format!("`{}` {why}", path.display()), hint))
+}
+
+fn address(table: &mut Table<'_>, key: &'static str, example: &str) -> Read<SocketAddr> {
+    let Some(text) = table.text(key)? else {
+        return Ok(None);
+    };
+    match text.text.parse() {
+        Ok(address) => Ok(Some(address)),
+        // The parser knows no more than that.
+        Err(std::net::AddrParseError { .. }) => {
+            let hint = Some(format!("write address and port: `{key} = \"{example}\"`"));
+            let message = format!("`{}` is not an address with a port", text.text.escape_debug());
+            Err(table.report().problem(text.at, message, hint))
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! What is answered: responses out of verdicts, and the words of a denial in every place where a runtime looks.
+//!
+//! A denial says the same thing three times, because no two runtimes read the same place: in the HTTP/1.1 reason
+//! phrase (all that containerd before 2.3.3 prints of a HEAD), in the message of the error body (Podman, Docker,
+//! containerd from 2.3.3 on) and, for programs, in the fields of its `detail`.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, LINK, USER_AGENT, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use hyper::ext::ReasonPhrase;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::body::Body;
+use super::route::RouteError;
+use crate::decide::{Denial, Permit, chain};
+use crate::door::http_answer;
+use crate::gate::BlobPermit;
+use crate::oci::{Descriptor, Digest, MediaType};
+use crate::reason::Reason;
+use crate::registry::BlobStream;
+
+/// Who asks, as far as a denial's words depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Puller {
+    /// Docker Engine.
+    Docker,
+    /// All others.
+    Other,
+}
+
+impl Puller {
+    /// By `User-Agent`: `docker/<version> …` is Docker Engine's. It changes a word, never a verdict.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        match headers.get(USER_AGENT) {
+            Some(agent) if agent.as_bytes().starts_with(b"docker/") => Self::Docker,
+            Some(_) | None => Self::Other,
+        }
+    }
+
+    /// Before `DENIED` Docker's classic image store writes "pull access denied for …, repository does not exist or may
+    /// require 'docker login'". It prints `UNSUPPORTED` without a story of its own, and asks no second time either.
+    fn code(self, code: &'static str) -> &'static str {
+        match (self, code) {
+            (Self::Docker, "DENIED") => "UNSUPPORTED",
+            (Self::Docker | Self::Other, code) => code,
+        }
+    }
+}
+
+/// The answer to `/v2/`: this is a registry; with a challenge, one that wants to be shown credentials.
+pub(super) fn base(challenge: Option<HeaderValue>) -> Response<Body> {
+    match challenge {
+        None => with_headers(StatusCode::OK, Body::whole(Bytes::from_static(b"{}")), JSON),
+        Some(challenge) => {
+            let told = Told {
+                code: "UNAUTHORIZED",
+                message: "pullgate: the registry behind the gate wants credentials".to_owned(),
+                detail: None,
+            };
+            let mut response = error(StatusCode::UNAUTHORIZED, &told, &told.message);
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            response
+        }
+    }
+}
+
+/// The manifest that was judged: those very bytes.
+pub(super) fn manifest(permit: &Permit) -> Response<Body> {
+    let media_type = HeaderValue::from_static(permit.document().media_type().as_str());
+    let mut response = with_headers(
+        StatusCode::OK,
+        Body::whole(permit.manifest().bytes().clone()),
+        media_type,
+    );
+    name_content(&mut response, permit.manifest().digest());
+    response
+}
+
+/// A blob as it comes from its origin, cut at `deadline`.
+pub(super) fn blob(permit: &BlobPermit, stream: BlobStream, deadline: Instant) -> Response<Body> {
+    let mut response = Response::new(Body::blob(stream.body, *permit.digest(), deadline));
+    *response.status_mut() = stream.status;
+    *response.headers_mut() = stream.headers;
+    response.headers_mut().insert(API_VERSION, REGISTRY_2);
+    name_content(&mut response, permit.digest());
+    response
+}
+
+/// One page of a tag list, as it came. `next` leads to the next one.
+pub(super) fn tags(page: Bytes, next: Option<&str>) -> Response<Body> {
+    let mut response = with_headers(StatusCode::OK, Body::whole(page), JSON);
+    if let Some(next) = next {
+        response
+            .headers_mut()
+            .insert(LINK, header_value(&format!("<{next}>; rel=\"next\"")));
+    }
+    response
+}
+
+/// An index of what refers to a manifest (distribution-spec 1.1, "Listing Referrers").
+pub(super) fn referrers(descriptors: &[Descriptor], filtered: bool) -> Response<Body> {
+    let index = ReferrersIndex {
+        schema_version: 2,
+        media_type: MediaType::OciIndex.as_str(),
+        manifests: descriptors
+            .iter()
+            .map(|descriptor| ReferrersEntry {
+                media_type: &descriptor.media_type,
+                digest: &descriptor.digest,
+                size: descriptor.size,
+                artifact_type: descriptor.artifact_type.as_deref(),
+            })
+            .collect(),
+    };
+    let index_type = HeaderValue::from_static(MediaType::OciIndex.as_str());
+    let mut response = with_headers(StatusCode::OK, Body::whole(json(&index)), index_type);
+    if filtered {
+        response
+            .headers_mut()
+            .insert(FILTERS_APPLIED, HeaderValue::from_static("artifactType"));
+    }
+    response
+}
+
+/// A pull that was blocked.
+pub(super) fn denied(denial: &Denial, puller: Puller) -> Response<Body> {
+    // The client's own credentials may open the registry: it is asked for them as the registry asks. Without a
+    // challenge there is no 401 (RFC 9110, 15.5.2).
+    let challenge = denial
+        .challenge
+        .as_ref()
+        .filter(|_| denial.reason == Reason::RegistryUnauthorized);
+    let (status, code) = match challenge {
+        Some(_) => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),
+        None => http_answer(denial.reason),
+    };
+    let told = Told {
+        code: puller.code(code),
+        message: cut(&printable(&denial.to_string()), MESSAGE_BYTES).into_owned(),
+        detail: Some(Detail {
+            image: Some(denial.reference.to_string()),
+            digest: denial.digest.map(|digest| digest.to_string()),
+            rule: Some(cut(&printable(&denial.rule), RULE_BYTES).into_owned()),
+            reason: denial.reason.code(),
+            next: denial.reason.next_step(),
+            retry: denial.reason.retryable(),
+        }),
+    };
+    let mut response = error(status, &told, &in_short(denial));
+    if let Some(challenge) = challenge {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
+    }
+    response
+}
+
+/// A request that is none.
+pub(super) fn refused(refusal: &RouteError) -> Response<Body> {
+    let (status, code) = refusal.answer();
+    let message = cut(
+        &printable(&format!("pullgate: {}", chain(refusal))),
+        MESSAGE_BYTES,
+    )
+    .into_owned();
+    let mut response = error(
+        status,
+        &Told {
+            code,
+            message: message.clone(),
+            detail: None,
+        },
+        &message,
+    );
+    if let RouteError::Method { allow } = refusal {
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    response
+}
+
+/// The gate itself failed on this request.
+pub(super) fn crashed() -> Response<Body> {
+    let reason = Reason::InternalError;
+    let (status, code) = http_answer(reason);
+    let message = format!(
+        "pullgate: {reason}: the gate itself failed on this request; {}",
+        reason.next_step()
+    );
+    let (next, retry) = (reason.next_step(), reason.retryable());
+    let detail = Detail {
+        image: None,
+        digest: None,
+        rule: None,
+        reason: reason.code(),
+        next,
+        retry,
+    };
+    error(
+        status,
+        &Told {
+            code,
+            message: message.clone(),
+            detail: Some(detail),
+        },
+        &message,
+    )
+}
+
+/// The error body of distribution-spec 1.1, "Error Codes".
+#[derive(Serialize)]
+struct Errors<'a> {
+    errors: [&'a Told; 1],
+}
+
+#[derive(Serialize)]
+struct Told {
+    code: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<Detail>,
+}
+
+#[derive(Serialize)]
+struct Detail {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+    reason: &'static str,
+    next: &'static str,
+    retry: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReferrersIndex<'a> {
+    schema_version: u8,
+    media_type: &'static str,
+    manifests: Vec<ReferrersEntry<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReferrersEntry<'a> {
+    media_type: &'a str,
+    digest: &'a Digest,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<&'a str>,
+}
+
+fn error(status: StatusCode, told: &Told, short: &str) -> Response<Body> {
+    let mut response = with_headers(status, Body::whole(json(&Errors { errors: [told] })), JSON);
+    response.extensions_mut().insert(reason_phrase(short));
+    response
+}
+
+fn with_headers(status: StatusCode, body: Body, content_type: HeaderValue) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response.headers_mut().insert(API_VERSION, REGISTRY_2);
+    response
+}
+
+fn name_content(response: &mut Response<Body>, digest: &Digest) {
+    response
+        .headers_mut()
+        .insert(CONTENT_DIGEST, header_value(&digest.to_string()));
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "a derived Serialize over text, numbers and booleans does not fail"
+)]
+fn json(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).expect("plain data serialises").into()
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "digests and percent-encoded text are visible ASCII, which any header may hold"
+)]
+fn header_value(visible: &str) -> HeaderValue {
+    HeaderValue::from_str(visible).expect("visible ASCII is a header value")
+}
+
+/// Made of bytes that no status line takes for its end. Cut where a word ends.
+#[expect(
+    clippy::expect_used,
+    reason = "printable ASCII is a subset of what a reason phrase may hold (RFC 9112, 4)"
+)]
+fn reason_phrase(text: &str) -> ReasonPhrase {
+    let ascii: String = text
+        .chars()
+        .map(|letter| if matches!(letter, ' '..='~') { letter } else { '?' })
+        .collect();
+    ReasonPhrase::try_from(cut(ascii.trim(), PHRASE_BYTES).into_owned())
+        .expect("printable ASCII is a reason phrase")
+}
+
+/// A denial in one short line. The digest is left out, it would take a third of it; of the detail as much is said as
+/// leaves room for the next step.
+fn in_short(denial: &Denial) -> String {
+    let head = format!(
+        "pullgate: {}: {} blocked by rule {}",
+        denial.reason, denial.reference, denial.rule
+    );
+    let next = denial.reason.next_step();
+    let room = PHRASE_BYTES.saturating_sub(head.len() + ": ".len() + "; ".len() + next.len());
+    let detail = printable(&denial.detail);
+    match cut(&detail, room).as_ref() {
+        "" | ELLIPSIS => format!("{head}; {next}"),
+        detail => format!("{head}: {detail}; {next}"),
+    }
+}
+
+/// The text with everything that a terminal or a log line would act on escaped: a registry may have chosen it.
+fn printable(unverified_text: &str) -> String {
+    let mut printable = String::with_capacity(unverified_text.len());
+    for letter in unverified_text.chars() {
+        if matches!(letter, '"' | '\'' | '\\') {
+            printable.push(letter);
+        } else {
+            printable.extend(letter.escape_debug());
+        }
+    }
+    printable
+}
+
+/// At most `most` bytes of a text, ended where a word ends and marked as cut.
+fn cut(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return Cow::Borrowed(text);
+    }
+    let room = most.saturating_sub(ELLIPSIS.len());
+    let begin = (0..=room)
+        .rev()
+        .find_map(|room| text.get(..room))
+        .unwrap_or_default();
+    // A word that takes more than half of the room is cut as well: a name alone may be longer.
+    let end = begin
+        .rfind(' ')
+        .filter(|end| *end > room / 2)
+        .unwrap_or(begin.len());
+    let kept = begin.get(..end).unwrap_or_default().trim_end();
+    Cow::Owned(format!("{kept}{ELLIPSIS}"))
+}
+
+const ELLIPSIS: &str = "...";
+
+/// With room for the names and the next step: kubelet cuts what it writes into an event at 1024 characters, and
+/// containerd writes its own words before.
+const PHRASE_BYTES: usize = 240;
+
+/// So that the whole error body stays below 4 KiB, every quote and backslash doubled. containerd reads 64 KB of an
+/// error body; Docker Hub's own have a few hundred bytes.
+const MESSAGE_BYTES: usize = 1200;
+
+/// A scope is no longer than a name, which has at most 255 characters.
+const RULE_BYTES: usize = 256;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Docker asks for this header of a registry (distribution-spec 1.1, "Legacy Docker support HTTP headers").
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const REGISTRY_2: HeaderValue = HeaderValue::from_static("registry/2.0");
+
+/// containerd trusts this header of a HEAD; without it it reads the manifest to hash it.
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// Distribution-spec 1.1, "Listing Referrers": says that the filter was applied.
+const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
+
+#[cfg(test)]
+mod tests;

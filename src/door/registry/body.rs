@@ -1,0 +1,107 @@
+//! Bodies of answers: bytes that are held whole, or a blob that passes through.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use hyper::body::{Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::oci::Digest;
+use crate::registry::RegistryError;
+
+/// A body. A blob holds one chunk at a time and asks for the next when the client has taken this one.
+pub(super) struct Body(Kind);
+
+enum Kind {
+    Blob(Box<Blob>),
+    Whole(Option<Bytes>),
+}
+
+struct Blob {
+    digest: Digest,
+    chunks: BoxStream<'static, Result<Bytes, RegistryError>>,
+    deadline: Pin<Box<Sleep>>,
+}
+
+/// A blob that was cut. The connection is closed with it, so that the client sees a short body, never a clean end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error("blob `{digest}` was cut: not through by its deadline")]
+    Deadline { digest: Digest },
+    #[error("blob `{digest}` was cut: its origin broke off")]
+    Origin {
+        digest: Digest,
+        #[source]
+        source: RegistryError,
+    },
+}
+
+impl Body {
+    pub(super) fn whole(bytes: Bytes) -> Self {
+        Self(Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
+    }
+
+    /// Whether this is a blob that passes through, and takes its time.
+    pub(super) const fn is_blob(&self) -> bool {
+        matches!(self.0, Kind::Blob(_))
+    }
+
+    pub(super) fn blob(
+        chunks: BoxStream<'static, Result<Bytes, RegistryError>>,
+        digest: Digest,
+        deadline: Instant,
+    ) -> Self {
+        Self(Kind::Blob(Box::new(Blob {
+            digest,
+            chunks,
+            deadline: Box::pin(sleep_until(deadline)),
+        })))
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.get_mut().0 {
+            Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Blob(blob) => blob
+                .poll_chunk(context)
+                .map(|chunk| chunk.map(|chunk| chunk.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.0, Kind::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            // What a blob's size is, its origin's `Content-Length` says.
+            Kind::Blob(_) => SizeHint::default(),
+            Kind::Whole(bytes) => {
+                let length = bytes.as_ref().map_or(0, Bytes::len);
+                u64::try_from(length).map_or_else(|_too_large| SizeHint::default(), SizeHint::with_exact)
+            }
+        }
+    }
+}
+
+impl Blob {
+    fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let digest = self.digest;
+        // First, so that an origin that drips for ever is cut as well.
+        if self.deadline.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Some(Err(BodyError::Deadline { digest })));
+        }
+        let chunk = self.chunks.poll_next_unpin(context);
+        chunk.map(|chunk| chunk.map(|chunk| chunk.map_err(|source| BodyError::Origin { digest, source })))
+    }
+}

@@ -1,0 +1,400 @@
+//! What a request asks for: from method, path and query to a [`Route`], or the reason why it is none. Pure.
+//!
+//! Path and query are a client's text. They are bounded, split, decoded once, and leave this module as
+//! [`Repository`], [`Tag`] and [`Digest`] only: nothing else of them reaches an origin's URL.
+
+use std::borrow::Cow;
+use std::str::Utf8Error;
+
+use http::{HeaderValue, Method, StatusCode};
+
+use crate::limits;
+use crate::oci::{Digest, DigestError, Reference, ReferenceError, Repository, Tag};
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// `/v2/`: whether this is a registry, and how it wants to be shown credentials.
+    Base,
+    /// A blob, always by digest.
+    Blob(Reference),
+    /// A manifest, by tag or by digest.
+    Manifest(Reference),
+    /// What refers to a manifest.
+    Referrers {
+        /// The manifest.
+        subject: Reference,
+        /// `?artifactType=`.
+        artifact_type: Option<String>,
+    },
+    /// One page of a repository's tags.
+    Tags {
+        /// Whose.
+        name: Name,
+        /// Which.
+        page: Page,
+    },
+}
+
+/// A repository, and how the client spelled it: a page's `Link` must lead back here, not to the origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) repository: Repository,
+    spelled: String,
+    ns: Option<String>,
+}
+
+/// The query of a tag list: `n` and `last` (distribution-spec 1.1, "Listing Tags"), and nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Page {
+    n: Option<String>,
+    last: Option<String>,
+}
+
+/// Why a request is none that this door answers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum RouteError {
+    #[error("a request that reads has no body")]
+    Body,
+    #[error("the path or query is not plain percent-encoded text")]
+    Encoding,
+    #[error("the digest can not be read")]
+    Digest(#[from] DigestError),
+    #[error("`{0}` stands in the request twice")]
+    Duplicate(&'static str),
+    #[error("the link to the next page is not text")]
+    Link(#[source] Utf8Error),
+    #[error("this door passes pulls only")]
+    Method { allow: &'static str },
+    #[error("the image name can not be read")]
+    Name(#[from] ReferenceError),
+    #[error(
+        "the request names no registry; name it as `?ns=registry.example` (containerd's hosts.toml does), or as the \
+         first part of the image name (`<gate>/registry.example/app`), or set `default_registry` for this door"
+    )]
+    NoRegistry,
+    #[error("no such endpoint: this is the pull side of the OCI distribution API, below `/v2/`")]
+    NotFound,
+    #[error("this door is a registry, not a proxy: point the runtime's mirror at it, not its HTTP_PROXY")]
+    Proxy,
+    #[error("`{0}` in the query is not what the distribution specification allows")]
+    Query(&'static str),
+    #[error("path and query are longer than {} bytes", limits::REQUEST_TARGET_BYTES)]
+    TooLong,
+}
+
+const READ: &str = "GET, HEAD";
+const READ_WHOLE: &str = "GET";
+
+impl Route {
+    /// Reads a request. `default_registry` is the one that is meant when the request names none.
+    pub(super) fn parse(
+        method: &Method,
+        path: &str,
+        query: Option<&str>,
+        default_registry: Option<&str>,
+    ) -> Result<Self, RouteError> {
+        if path.len() + query.map_or(0, str::len) > limits::REQUEST_TARGET_BYTES {
+            return Err(RouteError::TooLong);
+        }
+        let below = match path.strip_prefix("/v2") {
+            Some("" | "/") => {
+                only(method, READ, &[Method::GET, Method::HEAD])?;
+                return Ok(Self::Base);
+            }
+            Some(rest) => rest.strip_prefix('/').ok_or(RouteError::NotFound)?,
+            None => return Err(RouteError::NotFound),
+        };
+        // Before anything is read of the name: whoever pushes is told so, whatever the name.
+        only(method, READ, &[Method::GET, Method::HEAD])?;
+        let parts = below
+            .split('/')
+            .map(decoded_part)
+            .collect::<Result<Vec<_>, _>>()?;
+        let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
+        let query = Query::parse(query)?;
+        // From the end: a repository's own parts may be called `manifests`, `blobs` or `tags` too.
+        match parts.as_slice() {
+            [name @ .., "manifests", reference] => {
+                let Name { repository, .. } = Name::parse(name, query, default_registry)?;
+                Ok(Self::Manifest(if reference.contains(':') {
+                    by_digest(repository, reference)?
+                } else {
+                    let tag: Tag = reference.parse()?;
+                    Reference {
+                        repository,
+                        tag: Some(tag),
+                        digest: None,
+                    }
+                }))
+            }
+            [name @ .., "blobs", digest] => {
+                let Name { repository, .. } = Name::parse(name, query, default_registry)?;
+                Ok(Self::Blob(by_digest(repository, digest)?))
+            }
+            [name @ .., "referrers", digest] => {
+                only(method, READ_WHOLE, &[Method::GET])?;
+                let Name { repository, .. } = Name::parse(name, query, default_registry)?;
+                let artifact_type = query
+                    .artifact_type
+                    .map(decoded_query)
+                    .transpose()?
+                    .map(Cow::into_owned);
+                Ok(Self::Referrers {
+                    subject: by_digest(repository, digest)?,
+                    artifact_type,
+                })
+            }
+            [name @ .., "tags", "list"] => {
+                only(method, READ_WHOLE, &[Method::GET])?;
+                Ok(Self::Tags {
+                    name: Name::parse(name, query, default_registry)?,
+                    page: Page::parse(query)?,
+                })
+            }
+            _ => Err(RouteError::NotFound),
+        }
+    }
+}
+
+impl Name {
+    /// Which registry is meant: the one that `?ns=` names, else the first part where it looks like a host, else the
+    /// default.
+    fn parse(parts: &[&str], query: Query<'_>, default_registry: Option<&str>) -> Result<Self, RouteError> {
+        if parts.is_empty() {
+            return Err(RouteError::NotFound);
+        }
+        let spelled = parts.join("/");
+        let ns = query.ns.map(decoded_query).transpose()?;
+        let (registry, path) = match (&ns, parts) {
+            (Some(ns), path) => (ns.as_ref(), path),
+            (None, [host, path @ ..]) if looks_like_a_host(host) && !path.is_empty() => (*host, path),
+            (None, path) => (default_registry.ok_or(RouteError::NoRegistry)?, path),
+        };
+        let repository = Repository::new(registry, &path.join("/"))?;
+        Ok(Self {
+            repository,
+            spelled,
+            ns: ns.map(Cow::into_owned),
+        })
+    }
+
+    /// Where a client finds this page of the list, at this door.
+    pub(super) fn tags_at(&self, page: &Page) -> String {
+        let ns = self.ns.as_deref().map(|ns| ("ns", ns));
+        let query = query_of(page.pairs().chain(ns));
+        let name = self.spelled.split('/').map(encoded).collect::<Vec<_>>().join("/");
+        format!(
+            "/v2/{name}/tags/list{}{query}",
+            if query.is_empty() { "" } else { "?" }
+        )
+    }
+}
+
+impl Page {
+    fn parse(query: Query<'_>) -> Result<Self, RouteError> {
+        let n = query.n.map(decoded_query).transpose()?;
+        // Seven digits: more tags than any registry gives on a page.
+        if n.as_deref()
+            .is_some_and(|n| n.is_empty() || n.len() > 7 || !n.bytes().all(|byte| byte.is_ascii_digit()))
+        {
+            return Err(RouteError::Query("n"));
+        }
+        let last = query.last.map(decoded_query).transpose()?;
+        Ok(Self {
+            n: n.map(Cow::into_owned),
+            last: last.map(Cow::into_owned),
+        })
+    }
+
+    /// The page that an origin's `Link: <…>; rel="next"` leads to, or `None` where it leads nowhere further.
+    ///
+    /// # Errors
+    /// [`RouteError::Link`] where it is not text, [`RouteError::Query`] where there is a next page that `n` and `last` don't say: a client that was sent to it
+    /// would read the first page for ever.
+    pub(super) fn next(link: &HeaderValue) -> Result<Option<Self>, RouteError> {
+        let link = str::from_utf8(link.as_bytes()).map_err(RouteError::Link)?;
+        let Some(target) = next_target(link) else {
+            return Ok(None);
+        };
+        let query = target
+            .split_once('?')
+            .map(|(_, query)| query.split('#').next().unwrap_or_default());
+        let page = Self::parse(Query::parse(query)?)?;
+        if page.last.is_none() {
+            return Err(RouteError::Query("last"));
+        }
+        Ok(Some(page))
+    }
+
+    /// As the origin is asked for it.
+    pub(super) fn query(&self) -> Option<String> {
+        Some(query_of(self.pairs())).filter(|query| !query.is_empty())
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let n = self.n.as_deref().map(|n| ("n", n));
+        n.into_iter()
+            .chain(self.last.as_deref().map(|last| ("last", last)))
+    }
+}
+
+impl RouteError {
+    /// The status and the code of the error body.
+    pub(super) const fn answer(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Digest(_) => (StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
+            Self::Body
+            | Self::Duplicate(_)
+            | Self::Encoding
+            | Self::Link(_)
+            | Self::Proxy
+            | Self::Query(_) => (StatusCode::BAD_REQUEST, "UNSUPPORTED"),
+            Self::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
+            Self::Name(_) | Self::NoRegistry => (StatusCode::BAD_REQUEST, "NAME_INVALID"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "UNSUPPORTED"),
+            Self::TooLong => (StatusCode::URI_TOO_LONG, "NAME_INVALID"),
+        }
+    }
+}
+
+/// The keys of a query that this door reads, still encoded. Others are skipped: clients and their proxies add some.
+#[derive(Clone, Copy, Default)]
+struct Query<'a> {
+    artifact_type: Option<&'a str>,
+    last: Option<&'a str>,
+    n: Option<&'a str>,
+    ns: Option<&'a str>,
+}
+
+impl<'a> Query<'a> {
+    /// A key that stands twice is refused: which of two registries was meant would be a guess, and a proxy in front
+    /// may have judged by the other.
+    fn parse(query: Option<&'a str>) -> Result<Self, RouteError> {
+        let mut read = Self::default();
+        for pair in query.unwrap_or_default().split('&') {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let key = percent_decoded(key).ok_or(RouteError::Encoding)?;
+            let (slot, name) = match key.as_ref() {
+                "artifactType" => (&mut read.artifact_type, "artifactType"),
+                "last" => (&mut read.last, "last"),
+                "n" => (&mut read.n, "n"),
+                "ns" => (&mut read.ns, "ns"),
+                _ => continue,
+            };
+            if slot.replace(value).is_some() {
+                return Err(RouteError::Duplicate(name));
+            }
+        }
+        Ok(read)
+    }
+}
+
+fn only(method: &Method, allow: &'static str, allowed: &[Method]) -> Result<(), RouteError> {
+    if allowed.contains(method) {
+        Ok(())
+    } else {
+        Err(RouteError::Method { allow })
+    }
+}
+
+fn by_digest(repository: Repository, digest: &str) -> Result<Reference, RouteError> {
+    Ok(Reference {
+        repository,
+        tag: None,
+        digest: Some(digest.parse::<Digest>()?),
+    })
+}
+
+/// As Docker tells a host from the first part of a path (`github.com/distribution/reference`, `splitDockerDomain`).
+fn looks_like_a_host(part: &str) -> bool {
+    part == "localhost"
+        || part.contains(|letter: char| matches!(letter, '.' | ':') || letter.is_ascii_uppercase())
+}
+
+/// One part of a path. Refuses what another reader could take for a separator or for another directory: an encoded
+/// slash, an empty part, `.` and `..`.
+fn decoded_part(part: &str) -> Result<Cow<'_, str>, RouteError> {
+    percent_decoded(part)
+        .filter(|part| !part.contains(['/', '\\']) && !matches!(part.as_ref(), "" | "." | ".."))
+        .ok_or(RouteError::Encoding)
+}
+
+fn decoded_query(value: &str) -> Result<Cow<'_, str>, RouteError> {
+    percent_decoded(value)
+        .filter(|value| !value.is_empty())
+        .ok_or(RouteError::Encoding)
+}
+
+/// Decodes once. The result is visible ASCII without `%`: a second decoder further on would find nothing to decode.
+fn percent_decoded(text: &str) -> Option<Cow<'_, str>> {
+    let plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'%';
+    if text.bytes().all(|byte| plain(&byte)) {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut decoded = String::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let byte = if byte == b'%' {
+            let (high, low) = (hex_digit(bytes.next()?)?, hex_digit(bytes.next()?)?);
+            high * 16 + low
+        } else {
+            byte
+        };
+        decoded.push(char::from(Some(byte).filter(plain)?));
+    }
+    Some(Cow::Owned(decoded))
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+fn query_of<'a>(pairs: impl Iterator<Item = (&'static str, &'a str)>) -> String {
+    pairs
+        .map(|(key, value)| format!("{key}={}", encoded(value)))
+        .collect::<Vec<_>>()
+        .join("&")
+}
+
+/// Percent-encodes all but RFC 3986's unreserved characters.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte))
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// The target of the first link whose relation is `next` (RFC 8288).
+fn next_target(link: &str) -> Option<&str> {
+    let mut rest = link;
+    while let Some((_, from_target)) = rest.split_once('<') {
+        let (target, after) = from_target.split_once('>')?;
+        let parameters = after.split('<').next().unwrap_or_default();
+        let is_next = parameters.split([';', ',']).any(|parameter| {
+            parameter.split_once('=').is_some_and(|(key, value)| {
+                key.trim().eq_ignore_ascii_case("rel")
+                    && value.trim().trim_matches('"').eq_ignore_ascii_case("next")
+            })
+        });
+        if is_next {
+            return Some(target);
+        }
+        rest = after;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! TLS of the registry door: a chain and a key out of PEM files. HTTP/2 is not offered: it carries no reason phrase.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls_pki_types::pem::{self, PemObject as _};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::AsyncReadExt as _;
+use tokio_rustls::TlsAcceptor;
+
+use super::TlsFiles;
+use crate::limits;
+
+/// Why the TLS files can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TlsError {
+    #[error("`{path}` holds no certificate that goes with the key")]
+    Chain {
+        path: PathBuf,
+        #[source]
+        source: rustls::Error,
+    },
+    #[error("`{path}` holds no certificate")]
+    NoCertificate { path: PathBuf },
+    #[error("`{path}` is not PEM as it is expected")]
+    Pem {
+        path: PathBuf,
+        #[source]
+        source: pem::Error,
+    },
+    #[error("`{path}` can not be read")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("`{path}` is larger than {} bytes", limits::PEM_BYTES)]
+    TooLarge { path: PathBuf },
+    #[error("TLS can not be set up")]
+    Versions(#[source] rustls::Error),
+}
+
+/// Reads the files. TLS 1.2 and 1.3, no client certificates.
+pub(super) async fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
+    let bytes = read(&files.certificate).await?;
+    let pem = |path: &Path| {
+        let path = path.to_owned();
+        |source| TlsError::Pem { path, source }
+    };
+    let chain = CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(pem(&files.certificate))?;
+    if chain.is_empty() {
+        return Err(TlsError::NoCertificate {
+            path: files.certificate.clone(),
+        });
+    }
+    let key = PrivateKeyDer::from_pem_slice(&read(&files.key).await?).map_err(pem(&files.key))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Versions)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|source| TlsError::Chain {
+            path: files.certificate.clone(),
+            source,
+        })?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+async fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let unreadable = |source| TlsError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    // One more than the bound, to tell what fits from what does not.
+    let read = file
+        .take(limits::PEM_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .await
+        .map_err(unreadable)?;
+    if u64::try_from(read).is_ok_and(|read| read <= limits::PEM_BYTES) {
+        Ok(bytes)
+    } else {
+        Err(TlsError::TooLarge {
+            path: path.to_owned(),
+        })
+    }
+}

@@ -1,0 +1,455 @@
+//! The stages in a row. [`Gate::admit`] is the way of one pull: read this first.
+
+mod flights;
+mod memory;
+mod permits;
+mod pull;
+
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use futures_util::FutureExt as _;
+use http::{HeaderValue, Method};
+use jiff::{SignedDuration, Timestamp};
+use prometheus_client::registry::Registry;
+use quick_cache::sync::Cache;
+
+use crate::decide::{Cover, Denial, Judgement, Verdict, chain, of_registry};
+use crate::find::{Budget, Sought, find};
+use crate::oci::{ChildKind, Digest, Reference, Repository};
+use crate::policy::{Policy, Requirement, Rule};
+use crate::reason::Reason;
+use crate::record::{Decision, DoorName, Outcome, Recorder};
+use crate::registry::{Access, BlobStream, Client};
+use crate::resolve::{ResolveError, Subject, resolve};
+use crate::verify::{Evidence, Wanted, verify};
+use flights::{Crashed, Flights};
+use memory::{
+    ByBytes, ByRecords, EvidenceKey, Read, Remembered, SUBJECT_BYTES, SUBJECT_LIFE, SUBJECTS, Shown,
+    SubjectKey,
+};
+use permits::Permits;
+pub use permits::PermitsError;
+use pull::Pull;
+
+/// What a door asks.
+#[derive(Clone)]
+pub struct PullRequest {
+    /// Which door.
+    pub door: DoorName,
+    /// Who, for the record: a socket address or a process.
+    pub peer: String,
+    /// What.
+    pub reference: Reference,
+    /// The client's own `Authorization`.
+    pub authorization: Option<HeaderValue>,
+    /// When the answer is due.
+    pub deadline: Instant,
+}
+
+/// What the gate takes from the configuration; swapped whole at a reload.
+#[derive(Clone)]
+pub struct Settings {
+    /// Rules, keys, deny list.
+    pub policy: Arc<Policy>,
+    /// The registries.
+    pub client: Client,
+    /// `<state>/signatures`, for the `directory` source.
+    pub signatures: PathBuf,
+    /// How long an allow is remembered. Zero: not at all.
+    pub positive: Duration,
+    /// How long a denial is remembered. Zero: not at all.
+    pub negative: Duration,
+}
+
+/// What is fixed for the life of the process.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    /// The file that keeps what was admitted across a restart; none: in memory alone.
+    pub permits: Option<PathBuf>,
+    /// How many edges that file may hold.
+    pub most_permits: usize,
+    /// How many signature records the remembered verdicts may hold.
+    pub most_verdicts: usize,
+}
+
+/// The gate: one for the process, shared by all doors.
+pub struct Gate {
+    settings: ArcSwap<Settings>,
+    subjects: Cache<SubjectKey, Arc<Read>, ByBytes>,
+    evidence: Cache<EvidenceKey, Arc<Remembered>, ByRecords>,
+    flights: Flights<(EvidenceKey, Shown), Arc<Evidence>>,
+    permits: Permits,
+    recorder: Recorder,
+}
+
+/// Leave to serve one blob: an admitted manifest names it, or its rule accepts anything. Only the gate makes one.
+#[derive(Clone, Debug)]
+pub struct BlobPermit {
+    repository: Repository,
+    digest: Digest,
+}
+
+impl BlobPermit {
+    /// What may be served.
+    #[must_use]
+    pub const fn digest(&self) -> &Digest {
+        &self.digest
+    }
+}
+
+impl Gate {
+    /// A gate with these settings. Its metrics stand in `metrics`.
+    ///
+    /// # Errors
+    /// When the file of permits can't be opened.
+    pub fn new(settings: Settings, storage: &Storage, metrics: &mut Registry) -> Result<Self, PermitsError> {
+        let most = u64::try_from(storage.most_verdicts).unwrap_or(u64::MAX);
+        Ok(Self {
+            settings: ArcSwap::from_pointee(settings),
+            subjects: Cache::with_weighter(SUBJECTS, SUBJECT_BYTES, ByBytes),
+            evidence: Cache::with_weighter(storage.most_verdicts, most, ByRecords),
+            flights: Flights::new(),
+            permits: Permits::open(storage.permits.as_deref(), storage.most_permits)?,
+            recorder: Recorder::new(metrics),
+        })
+    }
+
+    /// Swaps policy and registries whole. A pull keeps what it began with.
+    pub fn replace(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// What the pulls that begin now see.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// The way of one pull: policy, resolve, find, verify, decide, record. Whatever happens on it, a panic too, ends in
+    /// a verdict that is recorded.
+    pub async fn admit(&self, request: &PullRequest) -> Judgement {
+        let began = Instant::now();
+        let settings = self.settings();
+        let ruling = settings.policy.ruling(&request.reference.repository);
+        let pull = Pull {
+            settings: &settings,
+            ruling: &ruling,
+            request,
+        };
+        let judgement = pull.contained(self.judge(pull)).await;
+        if let Verdict::Allow(permit) = &judgement.verdict {
+            let digest = *permit.subject().digest();
+            // What is covered by what is covered is good for as long as that is, from the root's own judgement on.
+            let above = judgement.root.and_then(|_| {
+                self.permits
+                    .covering(&request.reference.repository, &digest, ChildKind::Manifest)
+            });
+            let until = above.map_or(Timestamp::MAX, |kept| kept.expires_at);
+            let root = judgement.root.unwrap_or(digest);
+            self.remember(pull, permit.covers(root, settings.policy.generation()), until);
+        }
+        let PullRequest {
+            door,
+            peer,
+            reference,
+            ..
+        } = request;
+        self.recorder
+            .pull(&Decision::of(&judgement, *door, peer, reference, began.elapsed()));
+        judgement
+    }
+
+    async fn judge(&self, pull: Pull<'_>) -> Judgement {
+        let case = pull.case();
+        if let Err(denial) = pull.before_asking() {
+            return pull.judged(Verdict::Deny(denial), None, false);
+        }
+        let Some(cover) = self.admitted_cover(pull, ChildKind::Manifest).await else {
+            return self.judge_by_itself(pull).await;
+        };
+        match self.subject(pull).await {
+            Ok(subject) => Judgement {
+                root: Some(*cover.root()),
+                ..pull.judged(case.derived(subject, &cover), None, true)
+            },
+            Err(error) => pull.judged(Verdict::Deny(case.unresolved(&error)), None, false),
+        }
+    }
+
+    /// Whatever lists it. A root is judged so, again too: if what lists the root were asked first, and so on, whoever
+    /// pushes a chain of indexes would say how deep this goes, to the end of the stack.
+    async fn judge_by_itself(&self, pull: Pull<'_>) -> Judgement {
+        let case = pull.case();
+        if let Err(denial) = pull.before_asking() {
+            return pull.judged(Verdict::Deny(denial), None, false);
+        }
+        let subject = match self.subject(pull).await {
+            Ok(subject) => subject,
+            Err(error) => return pull.judged(Verdict::Deny(case.unresolved(&error)), None, false),
+        };
+        let (evidence, cached) = self.evidence(pull, &subject).await;
+        let verdict = case.decide(subject, evidence.as_deref(), Timestamp::now());
+        self.keep(pull, &verdict, evidence.as_ref(), cached);
+        pull.judged(verdict, evidence.as_deref(), cached)
+    }
+
+    /// The manifest that is meant. A tag is asked for each time; what a digest names does not change, so it is asked for
+    /// once by clients that show the same credentials: a runtime reads HEAD by tag, then GET by digest.
+    async fn subject(&self, pull: Pull<'_>) -> Result<Arc<Subject>, ResolveError> {
+        let PullRequest { reference, .. } = pull.request;
+        let key = |digest| (reference.repository.clone(), digest, Shown::of(pull.request));
+        let read = reference
+            .digest
+            .and_then(|digest| self.subjects.get(&key(digest)));
+        if let Some(read) = read.filter(|read| read.at.elapsed() < SUBJECT_LIFE) {
+            return Ok(Arc::clone(&read.subject));
+        }
+        let subject = Arc::new(resolve(&pull.settings.client, reference, &pull.access()).await?);
+        let read = Read {
+            subject: Arc::clone(&subject),
+            at: Instant::now(),
+        };
+        self.subjects.insert(key(*subject.digest()), Arc::new(read));
+        Ok(subject)
+    }
+
+    /// Whether an admitted manifest names this blob. `request.reference` names it by digest.
+    ///
+    /// # Errors
+    /// The denial, already recorded.
+    pub async fn admit_blob(&self, request: &PullRequest) -> Result<BlobPermit, Box<Denial>> {
+        let began = Instant::now();
+        let settings = self.settings();
+        let ruling = settings.policy.ruling(&request.reference.repository);
+        let pull = Pull {
+            settings: &settings,
+            ruling: &ruling,
+            request,
+        };
+        let work = AssertUnwindSafe(self.judge_blob(pull)).catch_unwind();
+        let judged = match tokio::time::timeout_at(request.deadline.into(), work).await {
+            Ok(Ok(judged)) => judged,
+            Ok(Err(_panic)) => Err(pull.crashed()),
+            Err(_elapsed) => Err(pull.late()),
+        };
+        let outcome = judged
+            .as_ref()
+            .map_or_else(|denial| Outcome::Deny(denial.reason), |_| Outcome::Allow);
+        self.recorder.blob(&Decision {
+            door: request.door,
+            peer: &request.peer,
+            reference: &request.reference,
+            digest: request.reference.digest.as_ref(),
+            rule: ruling.name(),
+            outcome,
+            detail: judged
+                .as_ref()
+                .map_or_else(|denial| denial.detail.as_str(), |_| ""),
+            cached: true,
+            took: began.elapsed(),
+        });
+        judged
+    }
+
+    async fn judge_blob(&self, pull: Pull<'_>) -> Result<BlobPermit, Box<Denial>> {
+        let case = pull.case();
+        let repository = pull.request.reference.repository.clone();
+        let Some(digest) = pull.request.reference.digest else {
+            let detail = "a blob is asked for by digest".to_owned();
+            return Err(case.denial(Reason::Malformed, None, detail));
+        };
+        pull.before_asking()?;
+        if case.warns() || pull.accepts_anything() {
+            return Ok(BlobPermit { repository, digest });
+        }
+        match self.admitted_cover(pull, ChildKind::Blob).await {
+            Some(cover) => {
+                case.not_denied(cover.root())?;
+                Ok(BlobPermit { repository, digest })
+            }
+            None => Err(case.not_derived(&digest)),
+        }
+    }
+
+    /// Asks the origin for an admitted blob, with the credentials of whoever asks now.
+    ///
+    /// # Errors
+    /// The denial that the origin's failure is, already recorded.
+    pub async fn open_blob(
+        &self,
+        permit: &BlobPermit,
+        method: Method,
+        range: Option<HeaderValue>,
+        request: &PullRequest,
+    ) -> Result<BlobStream, Box<Denial>> {
+        let began = Instant::now();
+        let settings = self.settings();
+        let ruling = settings.policy.ruling(&permit.repository);
+        let pull = Pull {
+            settings: &settings,
+            ruling: &ruling,
+            request,
+        };
+        let opened = settings
+            .client
+            .blob_stream(&permit.repository, &permit.digest, method, range, &pull.access())
+            .await;
+        opened.map_err(|error| {
+            let (reason, challenge) = of_registry(&error);
+            let mut denial = pull.case().denial(reason, Some(permit.digest), chain(&error));
+            denial.challenge = challenge;
+            self.recorder.blob(&Decision {
+                door: request.door,
+                peer: &request.peer,
+                reference: &request.reference,
+                digest: Some(&permit.digest),
+                rule: ruling.name(),
+                outcome: Outcome::Deny(reason),
+                detail: &denial.detail,
+                cached: false,
+                took: began.elapsed(),
+            });
+            denial
+        })
+    }
+
+    /// The edge that leads to what is asked for, if its root is admitted now: by a verdict that still stands, or by
+    /// judging the root again.
+    async fn admitted_cover(&self, pull: Pull<'_>, kind: ChildKind) -> Option<Cover> {
+        let repository = &pull.request.reference.repository;
+        let digest = pull.request.reference.digest?;
+        let kept = self.permits.covering(repository, &digest, kind)?;
+        if pull.stands(&kept) {
+            return Some(kept.cover.clone());
+        }
+        let reference = Reference {
+            repository: repository.clone(),
+            tag: None,
+            digest: Some(*kept.cover.root()),
+        };
+        let request = PullRequest {
+            reference,
+            ..pull.request.clone()
+        };
+        let root = Pull {
+            request: &request,
+            ..pull
+        };
+        match Box::pin(self.judge_by_itself(root)).await.verdict {
+            Verdict::Allow(_) => {
+                let cover = Cover::restored(
+                    repository.clone(),
+                    digest,
+                    kind,
+                    *kept.cover.root(),
+                    pull.settings.policy.generation(),
+                );
+                self.remember(pull, std::iter::once(cover.clone()), Timestamp::MAX);
+                Some(cover)
+            }
+            Verdict::Deny(_) => None,
+        }
+    }
+
+    /// Remembers edges, until then at most: a key whose window ends covers nothing after it.
+    fn remember(&self, pull: Pull<'_>, covers: impl Iterator<Item = Cover>, until: Timestamp) {
+        let now = Timestamp::now();
+        let life = SignedDuration::try_from(pull.settings.positive).unwrap_or(SignedDuration::MAX);
+        let expires_at = now.saturating_add(life).unwrap_or(Timestamp::MAX);
+        let ends = pull.signed().into_iter().flat_map(|(_, signed)| &signed.keys);
+        let ends = ends.filter_map(|key| key.not_after).filter(|end| *end > now);
+        let expires_at = ends.fold(expires_at.min(until), Timestamp::min);
+        self.permits.remember(covers, now, expires_at);
+    }
+
+    /// Who signed the subject: remembered, or found and verified now. `None` where the rule wants no signature.
+    async fn evidence(&self, pull: Pull<'_>, subject: &Arc<Subject>) -> (Option<Arc<Evidence>>, bool) {
+        let Some((rule, _)) = pull.signed() else {
+            return (None, false);
+        };
+        let key = pull.evidence_key(subject.digest());
+        if let Some(remembered) = self.evidence.get(&key) {
+            if remembered.until > Instant::now() {
+                return (Some(Arc::clone(&remembered.evidence)), true);
+            }
+            self.evidence.remove(&key);
+        }
+        let (settings, rule) = (pull.settings.clone(), Arc::clone(rule));
+        let (subject, access) = (Arc::clone(subject), pull.access());
+        let work = move || async move { Arc::new(gather(&settings, &rule, &subject, &access).await) };
+        match self.flights.join((key, Shown::of(pull.request)), work).await {
+            Ok(evidence) => (Some(evidence), false),
+            // The panic is on its way to whoever reports it; this pull is told that the gate failed.
+            Err(Crashed) => std::panic::panic_any("the look for signatures crashed"),
+        }
+    }
+
+    /// Remembers who signed, for as long as the verdict it led to is good for. What could not be looked at is asked
+    /// again at once: an outage is not remembered as a denial.
+    fn keep(&self, pull: Pull<'_>, verdict: &Verdict, evidence: Option<&Arc<Evidence>>, cached: bool) {
+        let Some(evidence) = evidence.filter(|_| !cached) else {
+            return;
+        };
+        let (digest, life) = match verdict {
+            Verdict::Allow(permit) if permit.warned().is_none() => {
+                (*permit.subject().digest(), pull.settings.positive)
+            }
+            Verdict::Allow(permit) => (*permit.subject().digest(), pull.settings.negative),
+            Verdict::Deny(denial) => match denial.digest {
+                Some(digest) => (digest, pull.settings.negative),
+                None => return,
+            },
+        };
+        let satisfied = matches!(verdict, Verdict::Allow(permit) if permit.warned().is_none());
+        if life.is_zero() || (!satisfied && !evidence.troubles.is_empty()) {
+            return;
+        }
+        let until = Instant::now().checked_add(life).unwrap_or_else(Instant::now);
+        let remembered = Remembered {
+            evidence: Arc::clone(evidence),
+            until,
+        };
+        self.evidence
+            .insert(pull.evidence_key(&digest), Arc::new(remembered));
+    }
+}
+
+/// Find and verify, source by source, until the rule is satisfied: a place that is not needed is not asked.
+async fn gather(settings: &Settings, rule: &Rule, subject: &Subject, access: &Access) -> Evidence {
+    let Requirement::Signed(signed) = &rule.requirement else {
+        return Evidence::default();
+    };
+    let repository = &subject.repository;
+    let name = rule.signed_name(repository);
+    let wanted = Wanted {
+        digest: subject.digest(),
+        repository: &name,
+        signed,
+    };
+    let mut budget = Budget::default();
+    let mut evidence = Evidence::default();
+    for source in settings.client.sources(repository.registry()).iter().copied() {
+        for format in signed.formats.iter().copied() {
+            let directory: &Path = &settings.signatures;
+            let sought = Sought {
+                digest: subject.digest(),
+                repository,
+                format,
+                directory,
+            };
+            let found = find(source, sought, &settings.client, access, &mut budget).await;
+            let judged = verify(source, &found, wanted, Timestamp::now());
+            evidence.judged = evidence.judged.iter().cloned().chain(judged).collect();
+            evidence.troubles = evidence.troubles.iter().cloned().chain(found.troubles).collect();
+        }
+        evidence.asked.push(source);
+        if evidence.signers(Timestamp::now()).len() >= signed.threshold.get() {
+            break;
+        }
+    }
+    evidence
+}

@@ -1,0 +1,113 @@
+//! One pull on its way, and the floor under it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use jiff::Timestamp;
+
+use super::memory::EvidenceKey;
+use super::permits::Kept;
+use super::{PullRequest, Settings};
+use crate::decide::{Case, Denial, Judgement, Verdict};
+use crate::oci::Digest;
+use crate::policy::{Default, Requirement, Rule, Ruling, Signed};
+use crate::reason::Reason;
+use crate::registry::Access;
+use crate::verify::Evidence;
+
+/// One pull on its way: what it asks, and the settings it began with.
+#[derive(Clone, Copy)]
+pub(super) struct Pull<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) ruling: &'a Ruling,
+    pub(super) request: &'a PullRequest,
+}
+
+impl<'a> Pull<'a> {
+    pub(super) fn case(self) -> Case<'a> {
+        Case {
+            reference: &self.request.reference,
+            policy: &self.settings.policy,
+            ruling: self.ruling,
+        }
+    }
+
+    /// What can be said before anything is asked, unless the rule only warns of it.
+    pub(super) fn before_asking(self) -> Result<(), Box<Denial>> {
+        let case = self.case();
+        case.before_asking().or_else(|denial| {
+            if case.warns() && denial.reason != Reason::DigestDenied {
+                Ok(())
+            } else {
+                Err(denial)
+            }
+        })
+    }
+
+    pub(super) fn access(self) -> Access {
+        Access {
+            authorization: self.request.authorization.clone(),
+            deadline: self.request.deadline,
+        }
+    }
+
+    pub(super) fn signed(self) -> Option<(&'a Arc<Rule>, &'a Signed)> {
+        match self.ruling {
+            Ruling::Rule(rule) => match &rule.requirement {
+                Requirement::Signed(signed) => Some((rule, signed)),
+                Requirement::Digest(_) | Requirement::InsecureAcceptAnything | Requirement::Reject => None,
+            },
+            Ruling::Default(_) => None,
+        }
+    }
+
+    pub(super) fn accepts_anything(self) -> bool {
+        match self.ruling {
+            Ruling::Rule(rule) => matches!(rule.requirement, Requirement::InsecureAcceptAnything),
+            Ruling::Default(default) => *default == Default::InsecureAcceptAnything,
+        }
+    }
+
+    pub(super) fn stands(self, kept: &Kept) -> bool {
+        kept.cover.generation() == self.settings.policy.generation() && kept.expires_at > Timestamp::now()
+    }
+
+    pub(super) fn evidence_key(self, digest: &Digest) -> EvidenceKey {
+        EvidenceKey {
+            repository: self.request.reference.repository.clone(),
+            digest: *digest,
+            generation: self.settings.policy.generation(),
+        }
+    }
+
+    pub(super) fn judged(self, verdict: Verdict, evidence: Option<&Evidence>, cached: bool) -> Judgement {
+        Judgement {
+            verdict,
+            rule: self.ruling.name().to_owned(),
+            signatures: evidence.map_or_else(Arc::default, |evidence| Arc::clone(&evidence.judged)),
+            cached,
+            root: None,
+        }
+    }
+
+    /// Runs the stages with the pull's deadline and with a floor under them: late or crashed is denied.
+    pub(super) async fn contained(self, stages: impl Future<Output = Judgement>) -> Judgement {
+        let stages = AssertUnwindSafe(stages).catch_unwind();
+        match tokio::time::timeout_at(self.request.deadline.into(), stages).await {
+            Ok(Ok(judgement)) => judgement,
+            Ok(Err(_panic)) => self.judged(Verdict::Deny(self.crashed()), None, false),
+            Err(_elapsed) => self.judged(Verdict::Deny(self.late()), None, false),
+        }
+    }
+
+    pub(super) fn crashed(self) -> Box<Denial> {
+        let detail = "pullgate itself failed on this pull; the log says where".to_owned();
+        self.case().denial(Reason::InternalError, None, detail)
+    }
+
+    pub(super) fn late(self) -> Box<Denial> {
+        let detail = "no verdict before the pull's deadline".to_owned();
+        self.case().denial(Reason::DeadlineExceeded, None, detail)
+    }
+}

@@ -1,0 +1,44 @@
+//! `pullgated`, the daemon.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use pullgate::daemon::{Daemon, StartError};
+
+/// The gate between this node's container runtime and its registries.
+#[derive(Parser)]
+#[command(name = "pullgated", version, about)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, value_name = "PATH", default_value = "/etc/pullgate/pullgate.toml")]
+    config: PathBuf,
+}
+
+/// The configuration does not load (sysexits.h, `EX_CONFIG`): trying again does not help, so the unit does not restart.
+const EX_CONFIG: u8 = 78;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    pullgate::telemetry::init_log();
+    let ended = match Daemon::start(&arguments.config).await {
+        Ok(daemon) => daemon.run().await,
+        Err(error) => Err(error),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(StartError::Config(errors)) => {
+            tracing::error!("{errors}");
+            ExitCode::from(EX_CONFIG)
+        }
+        Err(error @ StartError::NoDoor) => {
+            tracing::error!("{error}");
+            ExitCode::from(EX_CONFIG)
+        }
+        Err(error) => {
+            tracing::error!("{}", pullgate::decide::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,10 @@
+use pullgate::gate::BlobPermit;
+use pullgate::oci::{Digest, Repository};
+
+fn forge(repository: Repository, digest: Digest) -> BlobPermit {
+    BlobPermit { repository, digest }
+}
+
+fn main() {
+    let _forge: fn(Repository, Digest) -> BlobPermit = forge;
+}

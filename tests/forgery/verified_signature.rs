@@ -1,0 +1,10 @@
+use pullgate::signature::Claim;
+use pullgate::verify::VerifiedSignature;
+
+fn forge(claim: Claim) -> VerifiedSignature {
+    VerifiedSignature { claim }
+}
+
+fn main() {
+    let _forge: fn(Claim) -> VerifiedSignature = forge;
+}

@@ -1,0 +1,58 @@
+//! A scope, and after a line break a name: the rule speaks for exactly the names that the definition says.
+#![no_main]
+
+use std::collections::BTreeSet;
+
+use libfuzzer_sys::fuzz_target;
+use pullgate::oci::Repository;
+use pullgate::policy::{Default, Generation, Mode, Policy, Requirement, Rule, Ruling, Scope, ScopeError};
+
+fuzz_target!(|text: &str| {
+    let (text, name) = text.split_once('\n').unwrap_or((text, text));
+    let scope = match text.parse::<Scope>() {
+        Ok(scope) => scope,
+        // A suggestion leads to a scope at once.
+        Err(ScopeError::NotNormalised { normalised }) => normalised.parse().expect("the right spelling"),
+        Err(ScopeError::NoPath { whole }) => whole.parse().expect("the whole registry"),
+        Err(_) => return,
+    };
+    assert_eq!(scope.as_str().parse::<Scope>().as_ref(), Ok(&scope));
+    let Ok(name) = name.parse::<Repository>() else {
+        return;
+    };
+    let matches = matches(scope.as_str(), &name.to_string());
+    let rule = Rule {
+        scope,
+        requirement: Requirement::Reject,
+        mode: Mode::Enforce,
+    };
+    let policy = Policy::new(
+        Default::Reject,
+        vec![rule],
+        BTreeSet::new(),
+        Vec::new(),
+        Generation([0; 32]),
+    );
+    let ruling = policy.expect("one rule has no duplicate").ruling(&name);
+    assert_eq!(matches!(ruling, Ruling::Rule(_)), matches);
+});
+
+/// By the texts alone.
+fn matches(scope: &str, name: &str) -> bool {
+    let (scope_host, scope_path) = scope.split_once('/').expect("a scope has a path");
+    let (host, path) = name.split_once('/').expect("a name has a path");
+    let host_matches = match scope_host.strip_prefix("*.") {
+        Some(below) => host.split_once('.').is_some_and(|(_, rest)| rest == below),
+        None => host == scope_host,
+    };
+    let mut parts = path.split('/');
+    for wanted in scope_path.split('/') {
+        match (wanted, parts.next()) {
+            ("**", _) => return host_matches,
+            ("*", Some(_)) => {}
+            (wanted, Some(part)) if wanted == part => {}
+            _ => return false,
+        }
+    }
+    host_matches && parts.next().is_none()
+}

@@ -1,0 +1,121 @@
+//! Ways around or into the gate that once worked.
+
+use std::time::Duration;
+
+use jiff::{Timestamp, ToSpan as _};
+use sha2::{Digest as _, Sha512};
+
+use pullgate::demo::registry::EmbeddedRegistry;
+use pullgate::demo::runtime::Dialect;
+use pullgate::oci::{Descriptor, Digest, Reference};
+use pullgate::reason::Reason;
+
+use crate::support::liar::{Answer, Liar};
+use crate::support::signer::{self, attach};
+use crate::support::{HOST, Node, REPOSITORY, SIGNED, config, image, put, registry};
+
+const NOTHING_REMEMBERED: &str = "[cache]\npositive = \"0s\"\nnegative = \"0s\"\n";
+
+fn by_digest(digest: &Digest) -> Reference {
+    image(&format!("acme/app@{digest}"))
+}
+
+/// Indexes `v0`, `v1`, … each of which lists the one before.
+fn put_chain(registry: &EmbeddedRegistry, length: usize) -> Vec<Descriptor> {
+    let mut below = registry.put_image(REPOSITORY, "", &[b"at the bottom"]).unwrap();
+    let mut chain = Vec::new();
+    for number in 0..length {
+        below = registry
+            .put_index(REPOSITORY, &format!("v{number}"), &[below])
+            .unwrap();
+        chain.push(below.clone());
+    }
+    chain
+}
+
+/// Indexes in a chain, each pulled by its tag, so that each is the root of what it lists: to ask for the lowest must
+/// not walk all the way up, a call deeper for each (a stack that overflows ends the process).
+#[tokio::test]
+async fn a_chain_of_indexes_does_not_choose_how_deep_the_gate_goes() {
+    let registry = registry().await;
+    let chain = put_chain(&registry, 4);
+    let warns = format!("{SIGNED}mode = \"warn\"\n{NOTHING_REMEMBERED}");
+    let node = Node::start(&config(registry.url(), &warns)).await;
+    let runtime = node.runtime(Dialect::Containerd);
+    for number in 0..chain.len() {
+        runtime
+            .head(&image(&format!("acme/app:v{number}")))
+            .await
+            .unwrap();
+    }
+    registry.clear_log();
+    runtime.head(&by_digest(&chain[0].digest)).await.unwrap();
+    let searched: Vec<_> = registry
+        .log()
+        .into_iter()
+        .filter(|access| access.target.contains("/referrers/"))
+        .collect();
+    let of_its_root = format!("/referrers/{}", chain[1].digest);
+    assert!(
+        !searched.is_empty() && searched.iter().all(|access| access.target.contains(&of_its_root)),
+        "{searched:#?}"
+    );
+}
+
+/// The deny list says `sha256:…`; the same bytes have a SHA-512 digest too.
+#[tokio::test]
+async fn a_denied_manifest_does_not_pass_under_its_other_digest() {
+    let registry = registry().await;
+    let stored = put(&registry, REPOSITORY, "v1");
+    let bytes = registry.manifest(REPOSITORY, "v1").unwrap().to_vec();
+    let other = Digest::Sha512(Sha512::digest(&bytes).into());
+    let liar = Liar::start(Some(registry.addr()), move |request| {
+        if request.last().starts_with("sha512:") {
+            Answer::ok("application/vnd.oci.image.manifest.v1+json", bytes.clone())
+        } else {
+            Answer::Honest
+        }
+    })
+    .await;
+    let anything = |denied: &Digest| {
+        format!(
+            "[[rule]]\nscope = \"{HOST}/**\"\nrequire = \"insecure-accept-anything\"\n[deny]\ndigests = [\"{denied}\"]\n"
+        )
+    };
+    let node = Node::start(&config(&liar.url(), &anything(&stored.digest))).await;
+    node.assert_denied(&by_digest(&other), Reason::DigestDenied).await;
+    node.reload(&config(&liar.url(), &anything(&other)));
+    node.assert_denied(&image("acme/app:v1"), Reason::DigestDenied)
+        .await;
+}
+
+/// What an index covers is remembered no longer than the keys are good that signed it.
+#[tokio::test]
+async fn a_cover_does_not_outlive_the_key_that_signed_its_root() {
+    let registry = registry().await;
+    let child = registry
+        .put_image(REPOSITORY, "", &[b"for this machine"])
+        .unwrap();
+    let index = registry.put_index(REPOSITORY, "v1", &[child.clone()]).unwrap();
+    let release = signer::get("release");
+    attach(
+        &registry,
+        REPOSITORY,
+        &index,
+        &release.record(&index.digest, REPOSITORY).to_string(),
+    );
+    let end = Timestamp::now() + 4.seconds();
+    let ends = config(registry.url(), SIGNED).replacen(
+        "name = \"release\"\n",
+        &format!("name = \"release\"\nnot_after = {end}\n"),
+        1,
+    );
+    let node = Node::start(&ends).await;
+    node.pull(&image("acme/app:v1")).await.unwrap();
+    let left = Timestamp::now().duration_until(end);
+    tokio::time::sleep(Duration::try_from(left).unwrap_or_default()).await;
+    node.assert_denied(&image("acme/app:v1"), Reason::KeyExpired)
+        .await;
+    let refused = node.refused(&by_digest(&child.digest)).await;
+    assert_eq!(refused.reason(), Some(Reason::Unsigned.code()), "{refused:?}");
+}

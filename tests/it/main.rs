@@ -1,0 +1,19 @@
+//! Pulls through the real door, from registries that are honest and registries that lie. One binary, no network, no
+//! other program.
+#![allow(
+    clippy::as_conversions,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on must fail on the spot"
+)]
+#![allow(missing_docs, unreachable_pub, reason = "nobody but these tests uses it")]
+
+mod attacks;
+mod hostile;
+mod process;
+mod pull;
+mod reasons;
+mod restart;
+mod support;
+mod tool;

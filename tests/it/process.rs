@@ -1,0 +1,346 @@
+//! The daemon as a process: READY, SIGHUP, SIGTERM, exit codes, metrics.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use pullgate::demo::runtime::{Dialect, PullError, Pulled, Runtime};
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::support::liar::{Answer, Liar};
+use crate::support::{LATEST, REPOSITORY, SIGNED, config, image, put, put_signed, registry, send, signer};
+
+/// A running `pullgated`.
+struct Daemon {
+    child: Child,
+    addr: SocketAddr,
+    folder: TempDir,
+    log: Receiver<Value>,
+    manager: UnixDatagram,
+}
+
+impl Daemon {
+    /// Starts it, and waits for READY=1.
+    fn start(config: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        write(folder.path(), config);
+        let socket = folder.path().join("notify");
+        let manager = UnixDatagram::bind(&socket).unwrap();
+        manager.set_read_timeout(Some(LATEST)).unwrap();
+        let mut child = command(&file(folder.path()))
+            .env("NOTIFY_SOCKET", &socket)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = lines(child.stdout.take().unwrap());
+        let mut daemon = Self {
+            child,
+            addr: "127.0.0.1:0".parse().unwrap(),
+            folder,
+            log,
+            manager,
+        };
+        daemon.told("READY=1");
+        daemon.addr = daemon.logged("Ready")["door.registry"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        daemon
+    }
+
+    /// Waits until the service manager was told this.
+    fn told(&self, wanted: &str) {
+        let mut message = [0; 512];
+        loop {
+            let length = self.manager.recv(&mut message).expect(wanted);
+            if std::str::from_utf8(&message[..length])
+                .unwrap()
+                .lines()
+                .any(|line| line == wanted)
+            {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a line of the log that begins so.
+    fn logged(&self, begins: &str) -> Value {
+        let until = Instant::now() + LATEST;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let line = self
+                .log
+                .recv_timeout(left)
+                .unwrap_or_else(|_| panic!("no line `{begins}`"));
+            if line["message"]
+                .as_str()
+                .is_some_and(|message| message.starts_with(begins))
+            {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        send(self.child.id(), signal);
+    }
+
+    /// Swaps the configuration, and waits until the daemon has said what came of it.
+    fn reload(&self, config: &str, says: &str) {
+        write(self.folder.path(), config);
+        self.signal(Signal::HUP);
+        self.told("RELOADING=1");
+        self.logged(says);
+        self.told("READY=1");
+    }
+
+    async fn pull(&self, name: &str) -> Result<Pulled, PullError> {
+        Runtime::new(Dialect::Containerd, self.addr)
+            .unwrap()
+            .pull(&image(name))
+            .await
+    }
+
+    fn ended(mut self) -> ExitStatus {
+        ended(&mut self.child)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn file(folder: &Path) -> PathBuf {
+    folder.join("pullgate.toml")
+}
+
+fn write(folder: &Path, config: &str) {
+    std::fs::create_dir_all(folder.join("keys")).unwrap();
+    for name in signer::NAMES {
+        std::fs::write(
+            folder.join(format!("keys/{name}.pem")),
+            signer::get(name).public_pem(),
+        )
+        .unwrap();
+    }
+    let state = format!("state = \"{}\"", folder.join("state").display());
+    std::fs::write(file(folder), config.replace("state = \"state\"", &state)).unwrap();
+}
+
+fn command(config: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pullgated"));
+    command
+        .arg("--config")
+        .arg(config)
+        .stdin(Stdio::null())
+        .env_remove("JOURNAL_STREAM")
+        .env_remove("NOTIFY_SOCKET");
+    command.env_remove("PULLGATE_LOG");
+    command
+}
+
+fn lines(stdout: impl std::io::Read + Send + 'static) -> Receiver<Value> {
+    let (send, log) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines() {
+            let Ok(line) = line else { return };
+            let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
+            if send.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    log
+}
+
+fn ended(child: &mut Child) -> ExitStatus {
+    let until = Instant::now() + LATEST;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(Instant::now() < until, "the daemon did not end");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_swaps_the_whole_policy_or_nothing() {
+    let registry = registry().await;
+    put(&registry, REPOSITORY, "plain");
+    put_signed(&registry, "signed", signer::get("release"));
+    let signed = config(registry.url(), SIGNED);
+    let daemon = Daemon::start(&signed);
+    assert!(daemon.pull("acme/app:signed").await.is_ok());
+    assert!(daemon.pull("acme/app:plain").await.is_err());
+
+    // What does not load changes nothing: not the rule that is right in it either.
+    let accepting = "[[rule]]\nscope = \"registry.example/**\"\nrequire = \"insecure-accept-anything\"\n";
+    let broken = config(
+        registry.url(),
+        &format!("{accepting}[[rule]]\nscope = \"nginx\"\nrequire = \"reject\"\n"),
+    );
+    daemon.reload(&broken, "The configuration did not load");
+    assert!(daemon.pull("acme/app:plain").await.is_err());
+    assert!(daemon.pull("acme/app:signed").await.is_ok());
+
+    daemon.reload(&config(registry.url(), accepting), "Reloaded");
+    assert!(daemon.pull("acme/app:plain").await.is_ok());
+
+    daemon.reload(
+        &signed.replace("keys = [\"release\"]", "keys = [\"qa\"]"),
+        "Reloaded",
+    );
+    let Err(PullError::Refused(refusal)) = daemon.pull("acme/app:signed").await else {
+        panic!()
+    };
+    assert_eq!(
+        refusal.reason(),
+        Some("untrusted-key"),
+        "what was remembered of the old policy is forgotten"
+    );
+
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ended().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_lets_a_pull_under_way_finish_and_takes_no_other() {
+    let registry = registry().await;
+    let layer = vec![7; 8 << 20];
+    let stored = registry.put_image(REPOSITORY, "large", &[&layer]).unwrap();
+    signer::attach(
+        &registry,
+        REPOSITORY,
+        &stored,
+        &signer::get("release")
+            .record(&stored.digest, REPOSITORY)
+            .to_string(),
+    );
+    let daemon = Daemon::start(&config(registry.url(), SIGNED));
+    assert!(daemon.pull("acme/app:large").await.is_ok());
+    let digest = pullgate::oci::Digest::sha256(&layer);
+
+    let mut stream = tokio::net::TcpStream::connect(daemon.addr).await.unwrap();
+    let request =
+        format!("GET /v2/{REPOSITORY}/blobs/{digest}?ns=registry.example HTTP/1.1\r\nHost: gate\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut begun = vec![0; 1024];
+    stream.read_exact(&mut begun).await.unwrap();
+    assert!(begun.starts_with(b"HTTP/1.1 200"));
+
+    daemon.signal(Signal::TERM);
+    daemon.told("STOPPING=1");
+    daemon.logged("Stopping");
+    let refused = Instant::now() + LATEST;
+    while tokio::net::TcpStream::connect(daemon.addr).await.is_ok() {
+        assert!(Instant::now() < refused, "the door stays open");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut rest = Vec::new();
+    tokio::time::timeout(LATEST, stream.read_to_end(&mut rest))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(begun.len() + rest.len() > layer.len(), "the blob was cut");
+    assert_eq!(daemon.ended().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_still_runs_when_the_grace_is_over_is_cut() {
+    let manifest_never = Liar::start(None, |_| Answer::Silence).await;
+    let config = config(&manifest_never.url(), SIGNED).replace("[limits]", "[limits]\ndrain = \"1s\"");
+    let daemon = Daemon::start(&config);
+    let mut stream = tokio::net::TcpStream::connect(daemon.addr).await.unwrap();
+    stream
+        .write_all(b"GET /v2/acme/app/manifests/v1?ns=registry.example HTTP/1.1\r\nHost: gate\r\n\r\n")
+        .await
+        .unwrap();
+    while manifest_never.seen().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ended().code(), Some(0));
+    let mut rest = Vec::new();
+    let _reset_or_end = stream.read_to_end(&mut rest).await;
+    assert_eq!(rest, b"", "nothing that says yes");
+}
+
+#[test]
+fn a_configuration_that_does_not_load_ends_with_78_and_says_everything() {
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), "[policy]\ndefault = \"accept\"\nsurprise = 1\n");
+    let mut child = command(&file(folder.path()))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let status = ended(&mut child);
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(status.code(), Some(78), "{said}");
+    assert!(
+        said.contains("pullgate.toml:2:") && said.contains("pullgate.toml:3:"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_configuration_without_a_door_ends_with_78() {
+    let folder = TempDir::new().unwrap();
+    write(
+        folder.path(),
+        "[daemon]\nstate = \"state\"\n[policy]\ndefault = \"reject\"\n",
+    );
+    let mut child = command(&file(folder.path()))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert_eq!(ended(&mut child).code(), Some(78));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_read_over_http_and_count_each_decision() {
+    let registry = registry().await;
+    put(&registry, REPOSITORY, "plain");
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let metrics = format!("[daemon]\nmetrics = \"127.0.0.1:{port}\"");
+    let daemon = Daemon::start(&config(registry.url(), SIGNED).replace("[daemon]", &metrics));
+    assert!(daemon.pull("acme/app:plain").await.is_err());
+    let ask = async |path: &str| {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: gate\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(LATEST, stream.read_to_string(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
+        answer
+    };
+    let answer = ask("/metrics").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    for line in [
+        "pullgate_pulls_total{door=\"registry\",verdict=\"deny\",reason=\"unsigned\"}",
+        "pullgate_registry_requests_total{operation=\"manifest\",outcome=\"ok\"}",
+        "pullgate_build_info{version=",
+        "# EOF",
+    ] {
+        assert!(answer.contains(line), "no `{line}` in {answer}");
+    }
+    assert!(ask("/").await.starts_with("HTTP/1.1 404"));
+}

@@ -1,0 +1,231 @@
+//! What the tests stand on: a registry with images, keys that sign, and a node whose runtime pulls through a gate.
+
+pub mod liar;
+pub mod signer;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use pullgate::config::Config;
+use pullgate::daemon;
+use pullgate::demo::registry::{EmbeddedRegistry, Options};
+use pullgate::demo::runtime::{Dialect, PullError, Pulled, Refusal, Runtime};
+use pullgate::door::registry::Door;
+use pullgate::gate::{Gate, Storage};
+use pullgate::oci::{Descriptor, Digest, Reference};
+use pullgate::reason::Reason;
+use pullgate::record::Requests;
+
+use signer::{Signer, attach};
+
+/// The registry's host as it stands in image names; no such host exists (RFC 2606).
+pub const HOST: &str = "registry.example";
+/// The repository most tests use.
+pub const REPOSITORY: &str = "acme/app";
+
+pub fn image(text: &str) -> Reference {
+    format!("{HOST}/{text}").parse().unwrap()
+}
+
+pub async fn registry() -> EmbeddedRegistry {
+    EmbeddedRegistry::start(Options::default()).await.unwrap()
+}
+
+/// Stores an image of one layer that names it, so that no two images are one.
+pub fn put(registry: &EmbeddedRegistry, repository: &str, tag: &str) -> Descriptor {
+    let layer = format!("the layer of {repository}:{tag}");
+    registry.put_image(repository, tag, &[layer.as_bytes()]).unwrap()
+}
+
+/// Stores an image, signed by `key` under the name it is pulled by.
+pub fn put_signed(registry: &EmbeddedRegistry, tag: &str, key: &Signer) -> Descriptor {
+    let image = put(registry, REPOSITORY, tag);
+    attach(
+        registry,
+        REPOSITORY,
+        &image,
+        &key.record(&image.digest, REPOSITORY).to_string(),
+    );
+    image
+}
+
+/// The rule of most tests: whatever the registry holds must be signed by `release`.
+pub const SIGNED: &str =
+    "[[rule]]\nscope = \"registry.example/**\"\nrequire = \"signed\"\nkeys = [\"release\"]\n";
+
+/// A configuration: the usual tables, a registry at `endpoint`, and whatever else the test wants.
+pub fn config(endpoint: &str, rest: &str) -> String {
+    configured(endpoint, "", rest)
+}
+
+/// As [`config`], with more lines in the `[[registry]]` table.
+pub fn configured(endpoint: &str, registry: &str, rest: &str) -> String {
+    let keys: String = signer::NAMES
+        .map(|name| format!("[[key]]\nname = \"{name}\"\npublic_key = \"keys/{name}.pem\"\n"))
+        .concat();
+    format!(
+        "[daemon]\nstate = \"state\"\n[door.registry]\nlisten = \"127.0.0.1:0\"\n[limits]\npull = \"30s\"\nblob = \"30s\"\n\
+         [policy]\ndefault = \"reject\"\n{keys}\
+         [[registry]]\nhost = \"{HOST}\"\nendpoint = \"{endpoint}\"\n{registry}\n{rest}"
+    )
+}
+
+/// The same configuration in a hurry: a pull is decided, and a blob is through, in two seconds or not at all. For tests of
+/// those who stall; all others leave room for a busy machine.
+pub fn hasty(config: &str) -> String {
+    config.replace("= \"30s\"", "= \"2s\"")
+}
+
+/// Whatever takes longer is taken to hang.
+pub const LATEST: Duration = Duration::from_secs(60);
+
+/// A node: a gate with its registry door, and the runtimes that pull through it.
+pub struct Node {
+    pub gate: Arc<Gate>,
+    pub addr: SocketAddr,
+    pub metrics: Registry,
+    requests: Requests,
+    folder: TempDir,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Node {
+    pub async fn start(config: &str) -> Self {
+        Self::start_in(TempDir::new().unwrap(), config).await
+    }
+
+    /// Starts in a folder that an earlier node may have left.
+    pub async fn start_in(folder: TempDir, config: &str) -> Self {
+        let config = load(folder.path(), config);
+        let door = Door::bind(config.registry_door.clone().unwrap()).await.unwrap();
+        let addr = door.local_addr();
+        let storage = Storage {
+            permits: Some(config.daemon.state.join("permits.redb")),
+            most_permits: config.cache.permits,
+            most_verdicts: config.cache.verdicts,
+        };
+        let mut metrics = Registry::with_prefix("pullgate");
+        let requests = Requests::new(&mut metrics);
+        let settings = daemon::settings(&config, vec![addr], &requests).unwrap();
+        let gate = Arc::new(Gate::new(settings, &storage, &mut metrics).unwrap());
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(door.serve(Arc::clone(&gate), stopped, Duration::from_secs(1)));
+        Self {
+            gate,
+            addr,
+            metrics,
+            requests,
+            folder,
+            stop,
+            task,
+        }
+    }
+
+    /// Swaps the configuration as SIGHUP does.
+    pub fn reload(&self, config: &str) {
+        let config = load(self.folder.path(), config);
+        self.gate
+            .replace(daemon::settings(&config, vec![self.addr], &self.requests).unwrap());
+    }
+
+    /// Ends, and leaves the folder to the next.
+    pub async fn stop(self) -> TempDir {
+        self.stop.send(true).unwrap();
+        tokio::time::timeout(LATEST, self.task).await.unwrap().unwrap();
+        drop(self.gate);
+        self.folder
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    pub fn runtime(&self, dialect: Dialect) -> Runtime {
+        Runtime::new(dialect, self.addr).unwrap()
+    }
+
+    /// Pulls as containerd does.
+    pub async fn pull(&self, image: &Reference) -> Result<Pulled, PullError> {
+        self.runtime(Dialect::Containerd).pull(image).await
+    }
+
+    /// Pulls, and gives the refusal that it must end in. It must come in time, whoever stalls.
+    pub async fn refused(&self, image: &Reference) -> Refusal {
+        let result = tokio::time::timeout(LATEST, self.pull(image)).await;
+        match result.expect("an answer within the deadline") {
+            Err(PullError::Refused(refusal)) => *refusal,
+            other => panic!("{image} was not refused: {other:?}"),
+        }
+    }
+
+    /// Pulls, and the reason why not must be this one.
+    pub async fn assert_denied(&self, image: &Reference, reason: Reason) {
+        let refusal = self.refused(image).await;
+        assert_eq!(refusal.reason(), Some(reason.code()), "{refusal:?}");
+        let (status, code) = pullgate::door::http_answer(reason);
+        assert_eq!(
+            (refusal.status, refusal.code.as_str()),
+            (status, code),
+            "{refusal:?}"
+        );
+    }
+
+    /// The value of a metric, by its whole line up to the space; zero where it never moved.
+    pub fn metric(&self, line: &str) -> u64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.metrics).unwrap();
+        let value = text
+            .lines()
+            .find_map(|each| each.strip_prefix(line)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+}
+
+/// Writes a configuration, and the public keys that it names, into a node's folder.
+pub fn write(folder: &Path, config: &str) -> PathBuf {
+    let keys = folder.join("keys");
+    std::fs::create_dir_all(&keys).unwrap();
+    std::fs::create_dir_all(folder.join("state/signatures")).unwrap();
+    for name in signer::NAMES {
+        std::fs::write(keys.join(format!("{name}.pem")), signer::get(name).public_pem()).unwrap();
+    }
+    let path = folder.join("pullgate.toml");
+    std::fs::write(&path, config).unwrap();
+    path
+}
+
+fn load(folder: &Path, config: &str) -> Config {
+    Config::load(&write(folder, config)).unwrap_or_else(|errors| panic!("{errors}\n{config}"))
+}
+
+/// Puts a record into the folder that the `directory` source reads.
+pub fn put_into_directory(state: &Path, digest: &Digest, name: &str, record: &str) {
+    let folder = state
+        .join("signatures")
+        .join(digest.algorithm())
+        .join(digest.encoded());
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(format!("{name}.json")), record).unwrap();
+}
+
+/// Sends a signal to a process that a test has started.
+pub fn send(process: u32, signal: Signal) {
+    let process = Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
+    kill_process(process, signal).unwrap();
+}
+
+/// Memory of this process that is in use, in bytes: the second field of `/proc/self/statm` counts pages (proc(5)), of
+/// 4 KiB on all machines these tests run on.
+pub fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
