@@ -1,0 +1,140 @@
+"""The gate under test: `pullgated` as its service unit runs it, without root, and `pullgate sign`."""
+
+import json
+import os
+import shutil
+import socket
+
+import box
+import origin
+
+# The port of the files in packaging/runtimes, which the clients are given as they are.
+PORT = 5443
+# `nobody`: the gate needs no privilege.
+USER = 65534
+# How the gate names itself in the origin's access log.
+AGENT = "pullgate/"
+
+ALGORITHM = "SHA_256_RSA_PKCS_PSS"
+
+# name: bits, in the configuration, its window's end.
+KEYS = {
+    "release": (2048, True, None),
+    "colleague": (3072, True, None),
+    "old": (2048, True, "2020-01-01T00:00:00Z"),
+    "stranger": (2048, False, None),
+}
+
+
+class Gate:
+    """`pullgated`, its configuration and its keys."""
+
+    def __init__(self, the_box, binaries):
+        self.box = the_box
+        self.directory = the_box.directory("gate")
+        self.directory.chmod(0o755)
+        self.private = the_box.directory("private")
+        self.private.chmod(0o700)
+        self.configuration = self.directory / "pullgate.toml"
+        self.binaries = {}
+        # The checkout may lie where `nobody` can not read.
+        for name in ("pullgate", "pullgated"):
+            self.binaries[name] = self.directory / name
+            shutil.copy(os.path.join(binaries, name), self.binaries[name])
+            self.binaries[name].chmod(0o755)
+        self.daemon = None
+        # As it is now: what the clients trust later is nothing to the gate, which is told of the authority by name.
+        self.environment = dict(the_box.environment)
+
+    def configure(self, authority, denied):
+        """Makes the keys and writes the configuration."""
+        keys = self.box.directory("gate/keys")
+        for name, (bits, _, _) in KEYS.items():
+            secret = self.private / f"{name}.pem"
+            self.box.must(["openssl", "genrsa", "-out", secret, str(bits)])
+            self.box.must(["openssl", "pkey", "-in", secret, "-pubout", "-out", keys / f"{name}.pem"])
+        state = self.box.directory("gate/state")
+        os.chown(state, USER, USER)
+        os.chown(self.directory, USER, USER)
+        text = f"""
+[daemon]
+state = {json.dumps(str(state))}
+
+[door.registry]
+listen = "127.0.0.1:{PORT}"
+
+[policy]
+default = "reject"
+
+[deny]
+digests = {json.dumps(denied)}
+
+[[registry]]
+host = "{origin.HOST}"
+endpoint = "https://{origin.HOST}"
+ca = {json.dumps(str(authority))}
+
+[[rule]]
+scope = "{origin.HOST}/shop/**"
+require = "signed"
+keys = ["release"]
+
+[[rule]]
+scope = "{origin.HOST}/archive/**"
+require = "signed"
+keys = ["old"]
+"""
+        for name, (_, configured, not_after) in KEYS.items():
+            if configured:
+                text += f'\n[[key]]\nname = "{name}"\npublic_key = "keys/{name}.pem"\n'
+                text += f"not_after = {not_after}\n" if not_after else ""
+        self.configuration.write_text(text)
+        # What the unit's ExecStartPre does.
+        self.box.must([self.binaries["pullgate"], "--config", self.configuration, "config", "check"])
+
+    def sign(self, repository, tag, key):
+        """Signs what the tag names, and pushes the signature beside it."""
+        self.box.must(
+            [
+                self.binaries["pullgate"],
+                "--config",
+                self.configuration,
+                "sign",
+                f"{origin.HOST}/{repository}:{tag}",
+                "--key",
+                self.private / f"{key}.pem",
+                "--signing-algorithm",
+                ALGORITHM,
+            ]
+        )
+
+    def start(self):
+        """Starts it and waits for its READY=1, as systemd does for Type=notify."""
+        path = self.directory / "notify.sock"
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.bind(str(path))
+            path.chmod(0o777)
+            notify.settimeout(0.02)
+            self.daemon = self.box.spawn(
+                "pullgated",
+                [self.binaries["pullgated"], "--config", self.configuration],
+                environment={**self.environment, "NOTIFY_SOCKET": str(path)},
+                user=USER,
+            )
+            self.box.await_ready(self.daemon, "READY=1 on its NOTIFY_SOCKET", lambda: _ready(notify))
+        if not box.port_open(PORT):
+            raise box.SetupError(f"pullgated said READY=1 and does not listen:\n{self.daemon.tail()}")
+
+    def stop(self):
+        """Ends it as systemd does."""
+        status = self.daemon.stop(30)
+        if status != 0:
+            raise box.SetupError(f"pullgated ended with {status} after SIGTERM:\n{self.daemon.tail()}")
+
+
+def _ready(notify):
+    try:
+        return b"READY=1" in notify.recv(4096).split(b"\n")
+    except TimeoutError:
+        return False

@@ -1,0 +1,234 @@
+"""Small, valid images, and the few registry calls that push them and move their signatures.
+
+Everything is deterministic: the same name gives the same bytes and so the same digests.
+"""
+
+import base64
+import gzip
+import hashlib
+import io
+import json
+import platform
+import ssl
+import tarfile
+import urllib.error
+import urllib.request
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+ACCEPT = ", ".join([OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST])
+
+# The media type of config, layer, manifest and list in the two families.
+OCI = (
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.oci.image.layer.v1.tar+gzip",
+    OCI_MANIFEST,
+    OCI_INDEX,
+)
+DOCKER = (
+    "application/vnd.docker.container.image.v1+json",
+    "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    DOCKER_MANIFEST,
+    DOCKER_LIST,
+)
+
+# As the test's own uploader names itself in the origin's access log.
+UPLOADER = "pullgate-test"
+
+NATIVE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+FOREIGN = "amd64" if NATIVE == "arm64" else "arm64"
+
+
+def digest_of(data):
+    """`sha256:<hex>` of bytes."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def to_json(value):
+    """Compact JSON bytes with the order of keys kept."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+class Image:
+    """One image's bytes: `top` is what a tag names, `native` the manifest that this machine runs."""
+
+    def __init__(self, top, top_type, native, config, children, blobs):
+        self.top = top
+        self.top_type = top_type
+        self.native = native
+        self.config_digest = digest_of(config)
+        self.children = children  # (media type, bytes) of each manifest below `top`; empty for a single image
+        self.blobs = blobs
+
+    @property
+    def digest(self):
+        """The digest that is signed and pulled."""
+        return digest_of(self.top)
+
+    @property
+    def native_digest(self):
+        """The digest of the manifest that this machine runs: of a child, or `digest` itself."""
+        return digest_of(self.native)
+
+
+def _layer(text):
+    data = text.encode()
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        entry = tarfile.TarInfo("hello.txt")
+        entry.size = len(data)
+        archive.addfile(entry, io.BytesIO(data))
+    return tar.getvalue()
+
+
+def _manifest(name, architecture, family):
+    config_type, layer_type, manifest_type, _ = family
+    tar = _layer(f"{name} for {architecture}\n")
+    layer = gzip.compress(tar, mtime=0)
+    config = to_json(
+        {
+            "created": "2026-01-01T00:00:00Z",
+            "architecture": architecture,
+            "os": "linux",
+            "config": {"Env": ["PATH=/"], "Cmd": ["/hello"]},
+            "rootfs": {"type": "layers", "diff_ids": [digest_of(tar)]},
+            "history": [{"created": "2026-01-01T00:00:00Z", "created_by": "pullgate's test"}],
+        }
+    )
+    manifest = to_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": manifest_type,
+            "config": {"mediaType": config_type, "digest": digest_of(config), "size": len(config)},
+            "layers": [{"mediaType": layer_type, "digest": digest_of(layer), "size": len(layer)}],
+        }
+    )
+    return manifest, config, layer
+
+
+def single(name, family=OCI):
+    """An image for this machine alone."""
+    manifest, config, layer = _manifest(name, NATIVE, family)
+    return Image(manifest, family[2], manifest, config, [], [config, layer])
+
+
+def multi(name, family=OCI):
+    """An index over an image for this machine and one for another."""
+    native, config, layer = _manifest(name, NATIVE, family)
+    foreign, foreign_config, foreign_layer = _manifest(name, FOREIGN, family)
+    index = to_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": family[3],
+            "manifests": [
+                {
+                    "mediaType": family[2],
+                    "digest": digest_of(manifest),
+                    "size": len(manifest),
+                    "platform": {"architecture": architecture, "os": "linux"},
+                }
+                for architecture, manifest in ((FOREIGN, foreign), (NATIVE, native))
+            ],
+        }
+    )
+    children = [(family[2], foreign), (family[2], native)]
+    return Image(index, family[3], native, config, children, [config, layer, foreign_config, foreign_layer])
+
+
+class Uploader:
+    """Pushes to the origin, past the gate, and says so by its user agent."""
+
+    def __init__(self, host, authority):
+        self.host = host
+        context = ssl.create_default_context(cafile=authority)
+        # Straight there, whatever proxy the machine has.
+        self.opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
+
+    def _request(self, method, url, body=None, headers=None):
+        if url.startswith("/"):
+            url = f"https://{self.host}{url}"
+        request = urllib.request.Request(url, data=body, method=method, headers=headers or {})
+        request.add_header("User-Agent", UPLOADER)
+        return self.opener.open(request, timeout=20)
+
+    def mark(self, name):
+        """Leaves a line in the origin's access log that tells where a case begins or ends."""
+        self._request("GET", f"/v2/?mark={name}").close()
+
+    def blob(self, repository, data):
+        """Pushes one blob in one request."""
+        with self._request("POST", f"/v2/{repository}/blobs/uploads/", b"") as answer:
+            location = answer.headers["Location"]
+        joint = "&" if "?" in location else "?"
+        headers = {"Content-Type": "application/octet-stream"}
+        self._request("PUT", f"{location}{joint}digest={digest_of(data)}", data, headers).close()
+
+    def manifest(self, repository, reference, media_type, data):
+        """Puts a manifest under a tag or digest."""
+        self._request(
+            "PUT", f"/v2/{repository}/manifests/{reference}", data, {"Content-Type": media_type}
+        ).close()
+
+    def push(self, repository, tag, image):
+        """Pushes everything that an image has."""
+        for data in image.blobs:
+            self.blob(repository, data)
+        for media_type, data in image.children:
+            self.manifest(repository, digest_of(data), media_type, data)
+        self.manifest(repository, tag, image.top_type, image.top)
+
+    def _get(self, repository, kind, reference):
+        with self._request(
+            "GET", f"/v2/{repository}/{kind}/{reference}", headers={"Accept": ACCEPT}
+        ) as answer:
+            return answer.read()
+
+    def signatures(self, repository, digest):
+        """The referrers that the fallback tag lists, as (descriptor, manifest bytes, its blobs)."""
+        index = json.loads(self._get(repository, "manifests", digest.replace(":", "-")))
+        found = []
+        for descriptor in index["manifests"]:
+            manifest = self._get(repository, "manifests", descriptor["digest"])
+            parsed = json.loads(manifest)
+            blobs = [
+                self._get(repository, "blobs", blob["digest"])
+                for blob in [parsed["config"], *parsed["layers"]]
+            ]
+            found.append((descriptor, manifest, blobs))
+        return found
+
+    def _attach(self, repository, digest, signatures):
+        manifests = []
+        for descriptor, manifest, blobs in signatures:
+            for data in blobs:
+                self.blob(repository, data)
+            self.manifest(repository, digest_of(manifest), OCI_MANIFEST, manifest)
+            manifests.append({**descriptor, "digest": digest_of(manifest), "size": len(manifest)})
+        index = to_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests})
+        self.manifest(repository, digest.replace(":", "-"), OCI_INDEX, index)
+
+    def copy_signatures(self, source, target, digest):
+        """What a thief does: the same record under another repository's image of the same digest."""
+        self._attach(target, digest, self.signatures(source, digest))
+
+    def spoil_signatures(self, repository, digest):
+        """Flips bits of each record's signature bytes; everything around them stays well-formed."""
+        spoiled = []
+        for descriptor, manifest, blobs in self.signatures(repository, digest):
+            parsed = json.loads(manifest)
+            record = json.loads(blobs[1])
+            signature = bytearray(base64.b64decode(record["signature"], validate=True))
+            signature[len(signature) // 2] ^= 0x55
+            record["signature"] = base64.b64encode(signature).decode()
+            data = to_json(record)
+            layer = parsed["layers"][0]
+            layer.update(digest=digest_of(data), size=len(data))
+            # The record may stand in its descriptor as well.
+            if "data" in layer:
+                layer["data"] = base64.b64encode(data).decode()
+            spoiled.append((descriptor, to_json(parsed), [blobs[0], data]))
+        self._attach(repository, digest, spoiled)
