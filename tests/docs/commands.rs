@@ -1,0 +1,337 @@
+//! Every command line of ours that a page shows is one that the programs take, and what is shown of their output in
+//! `console` blocks is what they print.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use clap::error::ErrorKind;
+use pullgate::demo::registry::{EmbeddedRegistry, Options};
+use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
+use tempfile::TempDir;
+
+use crate::markdown::{Block, Page, page, pages, root};
+
+/// A command line, and where it stands.
+struct Shown {
+    place: String,
+    words: Vec<String>,
+    /// The lines below it, up to the next prompt.
+    output: Vec<String>,
+}
+
+#[test]
+fn every_command_is_one_that_the_programs_take() {
+    let mut tried = 0;
+    let mut refused = Vec::new();
+    for page in pages() {
+        let in_blocks = page.blocks.iter().flat_map(commands).map(|shown| (shown, false));
+        let in_prose = in_prose(&page).into_iter().map(|shown| (shown, true));
+        for (shown, prose) in in_blocks.chain(in_prose) {
+            let Some(words) = ours(&shown.words) else { continue };
+            if words[0] == "pullgate" {
+                if let Err(error) = pullgate::cli::command().try_get_matches_from(&words)
+                    // A sentence may name a verb alone.
+                    && !(prose && error.kind() == ErrorKind::MissingRequiredArgument)
+                {
+                    refused.push(format!("{}: {error}", shown.place));
+                }
+            } else {
+                // What comes before is read before the version is printed.
+                let daemon = Command::new(env!("CARGO_BIN_EXE_pullgated"))
+                    .args(&words[1..])
+                    .arg("--version")
+                    .output();
+                let daemon = daemon.unwrap();
+                assert!(
+                    daemon.status.success(),
+                    "{}: {}",
+                    shown.place,
+                    String::from_utf8_lossy(&daemon.stderr)
+                );
+            }
+            tried += 1;
+        }
+    }
+    assert!(refused.is_empty(), "{}", refused.join("\n"));
+    assert!(tried >= 20, "{tried}");
+}
+
+#[test]
+fn every_option_of_sign_is_listed() {
+    let options = page(Path::new("docs/signing.md")).table("## Sign");
+    let documented: BTreeSet<&str> = options
+        .iter()
+        .flat_map(|row| row[0].split([' ', '`', ',']))
+        .filter_map(|word| word.strip_prefix("--"))
+        .collect();
+    let command = pullgate::cli::command();
+    let sign = command.find_subcommand("sign").unwrap();
+    let known: BTreeSet<&str> = sign.get_arguments().filter_map(clap::Arg::get_long).collect();
+    assert_eq!(documented, known);
+}
+
+/// The words of ours in a command line, whoever is asked to run it; none where it runs something else.
+fn ours(words: &[String]) -> Option<Vec<String>> {
+    let mut words = words;
+    if let [sudo, rest @ ..] = words
+        && sudo == "sudo"
+    {
+        words = match rest {
+            [flag, _, rest @ ..] if flag == "-u" => rest,
+            rest => rest,
+        };
+    }
+    let words = match words {
+        [cargo, run, release, bin, rest @ ..]
+            if [cargo, run, release, bin] == ["cargo", "run", "--release", "--bin"] =>
+        {
+            let [name, dashes, rest @ ..] = rest else {
+                return None;
+            };
+            assert_eq!(dashes, "--");
+            [std::slice::from_ref(name), rest].concat()
+        }
+        words => words.to_vec(),
+    };
+    matches!(words.first()?.as_str(), "pullgate" | "pullgated").then_some(words)
+}
+
+/// The command lines of a block: every line of `sh`, those behind a prompt of `console`.
+fn commands(block: &Block) -> Vec<Shown> {
+    let mut shown: Vec<Shown> = Vec::new();
+    let mut lines = block.text.lines();
+    while let Some(line) = lines.next() {
+        let command = match block.language.as_str() {
+            "sh" => Some(line),
+            "console" => line.strip_prefix("$ "),
+            _ => return Vec::new(),
+        };
+        let Some(command) = command else {
+            let last = shown
+                .last_mut()
+                .unwrap_or_else(|| panic!("{}: output before a command", block.place));
+            last.output.push(line.to_owned());
+            continue;
+        };
+        let mut command = command.to_owned();
+        while let Some(begun) = command.strip_suffix('\\') {
+            command = format!("{begun}{}", lines.next().unwrap_or_default());
+        }
+        shown.push(Shown {
+            place: format!("{}: `{command}`", block.place),
+            words: words(&command),
+            output: Vec::new(),
+        });
+    }
+    shown
+}
+
+/// Inline code that is a command line of ours. An image stands where the page says `IMAGE` or `…`.
+fn in_prose(page: &Page) -> Vec<Shown> {
+    let code = page.inline_code().into_iter();
+    code.map(|(line, text)| Shown {
+        place: format!("{}:{line}: `{text}`", page.path.display()),
+        words: words(
+            &text
+                .replace("IMAGE", "…")
+                .replace('…', "registry.example/shop/web:1.4"),
+        ),
+        output: Vec::new(),
+    })
+    .filter(|shown| shown.words.len() > 1)
+    .collect()
+}
+
+/// Splits as a shell does: quotes hold words together. Nothing is expanded.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for letter in line.chars() {
+        match (quote, letter) {
+            (None, '\'' | '"') => {
+                quote = Some(letter);
+                word.get_or_insert_default();
+            }
+            (Some(open), _) if open == letter => quote = None,
+            (None, ' ') => words.extend(word.take()),
+            (None | Some(_), _) => word.get_or_insert_default().push(letter),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+/// What the pages' examples take for granted: a registry, a key, and a node's configuration.
+struct World {
+    folder: TempDir,
+    /// Held, so that it answers.
+    _registry: EmbeddedRegistry,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let registry = EmbeddedRegistry::start(Options::default()).await.unwrap();
+        registry.put_image("shop/web", "1.4", &[b"the shop"]).unwrap();
+        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+        for (path, text) in [
+            ("etc/keys/release.pem", key.public_key_pem()),
+            ("work/release.pem", key.public_key_pem()),
+            ("work/release.key", key.serialize_pem()),
+            (
+                "etc/pullgate.toml",
+                configuration(registry.url(), &folder.path().join("state")),
+            ),
+        ] {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let list = root().join("tests/fixtures/oracle/lists/multi.json");
+        std::fs::copy(list, folder.path().join("work/list.json")).unwrap();
+        Self {
+            folder,
+            _registry: registry,
+        }
+    }
+
+    /// Runs one command, and gives its exit code and what it printed.
+    async fn run(&self, words: &[String]) -> (i32, String) {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_pullgate"));
+        if !words.iter().any(|word| word == "--config") {
+            command
+                .arg("--config")
+                .arg(self.folder.path().join("etc/pullgate.toml"));
+        }
+        let output = command
+            .args(&words[1..])
+            .current_dir(self.folder.path().join("work"))
+            // No proxy, and no login of whoever runs the tests.
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .output()
+            .await
+            .unwrap();
+        let text = [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8(bytes).unwrap())
+            .concat();
+        let etc = self.folder.path().join("etc");
+        let state = self.folder.path().join("state");
+        let text = text
+            .replace(etc.to_str().unwrap(), "/etc/pullgate")
+            .replace(state.to_str().unwrap(), "/var/lib/pullgate");
+        (output.status.code().unwrap(), text)
+    }
+}
+
+fn configuration(endpoint: &str, state: &Path) -> String {
+    let state = state.display();
+    format!(
+        r#"
+[daemon]
+state = "{state}"
+[door.registry]
+listen = "127.0.0.1:5443"
+[policy]
+default = "reject"
+[[key]]
+name = "release"
+public_key = "keys/release.pem"
+[[rule]]
+scope = "registry.example/shop/**"
+require = "signed"
+keys = ["release"]
+[[registry]]
+host = "registry.example"
+endpoint = "{endpoint}"
+"#
+    )
+}
+
+#[tokio::test]
+async fn what_is_shown_is_what_is_printed() {
+    let mut compared = 0;
+    for page in pages() {
+        let world = World::new().await;
+        let mut exit = 0;
+        let mut digest = String::new();
+        for block in &page.blocks {
+            if let Some(name) = block.text.lines().next().and_then(|line| line.strip_prefix("# "))
+                && Path::new(name).file_name().is_some_and(|file| file == name)
+            {
+                std::fs::write(world.folder.path().join("work").join(name), &block.text).unwrap();
+            }
+            if block.language != "console" {
+                continue;
+            }
+            for Shown { place, words, output } in commands(block) {
+                let printed = if words == ["echo", "$?"] {
+                    format!("{exit}\n")
+                } else if let Some(words) = ours(&words).filter(|words| words[0] == "pullgate") {
+                    let words: Vec<_> = words
+                        .iter()
+                        .map(|word| word.replace("sha256:…", &digest))
+                        .collect();
+                    let (code, printed) = world.run(&words).await;
+                    exit = code;
+                    // The record that a later command names.
+                    if let Some(line) = printed.lines().rfind(|line| line.starts_with("sha256:")) {
+                        digest = line.split(' ').next().unwrap_or_default().to_owned();
+                    }
+                    printed
+                } else {
+                    continue;
+                };
+                let lines: Vec<&str> = printed.lines().collect();
+                let pattern: Vec<&str> = output.iter().map(String::as_str).collect();
+                assert!(
+                    pattern.is_empty() && exit == 0 || lines_match(&pattern, &lines),
+                    "{place}\nexit code {exit}, printed:\n{printed}"
+                );
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared >= 8, "{compared}");
+}
+
+/// A line that is `…` stands for any lines.
+fn lines_match(pattern: &[&str], lines: &[&str]) -> bool {
+    match (pattern, lines) {
+        ([], lines) => lines.is_empty(),
+        (["…", rest @ ..], lines) => (0..=lines.len()).any(|skipped| lines_match(rest, &lines[skipped..])),
+        (_, []) => false,
+        ([first, patterns @ ..], [line, lines @ ..]) => {
+            line_matches(first, line) && lines_match(patterns, lines)
+        }
+    }
+}
+
+/// `…` in a line stands for any text, and spaces for as many as a column takes: what `…` stands for makes it wider.
+fn line_matches(pattern: &str, line: &str) -> bool {
+    let (pattern, line) = (narrow(pattern), narrow(line));
+    let mut pieces = pattern.split('…');
+    let Some(mut rest) = line.strip_prefix(pieces.next().unwrap_or_default()) else {
+        return false;
+    };
+    let Some(last) = pieces.next_back() else {
+        return rest.is_empty();
+    };
+    for piece in pieces {
+        let Some(at) = rest.find(piece) else { return false };
+        rest = &rest[at + piece.len()..];
+    }
+    rest.ends_with(last)
+}
+
+/// With the indentation as it is, and one space between words.
+fn narrow(line: &str) -> String {
+    let text = line.trim_start();
+    let indent = &line[..line.len() - text.len()];
+    format!(
+        "{indent}{}",
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    )
+}

@@ -1,0 +1,263 @@
+//! Every configuration that a page shows is loaded, and the tables of `docs/configuration.md` are what the loader knows.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use pullgate::config::{Config, ConfigErrors};
+use rcgen::{CertifiedKey, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
+use tempfile::TempDir;
+use toml::Value;
+
+use crate::markdown::{Block, Page, page, pages};
+
+const LEAST: &str = "[policy]\ndefault = \"reject\"\n";
+
+#[test]
+fn every_configuration_loads_without_a_warning() {
+    let mut loaded = 0;
+    for page in pages() {
+        for block in page.blocks.iter().filter(|block| block.language == "toml") {
+            let first = block.text.lines().next().unwrap_or_default();
+            let Some(path) = first.strip_prefix("# ").and_then(|rest| rest.strip_prefix('/')) else {
+                // An example for a command: tests/docs/commands.rs puts it where the command is run.
+                assert!(
+                    first.starts_with("# ") && !first.contains('/'),
+                    "{}: names no file",
+                    block.place
+                );
+                continue;
+            };
+            if let Some(path) = path.strip_prefix("etc/pullgate/") {
+                load(block, path);
+                loaded += 1;
+            } else {
+                block
+                    .text
+                    .parse::<toml::Table>()
+                    .unwrap_or_else(|error| panic!("{}: {error}", block.place));
+            }
+        }
+    }
+    assert!(loaded >= 6, "{loaded}");
+}
+
+/// Loads a block as the file that it says it is, with all that it names beside it.
+fn load(block: &Block, path: &str) {
+    let folder = TempDir::new().unwrap();
+    let main = folder.path().join("pullgate.toml");
+    let table = block
+        .text
+        .parse::<toml::Table>()
+        .unwrap_or_else(|error| panic!("{}: {error}", block.place));
+    let mut text = block.text.clone();
+    let mut named_from = folder.path().to_owned();
+    if path.starts_with("policy.d/") {
+        put(
+            folder.path(),
+            path.split_whitespace().next().unwrap(),
+            &block.text,
+        );
+        text = format!("include = [\"policy.d/*.toml\"]\n{LEAST}");
+        named_from.push("policy.d");
+    } else if let Some(rest) = path.strip_prefix("pullgate.toml") {
+        // A part stands for itself, or for the file with what every file has.
+        assert!(matches!(rest, "" | ", a part"), "{}: `{path}`", block.place);
+        if !rest.is_empty() {
+            text.push_str(LEAST);
+        }
+        std::fs::create_dir_all(folder.path().join("policy.d")).unwrap();
+    } else {
+        panic!("{}: `{path}` is no file of the configuration", block.place);
+    }
+    put_files(&named_from, &Value::Table(table));
+    std::fs::write(&main, text).unwrap();
+    let config = Config::load(&main).unwrap_or_else(|errors| panic!("{}: {errors}", block.place));
+    assert!(
+        config.warnings.is_empty(),
+        "{}: {}",
+        block.place,
+        config.warnings[0]
+    );
+}
+
+/// Puts something that loads at every path that the configuration names.
+fn put_files(folder: &Path, value: &Value) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| put_files(folder, item)),
+        Value::Table(table) => {
+            for (key, value) in table {
+                match (key.as_str(), value) {
+                    ("public_key", Value::String(path)) => {
+                        let pair = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+                        put(folder, path, &pair.public_key_pem());
+                    }
+                    ("certificate" | "ca", Value::String(path)) => put(folder, path, &certified().cert.pem()),
+                    ("key", Value::String(path)) => {
+                        put(folder, path, &certified().signing_key.serialize_pem())
+                    }
+                    ("file", Value::String(path)) => put(folder, path, "{\"auths\":{}}"),
+                    _ => put_files(folder, value),
+                }
+            }
+        }
+        Value::Boolean(_) | Value::Datetime(_) | Value::Float(_) | Value::Integer(_) | Value::String(_) => {}
+    }
+}
+
+fn certified() -> CertifiedKey<KeyPair> {
+    rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap()
+}
+
+fn put(folder: &Path, path: &str, text: &str) {
+    let path = folder.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+/// Loads what is no configuration.
+fn refused(text: &str) -> ConfigErrors {
+    let folder = TempDir::new().unwrap();
+    let main = folder.path().join("pullgate.toml");
+    std::fs::write(&main, text).unwrap();
+    Config::load(&main).unwrap_err()
+}
+
+fn loaded(text: &str) -> Config {
+    let folder = TempDir::new().unwrap();
+    let main = folder.path().join("pullgate.toml");
+    std::fs::write(&main, text).unwrap();
+    Config::load(&main).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// A heading of the page, and how its table is opened in a file. `%` is where its keys go.
+const TABLES: [(&str, &str); 11] = [
+    ("## The file", "%\n[policy]\ndefault = \"reject\""),
+    ("## `[daemon]`", "[daemon]\n%"),
+    ("## `[door.registry]`", "[door.registry]\n%"),
+    ("### `tls`", "[door.registry.tls]\n%"),
+    ("## `[policy]`", "[policy]\n%"),
+    ("## `[cache]`", "[cache]\n%"),
+    ("## `[limits]`", "[limits]\n%"),
+    ("## `[[key]]`", "[[key]]\n%"),
+    ("## `[[rule]]`", "[[rule]]\n%"),
+    ("## `[[registry]]`", "[[registry]]\n%"),
+    ("## `[deny]`", "[deny]\n%"),
+];
+
+#[test]
+fn every_table_lists_the_keys_that_the_loader_knows() {
+    let page = page(Path::new("docs/configuration.md"));
+    let credentials = ("### `credentials`", "[[registry]]\n[registry.credentials]\n%");
+    for (heading, opened) in TABLES.into_iter().chain([credentials]) {
+        let documented: BTreeSet<String> = keys(&page, heading).collect();
+        // The loader says what it knows when it is asked for something that it does not.
+        let known = refused(&opened.replace('%', "nobody_will_ever_know_this = 1"))
+            .problems
+            .into_iter()
+            .find(|problem| problem.message.contains("nobody_will_ever_know_this"))
+            .and_then(|problem| problem.hint)
+            .unwrap();
+        let (_, list) = known
+            .split_once(" may hold ")
+            .unwrap_or_else(|| panic!("{heading}: {known}"));
+        let known: BTreeSet<String> = list
+            .split(", ")
+            .map(|key| key.trim_matches('`').to_owned())
+            .collect();
+        assert_eq!(documented, known, "{heading}");
+    }
+}
+
+fn keys(page: &Page, heading: &str) -> impl Iterator<Item = String> {
+    page.table(heading)
+        .into_iter()
+        .map(|row| row[0].trim_matches('`').to_owned())
+}
+
+#[test]
+fn bounds_are_those_of_the_loader() {
+    let page = page(Path::new("docs/configuration.md"));
+    let mut compared = 0;
+    for (heading, opened) in TABLES {
+        for row in page.table(heading) {
+            let (key, default, bounds) = (
+                row[0].trim_matches('`'),
+                row[1].trim_matches('`'),
+                row[2].replace('`', ""),
+            );
+            if !bounds.contains(" to ") {
+                continue;
+            }
+            // Beyond all of them, in the kind that the key takes.
+            let beyond = if default.parse::<usize>().is_ok() {
+                "999999999999"
+            } else {
+                "\"9999d\""
+            };
+            let set = opened.replace(
+                '%',
+                &format!("scope = \"a.example/b\"\nrequire = \"signed\"\n{key} = {beyond}"),
+            );
+            let hints: Vec<_> = refused(&set)
+                .problems
+                .into_iter()
+                .filter_map(|problem| problem.hint)
+                .collect();
+            let wanted = format!("it may be from {bounds}");
+            assert!(hints.contains(&wanted), "{heading} {key}: {wanted}: {hints:?}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 9);
+}
+
+#[test]
+fn what_is_called_the_default_is_the_default() {
+    let page = page(Path::new("docs/configuration.md"));
+    let least = loaded(LEAST);
+    let mut compared = 0;
+    for heading in ["## `[daemon]`", "## `[cache]`", "## `[limits]`"] {
+        for row in page.table(heading) {
+            let (key, default) = (row[0].trim_matches('`'), row[1].as_str());
+            let Some(default) = default.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')) else {
+                continue;
+            };
+            let (_, opened) = TABLES.into_iter().find(|(known, _)| *known == heading).unwrap();
+            let value = if default.parse::<usize>().is_ok() {
+                default.to_owned()
+            } else {
+                format!("\"{default}\"")
+            };
+            let set = opened.replace('%', &format!("{key} = {value}"));
+            let config = loaded(&format!("{set}\n{LEAST}"));
+            assert_eq!(
+                (config.daemon, config.cache, config.limits),
+                (least.daemon.clone(), least.cache, least.limits),
+                "{heading} {key}"
+            );
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 9);
+}
+
+#[test]
+fn what_a_later_release_brings_does_not_load_and_says_so() {
+    for text in [
+        "[daemon]\nadmission = \"/run/pullgate/admission.sock\"",
+        "[door.cri]\nlisten = \"/run/pullgate/cri.sock\"",
+        "[door.proxy]\nlisten = \"127.0.0.1:5444\"",
+        "[door.docker]\nlisten = \"/run/docker/plugins/pullgate.sock\"",
+        "[[registry]]\nhost = \"a.example\"\nsignatures = [\"oracle-api\"]",
+        "[[registry]]\nhost = \"a.example\"\n[registry.oracle]\nregion = \"us-phoenix-1\"",
+    ] {
+        let errors = refused(&format!("{text}\n{LEAST}"));
+        let [problem] = &errors.problems[..] else {
+            panic!("{errors}")
+        };
+        assert!(
+            problem.message.ends_with("is not known to this release"),
+            "{problem}"
+        );
+    }
+}
