@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::find::{Found, Trouble};
-use crate::oci::Digest;
+use crate::oci::{Digest, excerpt};
 use crate::policy::Signed;
 use crate::reason::Reason;
 use crate::registry::SourceName;
@@ -169,7 +169,8 @@ fn verify_one(
     let is_wanted = |signed: &str| signed == wanted.repository && !signed.is_empty();
     if let Some(signed) = claim.repository.as_deref().filter(|signed| !is_wanted(signed)) {
         return Err(VerifyError::Repository {
-            signed: signed.to_owned(),
+            // Whoever holds a key of the rule chose it: it must not write to terminals and logs as it likes.
+            signed: excerpt(signed),
             wanted: wanted.repository.to_owned(),
             key: claim.signed_by.name.clone(),
         });

@@ -1,18 +1,21 @@
 //! Ways around or into the gate that once worked.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, ToSpan as _};
 use sha2::{Digest as _, Sha512};
 
+use pullgate::decide::Verdict;
 use pullgate::demo::registry::EmbeddedRegistry;
 use pullgate::demo::runtime::Dialect;
+use pullgate::gate::PullRequest;
 use pullgate::oci::{Descriptor, Digest, Reference};
 use pullgate::reason::Reason;
+use pullgate::record::DoorName;
 
 use crate::support::liar::{Answer, Liar};
 use crate::support::signer::{self, attach};
-use crate::support::{HOST, Node, REPOSITORY, SIGNED, config, image, put, registry};
+use crate::support::{HOST, LATEST, Node, REPOSITORY, SIGNED, config, image, put, registry};
 
 const NOTHING_REMEMBERED: &str = "[cache]\npositive = \"0s\"\nnegative = \"0s\"\n";
 
@@ -118,4 +121,34 @@ async fn a_cover_does_not_outlive_the_key_that_signed_its_root() {
         .await;
     let refused = node.refused(&by_digest(&child.digest)).await;
     assert_eq!(refused.reason(), Some(Reason::Unsigned.code()), "{refused:?}");
+}
+
+/// Of a record that names another repository the name is quoted, to terminals and logs too: whoever holds any key of the
+/// rule chooses it.
+#[tokio::test]
+async fn a_signed_name_does_not_reach_a_terminal_as_it_is() {
+    let registry = registry().await;
+    let stored = put(&registry, REPOSITORY, "v1");
+    let name = "acme/other\n\u{1b}[2Jverdict  allow";
+    let record = signer::get("release").record(&stored.digest, name);
+    attach(&registry, REPOSITORY, &stored, &record.to_string());
+    let node = Node::start(&config(registry.url(), SIGNED)).await;
+    let judgement = node
+        .gate
+        .admit(&PullRequest {
+            door: DoorName::Registry,
+            peer: "test".to_owned(),
+            reference: image("acme/app:v1"),
+            authorization: None,
+            deadline: Instant::now() + LATEST,
+        })
+        .await;
+    let Verdict::Deny(denial) = judgement.verdict else {
+        panic!("allowed");
+    };
+    assert_eq!(denial.reason, Reason::RepositoryMismatch);
+    assert!(
+        denial.detail.contains("acme/other\\n") && !denial.detail.contains(char::is_control),
+        "{denial:?}"
+    );
 }
