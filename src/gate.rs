@@ -141,7 +141,10 @@ impl Gate {
             request,
         };
         let judgement = pull.contained(self.judge(pull)).await;
-        if let Verdict::Allow(permit) = &judgement.verdict {
+        // Where anything goes nothing need be covered: whoever pulls such images must not fill the bounded store.
+        if let Verdict::Allow(permit) = &judgement.verdict
+            && !pull.accepts_anything()
+        {
             let digest = *permit.subject().digest();
             // What is covered by what is covered is good for as long as that is, from the root's own judgement on.
             let above = judgement.root.and_then(|_| {

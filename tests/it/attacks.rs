@@ -123,6 +123,36 @@ async fn a_cover_does_not_outlive_the_key_that_signed_its_root() {
     assert_eq!(refused.reason(), Some(Reason::Unsigned.code()), "{refused:?}");
 }
 
+/// Images under a rule that accepts anything, pulled by whoever likes, must not push out of the bounded store what
+/// signed images cover.
+#[tokio::test]
+async fn unsigned_images_do_not_crowd_out_what_signed_ones_cover() {
+    let registry = registry().await;
+    let child = registry
+        .put_image(REPOSITORY, "", &[b"for this machine"])
+        .unwrap();
+    let index = registry.put_index(REPOSITORY, "v1", &[child.clone()]).unwrap();
+    let record = signer::get("release").record(&index.digest, REPOSITORY);
+    attach(&registry, REPOSITORY, &index, &record.to_string());
+    let rules = "[[rule]]\nscope = \"registry.example/free/**\"\nrequire = \"insecure-accept-anything\"\n\
+                 [cache]\npermits = 32\n";
+    let rules = config(registry.url(), &format!("{SIGNED}{rules}"));
+    let node = Node::start(&rules).await;
+    let runtime = node.runtime(Dialect::Containerd);
+    runtime.head(&image("acme/app:v1")).await.unwrap();
+    // What expires first goes first, by the second.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    for number in 0..50 {
+        put(&registry, "free/app", &format!("v{number}"));
+        runtime
+            .head(&image(&format!("free/app:v{number}")))
+            .await
+            .unwrap();
+    }
+    let node = Node::start_in(node.stop().await, &rules).await;
+    node.pull(&by_digest(&child.digest)).await.unwrap();
+}
+
 /// Of a record that names another repository the name is quoted, to terminals and logs too: whoever holds any key of the
 /// rule chooses it.
 #[tokio::test]
