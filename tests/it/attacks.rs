@@ -15,7 +15,7 @@ use pullgate::record::DoorName;
 
 use crate::support::liar::{Answer, Liar};
 use crate::support::signer::{self, attach};
-use crate::support::{HOST, LATEST, Node, REPOSITORY, SIGNED, config, image, put, registry};
+use crate::support::{HOST, LATEST, Node, REPOSITORY, SIGNED, config, image, put, put_signed, registry};
 
 const NOTHING_REMEMBERED: &str = "[cache]\npositive = \"0s\"\nnegative = \"0s\"\n";
 
@@ -181,4 +181,21 @@ async fn a_signed_name_does_not_reach_a_terminal_as_it_is() {
         denial.detail.contains("acme/other\\n") && !denial.detail.contains(char::is_control),
         "{denial:?}"
     );
+}
+
+/// One public key under two names, each in a rule of its own: to revoke the one revokes the key.
+#[tokio::test]
+async fn a_revoked_key_does_not_go_on_under_another_name() {
+    let registry = registry().await;
+    put_signed(&registry, "v1", signer::get("release"));
+    let twice = config(registry.url(), SIGNED).replacen(
+        "[[key]]\n",
+        "[[key]]\nname = \"second\"\npublic_key = \"keys/release.pem\"\nrevoked = false\n[[key]]\n",
+        1,
+    );
+    let node = Node::start(&twice).await;
+    node.pull(&image("acme/app:v1")).await.unwrap();
+    node.reload(&twice.replacen("revoked = false", "revoked = true", 1));
+    node.assert_denied(&image("acme/app:v1"), Reason::KeyRevoked)
+        .await;
 }
