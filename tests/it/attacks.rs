@@ -99,7 +99,9 @@ async fn a_cover_does_not_outlive_the_key_that_signed_its_root() {
     let child = registry
         .put_image(REPOSITORY, "", &[b"for this machine"])
         .unwrap();
-    let index = registry.put_index(REPOSITORY, "v1", &[child.clone()]).unwrap();
+    let index = registry
+        .put_index(REPOSITORY, "v1", std::slice::from_ref(&child))
+        .unwrap();
     let release = signer::get("release");
     attach(
         &registry,
@@ -131,7 +133,9 @@ async fn unsigned_images_do_not_crowd_out_what_signed_ones_cover() {
     let child = registry
         .put_image(REPOSITORY, "", &[b"for this machine"])
         .unwrap();
-    let index = registry.put_index(REPOSITORY, "v1", &[child.clone()]).unwrap();
+    let index = registry
+        .put_index(REPOSITORY, "v1", std::slice::from_ref(&child))
+        .unwrap();
     let record = signer::get("release").record(&index.digest, REPOSITORY);
     attach(&registry, REPOSITORY, &index, &record.to_string());
     let rules = "[[rule]]\nscope = \"registry.example/free/**\"\nrequire = \"insecure-accept-anything\"\n\
