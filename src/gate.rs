@@ -18,14 +18,14 @@ use prometheus_client::registry::Registry;
 use quick_cache::sync::Cache;
 
 use crate::decide::{Cover, Denial, Judgement, Verdict, chain, of_registry};
-use crate::find::{Budget, Sought, find};
+use crate::find::{Budget, Found, Sought, find};
 use crate::oci::{ChildKind, Digest, Reference, Repository};
 use crate::policy::{Policy, Requirement, Rule};
 use crate::reason::Reason;
 use crate::record::{Decision, DoorName, Outcome, Recorder};
-use crate::registry::{Access, BlobStream, Client};
+use crate::registry::{Access, BlobStream, Client, SourceName};
 use crate::resolve::{ResolveError, Subject, resolve};
-use crate::verify::{Evidence, Wanted, verify};
+use crate::verify::{Evidence, Judged, Wanted, verify};
 use flights::{Crashed, Flights};
 use memory::{
     ByBytes, ByRecords, EvidenceKey, Read, Remembered, SUBJECT_BYTES, SUBJECT_LIFE, SUBJECTS, Shown,
@@ -422,30 +422,31 @@ impl Gate {
 }
 
 /// Find and verify, source by source, until the rule is satisfied: a place that is not needed is not asked.
-async fn gather(settings: &Settings, rule: &Rule, subject: &Subject, access: &Access) -> Evidence {
+async fn gather(settings: &Settings, rule: &Arc<Rule>, subject: &Subject, access: &Access) -> Evidence {
     let Requirement::Signed(signed) = &rule.requirement else {
         return Evidence::default();
     };
-    let repository = &subject.repository;
-    let name = rule.signed_name(repository);
-    let wanted = Wanted {
-        digest: subject.digest(),
-        repository: &name,
-        signed,
-    };
-    let mut budget = Budget::default();
+    let (digest, repository) = (subject.digest(), &subject.repository);
+    let mut remote = Budget::default();
     let mut evidence = Evidence::default();
     for source in settings.client.sources(repository.registry()).iter().copied() {
+        // Whoever may push to the registry must not use up what the administrator's own directory is looked at with.
+        let mut local = Budget::default();
+        let budget = match source {
+            SourceName::Directory => &mut local,
+            SourceName::Referrers | SourceName::Tag => &mut remote,
+        };
         for format in signed.formats.iter().copied() {
             let directory: &Path = &settings.signatures;
             let sought = Sought {
-                digest: subject.digest(),
+                digest,
                 repository,
                 format,
                 directory,
             };
-            let found = find(source, sought, &settings.client, access, &mut budget).await;
-            let judged = verify(source, &found, wanted, Timestamp::now());
+            let found = find(source, sought, &settings.client, access, budget).await;
+            let (judged, found) =
+                verified(source, found, Arc::clone(rule), *digest, repository.clone()).await;
             evidence.judged = evidence.judged.iter().cloned().chain(judged).collect();
             evidence.troubles = evidence.troubles.iter().cloned().chain(found.troubles).collect();
         }
@@ -455,4 +456,35 @@ async fn gather(settings: &Settings, rule: &Rule, subject: &Subject, access: &Ac
         }
     }
     evidence
+}
+
+/// Verifies what was found, apart from the threads that serve: 128 records under many large keys take seconds, and no
+/// other pull must wait for them.
+async fn verified(
+    source: SourceName,
+    found: Found,
+    rule: Arc<Rule>,
+    digest: Digest,
+    repository: Repository,
+) -> (Vec<Judged>, Found) {
+    if found.candidates.is_empty() {
+        return (Vec::new(), found);
+    }
+    let work = move || {
+        let Requirement::Signed(signed) = &rule.requirement else {
+            return (Vec::new(), found);
+        };
+        let name = rule.signed_name(&repository);
+        let wanted = Wanted {
+            digest: &digest,
+            repository: &name,
+            signed,
+        };
+        (verify(source, &found, wanted, Timestamp::now()), found)
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(judged) => judged,
+        // A panic goes on to where panics of a pull are turned into a denial.
+        Err(crash) => std::panic::resume_unwind(crash.into_panic()),
+    }
 }

@@ -203,3 +203,24 @@ async fn a_revoked_key_does_not_go_on_under_another_name() {
     node.assert_denied(&image("acme/app:v1"), Reason::KeyRevoked)
         .await;
 }
+
+/// More junk in the registry than a pull looks at: the administrator's own directory is looked at all the same.
+#[tokio::test]
+async fn junk_in_the_registry_does_not_hide_the_local_directory() {
+    let registry = registry().await;
+    let stored = put(&registry, REPOSITORY, "v1");
+    for number in 0..pullgate::limits::CANDIDATES {
+        attach(&registry, REPOSITORY, &stored, &format!("{{\"junk\":{number}}}"));
+    }
+    let node = Node::start(&config(registry.url(), SIGNED)).await;
+    let folder = node
+        .state()
+        .join("signatures/sha256")
+        .join(stored.digest.encoded());
+    std::fs::create_dir_all(&folder).unwrap();
+    assert!(node.pull(&image("acme/app:v1")).await.is_err());
+    let record = signer::get("release").record(&stored.digest, REPOSITORY);
+    std::fs::write(folder.join("release.json"), record.to_string()).unwrap();
+    let node = Node::start_in(node.stop().await, &config(registry.url(), SIGNED)).await;
+    node.pull(&image("acme/app:v1")).await.unwrap();
+}
