@@ -24,7 +24,7 @@ use crate::policy::{Policy, Requirement, Rule};
 use crate::reason::Reason;
 use crate::record::{Decision, DoorName, Outcome, Recorder};
 use crate::registry::{Access, BlobStream, Client, SourceName};
-use crate::resolve::{ResolveError, Subject, resolve};
+use crate::resolve::{self, ResolveError, Subject, fetch};
 use crate::verify::{Evidence, Judged, Wanted, verify};
 use flights::{Crashed, Flights};
 use memory::{
@@ -211,9 +211,17 @@ impl Gate {
         if let Some(read) = read.filter(|read| read.at.elapsed() < SUBJECT_LIFE) {
             return Ok(Arc::clone(&read.subject));
         }
-        let subject = Arc::new(resolve(&pull.settings.client, reference, &pull.access()).await?);
+        let fetched = fetch(&pull.settings.client, reference, &pull.access()).await?;
+        let content_type = fetched.content_type.clone();
+        let known = self.subjects.get(&key(*fetched.blob.digest()));
+        let subject = match known.filter(|known| known.content_type == content_type) {
+            // The tag has not moved: the same bytes, sent as the same type, were read before.
+            Some(known) => Arc::clone(&known.subject),
+            None => Arc::new(resolve::read(&reference.repository, fetched)?),
+        };
         let read = Read {
             subject: Arc::clone(&subject),
+            content_type,
             at: Instant::now(),
         };
         self.subjects.insert(key(*subject.digest()), Arc::new(read));

@@ -1,7 +1,7 @@
 //! The one digest that is meant: resolved once, hashed here, and used for everything after.
 
 use crate::oci::{Blob, Digest, Document, ManifestError, Reference, Repository, Tag};
-use crate::registry::{Access, Client, RegistryError, Target};
+use crate::registry::{Access, Client, FetchedManifest, RegistryError, Target};
 
 /// The signed thing, in OCI's word: the manifest that a pull means, read whole and hashed.
 #[derive(Clone, Debug)]
@@ -48,12 +48,32 @@ pub async fn resolve(
     reference: &Reference,
     access: &Access,
 ) -> Result<Subject, ResolveError> {
+    let fetched = fetch(client, reference, access).await?;
+    read(&reference.repository, fetched)
+}
+
+/// The first half of [`resolve`]: the bytes, hashed and not yet read.
+///
+/// # Errors
+/// As [`RegistryError`] says.
+pub async fn fetch(
+    client: &Client,
+    reference: &Reference,
+    access: &Access,
+) -> Result<FetchedManifest, RegistryError> {
     let target = match (&reference.digest, &reference.tag) {
         (Some(digest), _) => Target::Digest(*digest),
         (None, Some(tag)) => Target::Tag(tag.clone()),
         (None, None) => Target::Tag(Tag::latest()),
     };
-    let fetched = client.manifest(&reference.repository, &target, access).await?;
+    client.manifest(&reference.repository, &target, access).await
+}
+
+/// The second half of [`resolve`]: what the bytes are, under the type that they were sent with.
+///
+/// # Errors
+/// [`ResolveError::Manifest`].
+pub fn read(repository: &Repository, fetched: FetchedManifest) -> Result<Subject, ResolveError> {
     let document = Document::parse(&fetched.blob, fetched.content_type.as_deref()).map_err(|source| {
         ResolveError::Manifest {
             digest: *fetched.blob.digest(),
@@ -61,7 +81,7 @@ pub async fn resolve(
         }
     })?;
     Ok(Subject {
-        repository: reference.repository.clone(),
+        repository: repository.clone(),
         manifest: fetched.blob,
         document,
     })

@@ -23,6 +23,8 @@ pub(super) type SubjectKey = (Repository, Digest, Shown);
 
 pub(super) struct Read {
     pub(super) subject: Arc<Subject>,
+    /// `Content-Type` that it was sent and read with: under another one the same bytes may have to be refused.
+    pub(super) content_type: Option<String>,
     pub(super) at: Instant,
 }
 

@@ -261,6 +261,10 @@ impl<'de> Visitor<'de> for Walk<'_> {
 /// The key as Go's `encoding/json` compares it: by Unicode simple folding, so that `ſ` (U+017F) is an `s` and `K`
 /// (U+212A) a `k`. Other letters are folded at least as far as there.
 fn fold(key: &str) -> String {
+    // Nearly every key: nothing grows letter by letter then.
+    if key.is_ascii() {
+        return key.to_ascii_lowercase();
+    }
     key.chars()
         .flat_map(|letter| match letter {
             'ſ' => 's'.to_lowercase(),
