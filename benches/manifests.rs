@@ -1,0 +1,167 @@
+//! Manifests under a warm verdict: CPU per request and latency, beside a minimal reverse proxy in Rust.
+#![allow(
+    clippy::as_conversions,
+    clippy::exit,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench that cannot go on must stop on the spot, and prints what it found"
+)]
+#![allow(missing_docs, unreachable_pub, reason = "nobody but this bench uses it")]
+
+#[path = "support/support.rs"]
+mod support;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use support::figures::{Figure, goal, quantile};
+use support::gate::{Gate, Setup};
+use support::http::Connection;
+use support::image::{Tree, put_signed};
+use support::nginx::{self, Buffers};
+use support::origin::Origin;
+use support::process::Process;
+use support::relay::Relay;
+use support::signer::Signer;
+use support::{begin, installed, rounds};
+
+const REPOSITORY: &str = "acme/app";
+const CLIENTS: usize = 16;
+/// Requests of one client in a round.
+const REQUESTS: usize = 400;
+
+fn main() {
+    if !begin("manifests") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let (signer, mut tree) = (Signer::new(2048), Tree(&root));
+    // Ten layers, as many images have: a manifest of 2 KiB.
+    let layers: Vec<_> = (0..10)
+        .map(|number| tree.sparse(REPOSITORY, number, 1024))
+        .collect();
+    let image = put_signed(&mut tree, REPOSITORY, "latest", &layers, &signer);
+    let origin = Origin::start(folder.path(), &root, None).expect("an origin over plain HTTP");
+    let gate = Gate::start(
+        &folder.path().join("gate"),
+        &Setup::before(origin.address, &signer),
+    );
+    let relay = Relay::start(origin.address, None);
+    let nginx = installed("nginx")
+        .map(|program| nginx::proxy(&program, folder.path(), origin.address, false, Buffers::Default));
+
+    let direct = |name: &str| format!("/v2/{REPOSITORY}/manifests/{name}");
+    let through = |name: &str| Gate::path(REPOSITORY, "manifests", name);
+    let mut targets = vec![
+        Target::new("gate, by tag", gate.address, &gate.process, through(&image.tag)),
+        Target::new(
+            "gate, by digest",
+            gate.address,
+            &gate.process,
+            through(&image.digest),
+        ),
+        Target::new("hyper relay", relay.address, &relay.process, direct(&image.tag)),
+    ];
+    match &nginx {
+        Some(nginx) => targets.push(Target::new(
+            "nginx",
+            nginx.address,
+            &nginx.process,
+            direct(&image.tag),
+        )),
+        None => println!("No nginx is installed: the ratios are to the relay alone.\n"),
+    }
+    targets.push(Target::new(
+        "origin itself",
+        origin.address,
+        &origin.process,
+        direct(&image.tag),
+    ));
+
+    let title = |what: &str| format!("A manifest under a warm verdict, {CLIENTS} clients: {what}");
+    let names = || targets.iter().map(|target| target.name);
+    let mut cpu = Figure::new(title("CPU"), "us a request").rows(names());
+    let mut p50 = Figure::new(title("p50"), "us").rows(names());
+    let mut p99 = Figure::new(title("p99"), "us").rows(names());
+    let mut alone = Figure::new("One client: p50", "us").rows(names());
+    for round in 0..=rounds(15) {
+        for place in 0..targets.len() {
+            let target = &targets[(round + place) % targets.len()];
+            let before = target.process.cpu();
+            let mut took = load(target, CLIENTS, REQUESTS);
+            let used = (target.process.cpu() - before).as_secs_f64();
+            let mut one = load(target, 1, REQUESTS);
+            // The first round is not counted: connections are made, the verdict is found.
+            if round > 0 {
+                cpu.add(target.name, used * 1e6 / took.len() as f64);
+                p50.add(target.name, quantile(&mut took, 0.5));
+                p99.add(target.name, quantile(&mut took, 0.99));
+                alone.add(target.name, quantile(&mut one, 0.5));
+            }
+        }
+    }
+    for figure in [&cpu, &p50, &p99, &alone] {
+        figure.print(&["hyper relay", "nginx"]);
+    }
+    for target in ["gate, by tag", "gate, by digest"] {
+        goal(
+            &format!("CPU a request, {target}"),
+            cpu.ratio(target, "hyper relay"),
+            1.3,
+            " x relay",
+        );
+        goal(
+            &format!("p99, {target}"),
+            p99.ratio(target, "hyper relay"),
+            2.0,
+            " x relay",
+        );
+    }
+}
+
+struct Target<'a> {
+    name: &'static str,
+    address: SocketAddr,
+    process: &'a Process,
+    path: String,
+}
+
+impl<'a> Target<'a> {
+    const fn new(name: &'static str, address: SocketAddr, process: &'a Process, path: String) -> Self {
+        Self {
+            name,
+            address,
+            process,
+            path,
+        }
+    }
+}
+
+/// Microseconds of each request, of clients that ask one after the other on connections that stay open.
+fn load(target: &Target<'_>, clients: usize, requests: usize) -> Vec<f64> {
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..clients)
+            .map(|_| {
+                scope.spawn(move || {
+                    let mut connection = Connection::open(target.address);
+                    let ask = |_| {
+                        let began = Instant::now();
+                        connection.fetch(&target.path);
+                        began.elapsed()
+                    };
+                    (0..requests)
+                        .map(ask)
+                        .map(|took: Duration| took.as_secs_f64() * 1e6)
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        clients
+            .into_iter()
+            .flat_map(|client| client.join().unwrap())
+            .collect()
+    })
+}

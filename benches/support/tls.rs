@@ -1,0 +1,23 @@
+//! A certificate for the loopback origin.
+
+use std::path::{Path, PathBuf};
+
+/// The files of an origin's TLS. The certificate is its own authority.
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Tls {
+    pub fn new(folder: &Path) -> Self {
+        let made =
+            rcgen::generate_simple_self_signed(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+        let files = Self {
+            certificate: folder.join("origin.pem"),
+            key: folder.join("origin.key"),
+        };
+        std::fs::write(&files.certificate, made.cert.pem()).unwrap();
+        std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+        files
+    }
+}

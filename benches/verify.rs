@@ -1,0 +1,159 @@
+//! RSA-PSS verification inside the gate (a record of Oracle's format: read, verified, compared) beside the bare call of
+//! the `rsa` crate, for each size of key and each hash.
+#![allow(
+    clippy::as_conversions,
+    clippy::exit,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench that cannot go on must stop on the spot, and prints what it found"
+)]
+#![allow(missing_docs, unreachable_pub, reason = "nobody but this bench uses it")]
+
+#[path = "support/support.rs"]
+mod support;
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use pullgate::signature::{Candidate, FormatName};
+use pullgate::trust::{PublicKey, SaltLength, SigningAlgorithm, TrustedKey};
+use rsa::pss::{Signature, VerifyingKey};
+use rsa::signature::Verifier;
+use sha2::{Sha224, Sha256, Sha384, Sha512};
+use support::figures::{Figure, goal};
+use support::image::digest_of;
+use support::signer::Signer;
+use support::{begin, rounds};
+
+const REPOSITORY: &str = "acme/app";
+
+fn main() {
+    if !begin("verify") {
+        return;
+    }
+    let rounds = rounds(400);
+    for bits in [2048, 3072, 4096] {
+        let signer = Signer::new(bits);
+        let public = || signer.public();
+        for algorithm in SigningAlgorithm::ALL {
+            match algorithm {
+                SigningAlgorithm::Sha224RsaPkcsPss => measure(
+                    &signer,
+                    bits,
+                    algorithm,
+                    &VerifyingKey::<Sha224>::new(public()),
+                    rounds,
+                ),
+                SigningAlgorithm::Sha256RsaPkcsPss => measure(
+                    &signer,
+                    bits,
+                    algorithm,
+                    &VerifyingKey::<Sha256>::new(public()),
+                    rounds,
+                ),
+                SigningAlgorithm::Sha384RsaPkcsPss => measure(
+                    &signer,
+                    bits,
+                    algorithm,
+                    &VerifyingKey::<Sha384>::new(public()),
+                    rounds,
+                ),
+                SigningAlgorithm::Sha512RsaPkcsPss => measure(
+                    &signer,
+                    bits,
+                    algorithm,
+                    &VerifyingKey::<Sha512>::new(public()),
+                    rounds,
+                ),
+            }
+        }
+    }
+}
+
+fn measure(
+    signer: &Signer,
+    bits: usize,
+    algorithm: SigningAlgorithm,
+    bare: &impl Verifier<Signature>,
+    rounds: usize,
+) {
+    let digest = digest_of(b"some manifest");
+    let record = signer.record(&digest, REPOSITORY, algorithm);
+    let (message, signature) = (record.message_bytes().unwrap(), record.signature_bytes().unwrap());
+    let candidate = Candidate {
+        format: FormatName::Oracle,
+        locator: "bench".to_owned(),
+        unverified: Bytes::from(record.to_json()),
+    };
+    let trusted = Arc::new(TrustedKey {
+        name: "release".to_owned(),
+        public_key: PublicKey::from_pem(signer.public_pem().as_bytes()).unwrap(),
+        algorithms: SigningAlgorithm::ALL.into(),
+        salt: SaltLength::Any,
+        kms_key_id: None,
+        kms_key_version_id: None,
+        not_before: None,
+        not_after: None,
+        revoked: false,
+    });
+    let keys = [Arc::clone(&trusted)];
+    let parsed = Signature::try_from(signature.as_slice()).unwrap();
+    let now = Timestamp::now();
+
+    let mut figure = Figure::new(format!("RSA-{bits}, {algorithm}"), "us");
+    for round in 0..=rounds {
+        let counted = round > 0;
+        let mut timed = |name: &str, work: &mut dyn FnMut()| {
+            let took = per_call(work);
+            if counted {
+                figure.add(name, took);
+            }
+        };
+        timed("bare `rsa` call", &mut || {
+            black_box(bare)
+                .verify(black_box(message.as_slice()), &parsed)
+                .unwrap()
+        });
+        timed("key of the gate", &mut || {
+            trusted
+                .public_key
+                .verify(
+                    algorithm,
+                    SaltLength::Any,
+                    black_box(message.as_slice()),
+                    &signature,
+                )
+                .unwrap();
+        });
+        timed("record in the gate", &mut || {
+            black_box(
+                FormatName::Oracle
+                    .format()
+                    .open(black_box(&candidate), &keys, now)
+                    .unwrap(),
+            );
+        });
+    }
+    figure.print(&["bare `rsa` call"]);
+    goal(
+        &format!("RSA-{bits}, {algorithm}"),
+        figure.ratio("record in the gate", "bare `rsa` call"),
+        1.1,
+        " x bare call",
+    );
+}
+
+/// Microseconds a call. A few calls a round, and many rounds: what else runs on the machine hits few of them.
+fn per_call(work: &mut dyn FnMut()) -> f64 {
+    const CALLS: u32 = 5;
+    let began = Instant::now();
+    for _ in 0..CALLS {
+        work();
+    }
+    began.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS)
+}
