@@ -207,7 +207,11 @@ class Uploader:
             for data in blobs:
                 self.blob(repository, data)
             self.manifest(repository, digest_of(manifest), OCI_MANIFEST, manifest)
-            manifests.append({**descriptor, "digest": digest_of(manifest), "size": len(manifest)})
+            entry = {**descriptor, "digest": digest_of(manifest), "size": len(manifest)}
+            # The manifest may stand in the list as well.
+            if "data" in entry:
+                entry["data"] = base64.b64encode(manifest).decode()
+            manifests.append(entry)
         index = to_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests})
         self.manifest(repository, digest.replace(":", "-"), OCI_INDEX, index)
 
