@@ -60,6 +60,29 @@ async fn other_bytes_for_head_than_for_get() {
     assert_ne!(signed.digest, unsigned.digest);
 }
 
+/// What was read once is not read again under another type: the same bytes, sent as something else, are refused
+/// (CVE-2021-41190).
+#[tokio::test]
+async fn the_same_bytes_under_another_type() {
+    let registry = registry().await;
+    put_signed(&registry, "v1", signer::get("release"));
+    let manifest = registry.manifest(REPOSITORY, "v1").unwrap().to_vec();
+    let liar = Liar::start(Some(registry.addr()), move |request| {
+        match (request.last(), request.nth) {
+            ("v1", 2) => Answer::ok(MediaType::DockerManifest.as_str(), manifest.clone()),
+            ("v1", _) => Answer::ok(MANIFEST, manifest.clone()),
+            _ => Answer::Honest,
+        }
+    })
+    .await;
+    let node = Node::start(&config(&liar.url(), SIGNED)).await;
+    for refused in [false, false, true, false] {
+        let path = format!("/v2/{}/{REPOSITORY}/manifests/v1", crate::support::HOST);
+        let status = reqwest::get(format!("http://{}{path}", node.addr)).await.unwrap().status();
+        assert_eq!(status.as_u16(), if refused { 403 } else { 200 });
+    }
+}
+
 /// A tag that is signed when it is judged and not when it is read: the digest that was judged is what comes.
 #[tokio::test]
 async fn a_tag_that_moves_between_requests() {
