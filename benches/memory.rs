@@ -85,7 +85,7 @@ fn main() {
             continue;
         };
         for (name, buffers) in [("nginx", Buffers::Default), ("nginx 256k", Buffers::Big)] {
-            let nginx = nginx::proxy(&program, &made(&place), origin.address, false, buffers);
+            let nginx = nginx::proxy(&program, made(&place), origin.address, false, buffers);
             idle.add(name, nginx.process.resident() as f64 / MIB);
             slow.add(
                 name,

@@ -73,7 +73,7 @@ fn connection(root: &Path, mut stream: TcpStream) -> std::io::Result<()> {
         };
         let Some(mut file) = File::open(root.join(path.trim_start_matches('/')))
             .ok()
-            .filter(|file| is_file(file))
+            .filter(is_file)
         else {
             stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?;
             continue;

@@ -78,7 +78,10 @@ async fn the_same_bytes_under_another_type() {
     let node = Node::start(&config(&liar.url(), SIGNED)).await;
     for refused in [false, false, true, false] {
         let path = format!("/v2/{}/{REPOSITORY}/manifests/v1", crate::support::HOST);
-        let status = reqwest::get(format!("http://{}{path}", node.addr)).await.unwrap().status();
+        let status = reqwest::get(format!("http://{}{path}", node.addr))
+            .await
+            .unwrap()
+            .status();
         assert_eq!(status.as_u16(), if refused { 403 } else { 200 });
     }
 }
