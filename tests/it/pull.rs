@@ -476,6 +476,77 @@ async fn a_rule_that_warns_lets_through_and_says_so() {
     assert_eq!(refused.reason(), Some("digest-denied"));
 }
 
+/// What `pullgate sign` pushes stands whole in the list of the referrers tag: neither its manifest nor its record is asked
+/// for by itself.
+#[tokio::test]
+async fn a_signature_is_read_out_of_the_list_that_names_it() {
+    let registry = EmbeddedRegistry::start(Options {
+        referrers: false,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let key = pullgate::sign::PrivateKey::generate(2048).unwrap();
+    put(&registry, REPOSITORY, "v1");
+    let rule = "[[rule]]\nscope = \"registry.example/**\"\nrequire = \"signed\"\nkeys = [\"made\"]\n\
+                [[key]]\nname = \"made\"\npublic_key = \"made.pem\"\n";
+    std::fs::write(folder.path().join("made.pem"), key.public_pem()).unwrap();
+    sign_by_library(&registry, &key).await;
+
+    let node = Node::start_in(folder, &config(registry.url(), rule)).await;
+    registry.clear_log();
+    node.pull(&image("acme/app:v1")).await.unwrap();
+    let of_signatures: Vec<_> = registry
+        .log()
+        .into_iter()
+        .map(|access| access.target)
+        .filter(|target| target.contains("sha256-") || target.contains("/referrers/"))
+        .collect();
+    assert_eq!(of_signatures.len(), 2, "{of_signatures:?}");
+    // The image's own three, and no request for what the list holds.
+    assert_eq!(registry.log().len(), 2 + 3, "{:?}", registry.log());
+}
+
+/// As `pullgate sign` does it.
+async fn sign_by_library(registry: &EmbeddedRegistry, key: &pullgate::sign::PrivateKey) {
+    let client = pullgate::registry::Client::new(
+        vec![pullgate::registry::RegistryConfig {
+            host: HOST.to_owned(),
+            endpoints: vec![registry.url().parse().unwrap()],
+            ca: None,
+            credentials: pullgate::registry::Credentials::Anonymous,
+            signatures: pullgate::registry::SourceName::ALL.to_vec(),
+        }],
+        Vec::new(),
+    )
+    .unwrap();
+    let access = pullgate::registry::Access {
+        authorization: None,
+        deadline: std::time::Instant::now() + crate::support::LATEST,
+    };
+    let subject = pullgate::resolve::resolve(&client, &image("acme/app:v1"), &access)
+        .await
+        .unwrap();
+    let message = pullgate::signature::oracle::Message {
+        description: String::new(),
+        image_digest: *subject.digest(),
+        kms_key_id: key.fingerprint().to_string(),
+        kms_key_version_id: key.fingerprint().to_string(),
+        metadata: String::new(),
+        region: "local".to_owned(),
+        repository_name: REPOSITORY.to_owned(),
+        signing_algorithm: SigningAlgorithm::Sha256RsaPkcsPss,
+    };
+    let now = jiff::Timestamp::now();
+    let record = pullgate::sign::sign(&message, key, now).unwrap();
+    let media_type = subject.document.media_type();
+    let referrer = pullgate::sign::artifact(&record, &subject.manifest, media_type, now);
+    pullgate::carry::attach(&client, &subject.repository, subject.digest(), &referrer, &access)
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn a_threshold_counts_keys_and_not_signatures() {
     let registry = registry().await;
