@@ -24,8 +24,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
+use crate::causes::chain;
 use crate::config::{Config, DEFAULT_PATH, Problem};
-use crate::decide::chain;
 use crate::oci::{Reference, ReferenceError};
 
 /// The operator's tool of pullgate, the gate between a node's container runtime and its registries.

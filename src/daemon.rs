@@ -14,8 +14,8 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::causes::chain;
 use crate::config::{Config, ConfigErrors};
-use crate::decide::chain;
 use crate::door::registry::Door;
 use crate::gate::{Gate, PermitsError, Settings, Storage};
 use crate::record::Requests;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use jiff::Timestamp;
 
+use crate::causes::chain;
 use crate::oci::{Blob, ChildKind, Digest, Document, Reference, Repository};
 use crate::policy::{Default, Generation, Mode, Policy, Requirement, Ruling};
 use crate::reason::Reason;
@@ -423,20 +424,4 @@ fn most_telling(evidence: &Evidence, signers: usize, threshold: usize, now: Time
         });
     }
     worst
-}
-
-/// An error with its causes, each said once.
-#[must_use]
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let said = cause.to_string();
-        if !text.ends_with(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        next = cause.source();
-    }
-    text
 }

@@ -17,7 +17,8 @@ use jiff::{SignedDuration, Timestamp};
 use prometheus_client::registry::Registry;
 use quick_cache::sync::Cache;
 
-use crate::decide::{Cover, Denial, Judgement, Verdict, chain, of_registry};
+use crate::causes::chain;
+use crate::decide::{Cover, Denial, Judgement, Verdict, of_registry};
 use crate::find::{Budget, Found, Sought, find};
 use crate::oci::{ChildKind, Digest, Reference, Repository};
 use crate::policy::{Policy, Requirement, Rule};

@@ -12,6 +12,7 @@
 //! sentence, and **a module uses only modules declared above it** (`tests/layers.rs` checks it).
 
 // What the stages stand on.
+pub mod causes;
 pub mod limits;
 pub mod oci;
 pub mod reason;

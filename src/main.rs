@@ -37,7 +37,7 @@ async fn main() -> ExitCode {
             ExitCode::from(EX_CONFIG)
         }
         Err(error) => {
-            tracing::error!("{}", pullgate::decide::chain(&error));
+            tracing::error!("{}", pullgate::causes::chain(&error));
             ExitCode::FAILURE
         }
     }

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Context;
 use super::output::{CliError, Exit, columns, counted};
-use crate::decide::chain;
+use crate::causes::chain;
 use crate::demo::{ByHand, Demo as Scene, DemoError, HOST, Outcome};
 
 /// Arguments of `pullgate demo`.

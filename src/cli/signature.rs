@@ -178,7 +178,7 @@ impl Collected {
     /// What could not be looked at makes an answer "could not tell": a list that is short is not passed off as whole.
     fn tell(&self, context: &Context) -> Result<Exit, CliError> {
         for trouble in &self.troubles {
-            let what = crate::decide::chain(&trouble.error);
+            let what = crate::causes::chain(&trouble.error);
             context.say(&format!(
                 "{} could not be looked at: {what}",
                 trouble.source.as_str()

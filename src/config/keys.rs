@@ -9,7 +9,7 @@ use super::files;
 use super::problem::{At, Report, Reported};
 use super::table::Table;
 use super::value::Text;
-use super::words::chain;
+use crate::causes::chain;
 use crate::limits::KEY_BYTES;
 use crate::trust::{KeyError, PublicKey, SaltLength, SigningAlgorithm, TrustedKey};
 

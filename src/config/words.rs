@@ -1,21 +1,9 @@
 //! Words of errors: what was probably meant, and what there is.
 
-use std::error::Error;
 use std::fmt::Display;
 
 /// Names that are compared with one that is unknown.
 const NAMES: usize = 1024;
-
-/// An error with its causes.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
 
 /// The names, for a sentence.
 pub(super) fn list<N: Display>(names: &[N]) -> String {

@@ -424,7 +424,7 @@ async fn bounded(mut response: Response, limit: usize, path: &str) -> Result<Byt
 fn broken(path: &str, error: &reqwest::Error) -> PullError {
     PullError::Connection {
         path: path.to_owned(),
-        what: crate::decide::chain(error),
+        what: crate::causes::chain(error),
     }
 }
 

@@ -187,18 +187,9 @@ impl From<RegistryError> for Failure {
     }
 }
 
-/// An error and its causes in one printable line, each said once.
+/// An error and its causes in one printable line.
 pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let text = error.to_string();
-        if parts.last().is_none_or(|last| !last.ends_with(&text)) {
-            parts.push(text);
-        }
-        next = error.source();
-    }
-    printable(parts.join(": ").as_bytes())
+    printable(crate::causes::chain(error).as_bytes())
 }
 
 /// Looks for a cause, also inside `io::Error`, which skips what it wraps when it is asked for its source.

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Candidate, Claim, Format, SignatureError};
+use crate::causes::chain;
 use crate::oci::excerpt;
 use crate::trust::{KeyUnusable, SigningAlgorithm, TrustedKey};
 
@@ -187,14 +188,8 @@ fn read(verified_message: &[u8], record: &Record) -> Result<Message, SignatureEr
 }
 
 /// The whole chain of causes in one bounded line: parts of it quote the record.
-fn malformed(error: impl Error) -> SignatureError {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    SignatureError::Malformed(excerpt(&text))
+fn malformed(error: impl Error + 'static) -> SignatureError {
+    SignatureError::Malformed(excerpt(&chain(&error)))
 }
 
 #[cfg(test)]

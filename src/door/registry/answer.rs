@@ -15,7 +15,8 @@ use tokio::time::Instant;
 
 use super::body::Body;
 use super::route::RouteError;
-use crate::decide::{Denial, Permit, chain};
+use crate::causes::chain;
+use crate::decide::{Denial, Permit};
 use crate::door::http_answer;
 use crate::gate::BlobPermit;
 use crate::oci::{Descriptor, Digest, MediaType};

@@ -26,7 +26,7 @@ use super::answer::{crashed, refused};
 use super::body::Body;
 use super::route::RouteError;
 use super::socket::Socket;
-use crate::decide::chain;
+use crate::causes::chain;
 use crate::limits;
 
 /// Answers one request, whose body is never read.

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::{Config, Door, TlsFiles};
-use crate::decide::chain;
+use crate::causes::chain;
 use crate::demo::registry::{Auth, EmbeddedRegistry, Options};
 use crate::demo::runtime::{Dialect, PullError, Runtime};
 use crate::gate::{Gate, Settings, Storage};
