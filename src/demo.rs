@@ -29,7 +29,7 @@ use crate::signature::FormatName;
 use crate::signature::oracle::{Message, Record};
 use crate::trust::{SaltLength, SigningAlgorithm, TrustedKey};
 use registry::{EmbeddedRegistry, Options, StoreError, host_platform, tar};
-use runtime::{Dialect, PullError, Pulled, Runtime};
+use runtime::{Dialect, PullError, Pulled, Runtime, SetUpError};
 
 /// The registry's host as it stands in image names; no such host exists (RFC 2606, 2).
 pub const HOST: &str = "registry.example";
@@ -120,7 +120,7 @@ pub enum DemoError {
     Rules(#[from] DuplicateScope),
     /// The runtime's client.
     #[error("the runtime's client could not be set up")]
-    Runtime(#[from] reqwest::Error),
+    Runtime(#[from] SetUpError),
     /// A signature.
     #[error("an image could not be signed")]
     Sign(#[from] SignError),

@@ -18,6 +18,7 @@ pub mod oci;
 pub mod reason;
 pub mod trust;
 pub mod signature;
+mod transport;
 pub mod registry;
 // The stages, in the order of a pull.
 pub mod policy;

@@ -11,11 +11,9 @@ mod content;
 mod credentials;
 mod endpoint;
 mod exchange;
-mod guard;
 mod outcome;
 mod push;
 mod referrers;
-mod transport;
 
 #[cfg(test)]
 mod tests;

@@ -6,16 +6,21 @@
 //! begins with `GET /v2/` and asks GET by tag.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, StatusCode, header};
-use reqwest::Response;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use rustls::RootCertStore;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256, Sha512};
+use url::Url;
 
 use super::registry::host_platform;
+use crate::causes::chain;
 use crate::limits::{ERROR_BYTES, MANIFEST_BYTES};
 use crate::oci::{Blob, Digest, MediaType, Reference};
+use crate::transport::guard::{Guard, Lane};
+use crate::transport::{Outgoing, Response, Transport, TransportError};
 
 /// Whose requests are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +47,17 @@ impl Dialect {
     }
 }
 
+/// The client of a runtime could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("the client can not be set up")]
+pub struct SetUpError(#[from] TransportError);
+
 /// A runtime that has been told to pull through a gate.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Runtime {
     dialect: Dialect,
     gate: SocketAddr,
-    client: reqwest::Client,
+    transport: Arc<Transport>,
     authorization: Option<HeaderValue>,
 }
 
@@ -124,20 +134,67 @@ impl Refusal {
     }
 }
 
+/// An answer that is no refusal, its body unread.
+pub struct Answer {
+    response: Response,
+    path: String,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}: {}", self.path, self.response.status())
+    }
+}
+
+impl Answer {
+    /// The status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    /// The header fields.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// The next bytes of the body; `None` at its end.
+    ///
+    /// # Errors
+    /// [`PullError::Connection`] when it ends before its end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, PullError> {
+        let chunk = self.response.chunk().await.transpose();
+        chunk.map_err(|error| broken(&self.path, chain(&error)))
+    }
+
+    async fn whole(mut self, limit: usize) -> Result<Bytes, PullError> {
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = self.chunk().await? {
+            if bytes.len().saturating_add(chunk.len()) > limit {
+                return Err(PullError::Unusable {
+                    path: self.path,
+                    what: "is too large",
+                });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes.freeze())
+    }
+}
+
 impl Runtime {
     /// A runtime that pulls through the gate at `gate`, over plain HTTP.
     ///
     /// # Errors
     /// When the HTTP client can not be set up.
-    pub fn new(dialect: Dialect, gate: SocketAddr) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .user_agent(dialect.user_agent())
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none());
+    pub fn new(dialect: Dialect, gate: SocketAddr) -> Result<Self, SetUpError> {
+        let guard = Arc::new(Guard::new(Vec::new(), Vec::new()));
+        let transport = Transport::new(guard, &RootCertStore::empty(), None)?;
         Ok(Self {
             dialect,
             gate,
-            client: client.build()?,
+            transport: Arc::new(transport),
             authorization: None,
         })
     }
@@ -235,7 +292,7 @@ impl Runtime {
     async fn manifest(&self, image: &Reference, asked: &str) -> Result<Manifest, PullError> {
         let path = self.path(image, "manifests", asked);
         let response = self.get(Method::GET, path.clone(), None).await?;
-        let bytes = bounded(response, MANIFEST_BYTES, &path).await?;
+        let bytes = response.whole(MANIFEST_BYTES).await?;
         let blob = match asked.parse() {
             Ok(digest) => {
                 Blob::check(&digest, bytes).map_err(|_other| PullError::Corrupt { path: path.clone() })?
@@ -260,7 +317,7 @@ impl Runtime {
         let mut response = self.get(Method::GET, path.clone(), None).await?;
         let mut hasher = Hasher::of(digest);
         let mut size = 0;
-        while let Some(chunk) = response.chunk().await.map_err(|error| broken(&path, &error))? {
+        while let Some(chunk) = response.chunk().await? {
             hasher.update(&chunk);
             size += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         }
@@ -275,31 +332,52 @@ impl Runtime {
     ///
     /// # Errors
     /// As [`PullError`] says.
-    pub async fn get(
-        &self,
-        method: Method,
-        path: String,
-        range: Option<&str>,
-    ) -> Result<Response, PullError> {
-        let mut request = self
-            .client
-            .request(method.clone(), format!("http://{}{path}", self.gate));
-        request = request.header(header::ACCEPT, MediaType::ALL.map(MediaType::as_str).join(", "));
-        if let Some(authorization) = &self.authorization {
-            request = request.header(header::AUTHORIZATION, authorization);
+    pub async fn get(&self, method: Method, path: String, range: Option<&str>) -> Result<Answer, PullError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::USER_AGENT,
+            HeaderValue::from_static(self.dialect.user_agent()),
+        );
+        for media_type in MediaType::ALL {
+            headers.append(header::ACCEPT, HeaderValue::from_static(media_type.as_str()));
         }
+        headers.extend(
+            self.authorization
+                .clone()
+                .map(|shown| (header::AUTHORIZATION, shown)),
+        );
+        let unusable = |what| PullError::Unusable {
+            path: path.clone(),
+            what,
+        };
         if let Some(range) = range {
-            request = request.header(header::RANGE, range);
+            let range = HeaderValue::from_str(range);
+            headers.insert(
+                header::RANGE,
+                range.map_err(|_bytes| unusable("is asked for by no range"))?,
+            );
         }
-        let response = request.send().await.map_err(|error| broken(&path, &error))?;
+        let url = Url::parse(&format!("http://{}{path}", self.gate));
+        let outgoing = Outgoing {
+            method: &method,
+            url: &url.map_err(|_no_url| unusable("is no path"))?,
+            headers,
+            body: None,
+        };
+        let response = self.transport.execute(outgoing, ON_THIS_MACHINE).await;
+        let response = response.map_err(|failure| broken(&path, failure.to_string()))?;
         if response.status().as_u16() < 400 {
-            return Ok(response);
+            return Ok(Answer { response, path });
         }
         let status = response.status();
-        let phrase = response.extensions().get::<hyper::ext::ReasonPhrase>();
-        let phrase = phrase.map(|phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned());
+        let phrase = response.phrase();
+        let phrase = phrase.map(|phrase| String::from_utf8_lossy(phrase).into_owned());
         let challenge = response.headers().get(header::WWW_AUTHENTICATE).cloned();
-        let body = bounded(response, ERROR_BYTES, &path).await?;
+        let body = Answer {
+            response,
+            path: path.clone(),
+        };
+        let body = body.whole(ERROR_BYTES).await?;
         // A body that is none of the specification's has neither code nor message, as runtimes see it.
         let error = serde_json::from_slice::<Value>(&body).unwrap_or_default();
         let field = |path: &str| error.pointer(path).and_then(Value::as_str).map(str::to_owned);
@@ -407,26 +485,19 @@ fn for_this_platform(manifests: &Value) -> Option<&str> {
     manifests.as_array()?.iter().find(fits)?.get("digest")?.as_str()
 }
 
-async fn bounded(mut response: Response, limit: usize, path: &str) -> Result<Bytes, PullError> {
-    let mut bytes = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| broken(path, &error))? {
-        if bytes.len().saturating_add(chunk.len()) > limit {
-            return Err(PullError::Unusable {
-                path: path.to_owned(),
-                what: "is too large",
-            });
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes.freeze())
-}
-
-fn broken(path: &str, error: &reqwest::Error) -> PullError {
+fn broken(path: &str, what: String) -> PullError {
     PullError::Connection {
         path: path.to_owned(),
-        what: crate::causes::chain(error),
+        what,
     }
 }
+
+/// The gate is asked without a proxy, wherever it listens.
+const ON_THIS_MACHINE: Lane = Lane {
+    direct: true,
+    own_port: None,
+    private: true,
+};
 
 enum Hasher {
     Sha256(Sha256),

@@ -9,16 +9,16 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
+use super::body::chain;
 use super::challenge::{self, Challenge};
 use super::credentials::{CredentialsError, Identity, Login, Secret, look_up, without_values};
 use super::exchange::{Answer, Ask, Turn};
-use super::guard::host_of;
 use super::outcome::Operation;
-use super::transport::chain;
 use super::{Credentials, RegistryError};
 use super::{body, endpoint::Endpoint};
 use crate::limits;
 use crate::oci::json::{self, Object};
+use crate::transport::guard::host_of;
 
 /// How long a token lives whose issuer does not say (token.md, `expires_in`).
 const TOKEN_LIFE: Duration = Duration::from_secs(60);

@@ -11,8 +11,8 @@ use http::{HeaderMap, header};
 use tokio::time::{Instant, Sleep};
 
 use super::RegistryError;
-use super::transport::chain;
 use crate::limits;
+use crate::transport::{self, BrokenOff, Response};
 
 /// Longest message of a registry that an error quotes.
 const QUOTED: usize = 256;
@@ -23,7 +23,7 @@ const QUOTED_ERRORS: usize = 3;
 /// Reads a body whole. A length over the bound is refused before anything is read; what is read is counted all the
 /// same, because a chunked body announces none.
 pub(super) async fn read_bounded(
-    mut response: reqwest::Response,
+    mut response: Response,
     host: &str,
     limit: usize,
 ) -> Result<Bytes, RegistryError> {
@@ -32,12 +32,13 @@ pub(super) async fn read_bounded(
         limit,
         unit: "bytes",
     };
-    let announced = usize::try_from(response.content_length().unwrap_or(0))
+    let announced = usize::try_from(response.announced().unwrap_or(0))
         .ok()
         .filter(|length| *length <= limit);
     let announced = announced.ok_or_else(too_large)?;
     let mut whole = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| broke_off(host, error))? {
+    while let Some(chunk) = response.chunk().await {
+        let chunk = chunk.map_err(|error| broke_off(host, &error))?;
         if chunk.len() > limit.saturating_sub(whole.len()) {
             return Err(too_large());
         }
@@ -54,20 +55,20 @@ pub(super) async fn read_bounded(
 }
 
 /// Reads a body to its end and forgets it, so that its connection can be used again. A longer one costs its connection.
-pub(super) async fn drain(mut response: reqwest::Response) {
+pub(super) async fn drain(mut response: Response) {
     let mut seen = 0_usize;
     while seen <= limits::ERROR_BYTES {
         match response.chunk().await {
-            Ok(Some(chunk)) => seen = seen.saturating_add(chunk.len()),
+            Some(Ok(chunk)) => seen = seen.saturating_add(chunk.len()),
             // The answer itself was already judged; only the connection is lost.
-            Ok(None) | Err(_) => return,
+            None | Some(Err(_)) => return,
         }
     }
 }
 
 /// What the registry says in an error answer: the messages of its error document, bounded and printable. Empty where
 /// it says nothing that is worth quoting (an HTML page).
-pub(super) async fn words(response: reqwest::Response) -> String {
+pub(super) async fn words(response: Response) -> String {
     let is_text = response
         .headers()
         .get(header::CONTENT_TYPE)
@@ -123,13 +124,12 @@ pub(super) fn refuse_compressed(headers: &HeaderMap, host: &str) -> Result<(), R
 /// The bytes of a body as they come. Ends with an error when nothing comes for `idle`, or when the body breaks off;
 /// nothing is read ahead of whoever polls it.
 pub(super) fn stream(
-    response: reqwest::Response,
+    response: Response,
     host: String,
     idle: Duration,
 ) -> BoxStream<'static, Result<Bytes, RegistryError>> {
-    let body = response.bytes_stream().boxed();
     Idle {
-        body,
+        body: response.into_body(),
         host,
         idle,
         sleep: Box::pin(tokio::time::sleep(idle)),
@@ -140,7 +140,7 @@ pub(super) fn stream(
 }
 
 struct Idle {
-    body: BoxStream<'static, reqwest::Result<Bytes>>,
+    body: transport::Body,
     host: String,
     idle: Duration,
     /// One timer for the whole stream, armed only while the origin keeps us waiting.
@@ -156,10 +156,10 @@ impl Stream for Idle {
         if self.ended {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(next) = self.body.poll_next_unpin(context) {
+        if let Poll::Ready(next) = self.body.poll_chunk(context) {
             self.waiting = false;
             self.ended = !matches!(next, Some(Ok(_)));
-            return Poll::Ready(next.map(|chunk| chunk.map_err(|error| broke_off(&self.host, error))));
+            return Poll::Ready(next.map(|chunk| chunk.map_err(|error| broke_off(&self.host, &error))));
         }
         if !self.waiting {
             self.waiting = true;
@@ -188,17 +188,16 @@ impl PollElapsed for Pin<&mut Sleep> {
     }
 }
 
-fn broke_off(host: &str, error: reqwest::Error) -> RegistryError {
-    // The URL of a redirect may hold a signature that is as good as a password.
-    let error = error.without_url();
-    let what = format!(
-        "the answer broke off: {}",
-        chain(error.source().unwrap_or(&error))
-    );
+fn broke_off(host: &str, error: &BrokenOff) -> RegistryError {
     RegistryError::Unreachable {
         host: host.to_owned(),
-        what,
+        what: chain(error),
     }
+}
+
+/// An error and its causes in one printable line.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    printable(crate::causes::chain(error).as_bytes())
 }
 
 /// The error document of distribution-spec 1.1, as far as it is quoted. Unknown and missing keys are of no interest:

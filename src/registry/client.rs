@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::auth::Tokens;
+use super::body::chain;
 use super::endpoint::{Endpoint, Registry};
 use super::exchange::{Attempts, Turn};
-use super::guard::{Guard, proxies_of_environment};
 use super::outcome::Operation;
 use super::referrers::WithoutReferrers;
-use super::transport::{Transport, TransportError, chain, system_roots};
 use super::{Access, Client, Credentials, RegistryConfig, RegistryError};
+use crate::transport::guard::{Guard, proxies_of_environment};
+use crate::transport::{Transport, TransportError, system_roots};
 
 /// Registries that no `[[registry]]` names and that are remembered. What a client names decides the key, so it is
 /// bounded; one that was forgotten is only set up again.

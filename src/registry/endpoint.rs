@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use url::Url;
 
 use super::body::printable;
-use super::guard::{Guard, host_of, same_origin};
-use super::transport::{Transport, endpoint_is_private};
 use super::{Credentials, RegistryConfig, RegistryError, SourceName};
 use crate::oci::normalised_registry;
+use crate::transport::guard::{Guard, host_of, same_origin};
+use crate::transport::{Transport, endpoint_is_private};
 
 /// How long a mirror that gave no answer is passed over: a pull of many blobs does not wait for it at each.
 const MIRROR_REST: Duration = Duration::from_secs(30);

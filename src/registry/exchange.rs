@@ -8,11 +8,11 @@ use url::Url;
 
 use super::auth::{Need, Shown, Tokens};
 use super::endpoint::{Endpoint, Registry};
-use super::guard::{Guard, host_of, same_origin};
 use super::outcome::{Observer, Operation, Outcome};
-use super::transport::Failure;
 use super::{Access, RegistryError, body, challenge};
 use crate::limits;
+use crate::transport::guard::{Guard, host_of, same_origin};
+use crate::transport::{self, Outgoing, Response};
 
 /// How often one request is sent in all. Only GET and HEAD, and only where the answer may be better a moment later.
 const ATTEMPTS: u32 = 3;
@@ -69,7 +69,7 @@ impl Ask {
 
 /// The head of an answer, and its body unread.
 pub(super) struct Answer {
-    pub(super) response: reqwest::Response,
+    pub(super) response: Response,
     /// Where it came from, after redirects.
     pub(super) url: Url,
     pub(super) host: String,
@@ -258,7 +258,7 @@ impl Turn<'_> {
         ask: &Ask,
         url: &Url,
         authorization: Option<&HeaderValue>,
-    ) -> Result<reqwest::Response, Failure> {
+    ) -> Result<Response, Failure> {
         let private = self.is_endpoint(url) || self.endpoint.is_private().await;
         let lane = self
             .guard
@@ -267,21 +267,61 @@ impl Turn<'_> {
                 host: host_of(url),
                 why: why.to_string(),
             })?;
-        let mut request = reqwest::Request::new(ask.method.clone(), url.clone());
-        *request.headers_mut() = ask.headers.clone();
+        let mut headers = ask.headers.clone();
         // A bound on compressed bytes would bound nothing.
-        request
-            .headers_mut()
-            .insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(authorization) = authorization {
-            request
-                .headers_mut()
-                .insert(header::AUTHORIZATION, authorization.clone());
+            headers.insert(header::AUTHORIZATION, authorization.clone());
         }
-        if let Some(body) = &ask.body {
-            *request.body_mut() = Some(body.clone().into());
+        let outgoing = Outgoing {
+            method: &ask.method,
+            url,
+            headers,
+            body: ask.body.clone(),
+        };
+        let answered = self.registry.transport.execute(outgoing, lane).await;
+        answered.map_err(|failure| Failure::of(url, failure))
+    }
+}
+
+/// A request that got no answer.
+struct Failure {
+    error: RegistryError,
+    /// The same request may meet a better moment. Not so where a certificate is wrong or we ourselves refused.
+    transient: bool,
+}
+
+impl Failure {
+    fn of(url: &Url, failure: transport::Failure) -> Self {
+        let host = host_of(url);
+        match failure {
+            transport::Failure::Forbidden(why) => RegistryError::Refused {
+                host,
+                why: why.to_string(),
+            }
+            .into(),
+            transport::Failure::Malformed(what) => RegistryError::Malformed {
+                host,
+                what: body::printable(what.as_bytes()),
+            }
+            .into(),
+            transport::Failure::Unreachable { what, transient } => Self {
+                error: RegistryError::Unreachable {
+                    host,
+                    what: body::printable(what.as_bytes()),
+                },
+                transient,
+            },
         }
-        self.registry.transport.execute(request, lane).await
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        Self {
+            error,
+            transient: false,
+        }
     }
 }
 
@@ -314,7 +354,7 @@ fn next_hop(answer: &Answer, ask: &Ask) -> Result<Url, RegistryError> {
         next.ok_or_else(|| answer.malformed("a redirect without a usable `Location`".to_owned()))?;
     next.set_fragment(None);
     if answer.url.scheme() == "https" && next.scheme() != "https" {
-        let why = super::guard::Forbidden::Downgrade.to_string();
+        let why = transport::guard::Forbidden::Downgrade.to_string();
         return Err(RegistryError::Refused {
             host: host_of(&next),
             why,

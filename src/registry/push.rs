@@ -7,10 +7,10 @@ use super::auth::{Actions, Need};
 use super::client::Task;
 use super::content::named;
 use super::exchange::{Answer, Ask, Turn};
-use super::guard::host_of;
 use super::outcome::Operation;
 use super::{RegistryError, Target, body};
 use crate::oci::Blob;
+use crate::transport::guard::host_of;
 
 /// How a registry says that it took note of a manifest's `subject`.
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -184,7 +184,7 @@ impl Turn<'_> {
         let place =
             place.ok_or_else(|| started.malformed("an upload without a usable `Location`".to_owned()))?;
         if started.url.scheme() == "https" && place.scheme() != "https" {
-            let why = super::guard::Forbidden::Downgrade.to_string();
+            let why = crate::transport::guard::Forbidden::Downgrade.to_string();
             return Err(RegistryError::Refused {
                 host: host_of(&place),
                 why,

@@ -7,14 +7,14 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use url::Url;
 
 use super::auth::{Actions, Need};
+use super::body::chain;
 use super::client::Task;
 use super::exchange::{Answer, Ask, Attempts, Turn};
-use super::guard::{host_of, same_origin};
 use super::outcome::Operation;
-use super::transport::chain;
 use super::{RegistryError, body, content};
 use crate::limits;
 use crate::oci::{Blob, Descriptor, Digest, Document, ManifestError, MediaType};
+use crate::transport::guard::{host_of, same_origin};
 
 /// How long it is remembered that a registry has no referrers API: what changes is an upgrade of the registry.
 const MEMORY: Duration = Duration::from_secs(10 * 60);

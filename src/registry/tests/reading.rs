@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use rustls::RootCertStore;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::support::*;
 use crate::oci::{Digest, DigestMismatch, Tag};
 use crate::registry::{Credentials, Operation, Outcome, RegistryConfig, RegistryError, SourceName, Target};
+use crate::transport::guard::Guard;
+use crate::transport::{Outgoing, Transport};
 
 fn latest() -> Target {
     Target::Tag(Tag::latest())
@@ -426,14 +429,17 @@ async fn a_stream_that_nobody_reads_holds_the_origin_back() {
 async fn a_standstill_ends_a_stream() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nx".to_vec();
     let liar = Liar::new(move |_, _| Reply::Forever(head.clone(), vec![], Duration::from_secs(60))).await;
-    let response = reqwest::Client::builder()
-        .no_proxy()
-        .build()
-        .unwrap()
-        .get(liar.url("/"))
-        .send()
-        .await
-        .unwrap();
+    let guard = Arc::new(Guard::new(vec![], vec![]));
+    let (url, method) = (liar.url("/").parse().unwrap(), Method::GET);
+    let lane = guard.check(&url, true).unwrap();
+    let outgoing = Outgoing {
+        method: &method,
+        url: &url,
+        headers: HeaderMap::new(),
+        body: None,
+    };
+    let transport = Transport::new(guard, &RootCertStore::empty(), None).unwrap();
+    let response = transport.execute(outgoing, lane).await.unwrap();
     let stream = crate::registry::body::stream(response, "h".to_owned(), Duration::from_millis(50));
     let chunks: Vec<_> = stream.collect().await;
     assert_eq!(chunks[0], Ok(Bytes::from_static(b"x")));

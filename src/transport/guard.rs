@@ -23,7 +23,7 @@ const METADATA_NAME: &str = "metadata.google.internal";
 
 /// Why a request may not go somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Forbidden {
+pub(crate) enum Forbidden {
     /// From TLS to plain text.
     #[error("it leads from https to http")]
     Downgrade,
@@ -62,31 +62,31 @@ pub(super) enum Forbidden {
 /// The rules for one kind of connection. Connections are pooled by host name, so that kinds with different rules for
 /// the addresses of a name need pools of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Lane {
+pub(crate) struct Lane {
     /// Never through a proxy: the name or address is of this machine.
-    pub(super) direct: bool,
+    pub(crate) direct: bool,
     /// The port, where one of the gate's listeners has the same: then addresses of this machine are refused.
-    pub(super) own_port: Option<u16>,
+    pub(crate) own_port: Option<u16>,
     /// May be loopback or private.
-    pub(super) private: bool,
+    pub(crate) private: bool,
 }
 
 /// The rules.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(crate) struct Guard {
     own: Vec<SocketAddr>,
     proxies: Vec<String>,
 }
 
 impl Guard {
     /// `own` are the gate's listeners; `proxies` the proxies' host names, whose addresses are the administrator's word.
-    pub(super) fn new(own: Vec<SocketAddr>, proxies: Vec<String>) -> Self {
+    pub(crate) fn new(own: Vec<SocketAddr>, proxies: Vec<String>) -> Self {
         Self { own, proxies }
     }
 
     /// Judges a URL as it is written, and says by which rules its name must be resolved. `private`: it is configured,
     /// or a private registry named it.
-    pub(super) fn check(&self, url: &Url, private: bool) -> Result<Lane, Forbidden> {
+    pub(crate) fn check(&self, url: &Url, private: bool) -> Result<Lane, Forbidden> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Forbidden::Scheme);
         }
@@ -130,7 +130,7 @@ impl Guard {
     }
 
     /// Judges one address, written in a URL or found for a name.
-    pub(super) fn address(&self, address: IpAddr, lane: Lane) -> Result<(), Forbidden> {
+    pub(crate) fn address(&self, address: IpAddr, lane: Lane) -> Result<(), Forbidden> {
         if METADATA.contains(&address) {
             return Err(Forbidden::Metadata);
         }
@@ -163,14 +163,14 @@ impl Guard {
     }
 
     /// Whether this name is the proxy's: its addresses are what the administrator meant, private or not.
-    pub(super) fn is_proxy(&self, name: &str) -> bool {
+    pub(crate) fn is_proxy(&self, name: &str) -> bool {
         self.proxies.iter().any(|proxy| proxy == name)
     }
 }
 
 /// Loopback or private: RFC 1918, RFC 6598 (shared), RFC 2544 (benchmarks), RFC 6890 (192.0.0.0/24), RFC 4193
 /// (unique local), RFC 3879 (site-local).
-pub(super) fn is_private(address: IpAddr) -> bool {
+pub(crate) fn is_private(address: IpAddr) -> bool {
     match embedded(address) {
         IpAddr::V4(v4) => {
             let [first, second, third, _] = v4.octets();
@@ -188,7 +188,7 @@ pub(super) fn is_private(address: IpAddr) -> bool {
 }
 
 /// The host names of the proxies that the environment names, in lower case.
-pub(super) fn proxies_of_environment() -> Vec<String> {
+pub(crate) fn proxies_of_environment() -> Vec<String> {
     [
         "HTTP_PROXY",
         "http_proxy",
@@ -204,14 +204,14 @@ pub(super) fn proxies_of_environment() -> Vec<String> {
 }
 
 /// Same scheme, host and port. [`Url::origin`] would do; this does not allocate.
-pub(super) fn same_origin(one: &Url, other: &Url) -> bool {
+pub(crate) fn same_origin(one: &Url, other: &Url) -> bool {
     one.scheme() == other.scheme()
         && one.host() == other.host()
         && one.port_or_known_default() == other.port_or_known_default()
 }
 
 /// Host and, where it is written, port: how errors name whom we asked.
-pub(super) fn host_of(url: &Url) -> String {
+pub(crate) fn host_of(url: &Url) -> String {
     struct Authority<'a>(&'a Url);
     impl fmt::Display for Authority<'_> {
         fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

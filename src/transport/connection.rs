@@ -1,0 +1,131 @@
+//! One HTTP/1.1 connection, driven by whoever asks or reads on it. No task of its own: what a registry sends is read by
+//! the very task that writes it to the client, on the same thread and only as fast as the client takes it, and when
+//! that task ends the connection ends with it.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+
+use super::connect::{Forwarded, Socket};
+
+/// Header fields that one answer may have. Registries send about twenty.
+const HEADERS: usize = 100;
+
+type Driver = http1::Connection<TokioIo<Socket>, Full<Bytes>>;
+
+/// A connection that nothing is under way on.
+pub(super) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    driver: Pin<Box<Driver>>,
+    /// The other side has ended it.
+    ended: bool,
+    pub(super) forwarded: Option<Forwarded>,
+    /// When the last answer on it ended.
+    pub(super) unused_since: Instant,
+}
+
+/// A request that got no answer.
+pub(super) struct Unanswered {
+    pub(super) error: hyper::Error,
+    /// Nothing of the request was sent.
+    pub(super) unsent: bool,
+}
+
+impl Unanswered {
+    /// The other side closed the connection before it said anything.
+    pub(super) fn is_silence(&self) -> bool {
+        let error = &self.error;
+        let reset = super::cause::<io::Error>(error).is_some_and(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+            )
+        });
+        reset || error.is_incomplete_message() || error.is_closed() || error.is_canceled()
+    }
+}
+
+impl Connection {
+    pub(super) async fn new(socket: Socket, forwarded: Option<Forwarded>) -> Result<Self, hyper::Error> {
+        let mut builder = http1::Builder::new();
+        builder.max_headers(HEADERS);
+        let (sender, driver) = builder.handshake(TokioIo::new(socket)).await?;
+        Ok(Self {
+            sender,
+            driver: Box::pin(driver),
+            ended: false,
+            forwarded,
+            unused_since: Instant::now(),
+        })
+    }
+
+    /// Whether a request may be sent on it, as far as is known without asking the other side.
+    pub(super) fn is_open(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        !self.ended && self.sender.is_ready()
+    }
+
+    /// Reads and writes what can be read and written now. The end of the connection, its error too, is told to whoever
+    /// waits for an answer or reads its body.
+    fn drive(&mut self, context: &mut Context<'_>) {
+        if !self.ended {
+            self.ended = self.driver.as_mut().poll(context).is_ready();
+        }
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub(super) async fn send(
+        mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, Self), Unanswered> {
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let answered = poll_fn(|context| {
+            if let Poll::Ready(answered) = answer.as_mut().poll(context) {
+                return Poll::Ready(answered);
+            }
+            self.drive(context);
+            answer.as_mut().poll(context)
+        })
+        .await;
+        match answered {
+            Ok(response) => Ok((response, self)),
+            Err(mut failed) => Err(Unanswered {
+                unsent: failed.take_message().is_some(),
+                error: failed.into_error(),
+            }),
+        }
+    }
+
+    /// The next chunk of the answer's body; `None` at its end.
+    pub(super) fn poll_chunk(
+        &mut self,
+        body: &mut Incoming,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, hyper::Error>>> {
+        loop {
+            let mut next = Pin::new(&mut *body).poll_frame(context);
+            if next.is_pending() {
+                self.drive(context);
+                next = Pin::new(&mut *body).poll_frame(context);
+            }
+            match ready!(next) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(chunk) => return Poll::Ready(Some(Ok(chunk))),
+                    // Trailers: nothing of a registry's is in them.
+                    Err(_trailers) => {}
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
