@@ -7,6 +7,7 @@ mod pull;
 
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -141,7 +142,8 @@ impl Gate {
             ruling: &ruling,
             request,
         };
-        let judgement = pull.contained(self.judge(pull)).await;
+        let stages = pin!(self.judge(pull));
+        let judgement = pull.contained(stages).await;
         // Where anything goes nothing need be covered: whoever pulls such images must not fill the bounded store.
         if let Verdict::Allow(permit) = &judgement.verdict
             && !pull.accepts_anything()
@@ -205,7 +207,8 @@ impl Gate {
     /// once by clients that show the same credentials: a runtime reads HEAD by tag, then GET by digest.
     async fn subject(&self, pull: Pull<'_>) -> Result<Arc<Subject>, ResolveError> {
         let PullRequest { reference, .. } = pull.request;
-        let key = |digest| (reference.repository.clone(), digest, Shown::of(pull.request));
+        let shown = Shown::of(pull.request);
+        let key = |digest| (reference.repository.clone(), digest, shown);
         let read = reference
             .digest
             .and_then(|digest| self.subjects.get(&key(digest)));
@@ -242,7 +245,8 @@ impl Gate {
             ruling: &ruling,
             request,
         };
-        let work = AssertUnwindSafe(self.judge_blob(pull)).catch_unwind();
+        let work = pin!(self.judge_blob(pull));
+        let work = AssertUnwindSafe(work).catch_unwind();
         let judged = match tokio::time::timeout_at(request.deadline.into(), work).await {
             Ok(Ok(judged)) => judged,
             Ok(Err(_panic)) => Err(pull.crashed()),

@@ -90,7 +90,8 @@ impl Transport {
                 Err(failed) => return Err(Failure::of(&failed.error)),
             }
         }
-        let (socket, forwarded) = self.dialer.connect(&place).await?;
+        // What is done once a connection has a place of its own: each request would carry it along.
+        let (socket, forwarded) = Box::pin(self.dialer.connect(&place)).await?;
         let request = outgoing.request(&place, forwarded.as_ref())?;
         let connection = Connection::new(socket, forwarded).await?;
         match connection.send(request).await {

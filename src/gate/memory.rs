@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::HeaderValue;
 use quick_cache::Weighter;
 use sha2::{Digest as _, Sha256};
 
@@ -62,21 +61,14 @@ impl Weighter<EvidenceKey, Arc<Remembered>> for ByRecords {
     }
 }
 
-/// A hash of the credentials that were shown. Only those who showed the same ones wait for the same work: a client
-/// without access must not decide what one with access is told.
+/// A hash of the credentials that were shown, if any were. Only those who showed the same ones wait for the same work: a
+/// client without access must not decide what one with access is told.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Shown([u8; 32]);
+pub(super) struct Shown(Option<[u8; 32]>);
 
 impl Shown {
     pub(super) fn of(request: &PullRequest) -> Self {
-        Self(
-            Sha256::digest(
-                request
-                    .authorization
-                    .as_ref()
-                    .map_or(&[][..], HeaderValue::as_bytes),
-            )
-            .into(),
-        )
+        let shown = request.authorization.as_ref();
+        Self(shown.map(|shown| Sha256::digest(shown.as_bytes()).into()))
     }
 }

@@ -29,7 +29,10 @@ mod wire {
     include!(concat!(env!("OUT_DIR"), "/pullgate.v1.rs"));
 }
 
-/// SHA-256 over kind, repository and digest: a fixed size, whatever names clients send.
+/// An edge's end: where it is, what it is called, how it is asked for.
+type Child = (Repository, Digest, ChildKind);
+
+/// In the file, SHA-256 over kind, repository and digest: a fixed size, whatever names clients send.
 type Key = [u8; 32];
 
 const EDGES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("derived");
@@ -48,7 +51,7 @@ pub(super) struct Kept {
 }
 
 pub(super) struct Permits {
-    memory: Cache<Key, Arc<Kept>>,
+    memory: Cache<Child, Arc<Kept>>,
     store: Option<Store>,
 }
 
@@ -102,15 +105,15 @@ impl Permits {
     ) {
         let mut new = Vec::new();
         for cover in covers {
-            let key = key(cover.repository(), cover.child(), cover.kind());
-            let stands = self.memory.get(&key).is_some_and(|kept| {
+            let child = (cover.repository().clone(), *cover.child(), cover.kind());
+            let stands = self.memory.get(&child).is_some_and(|kept| {
                 let left = kept.expires_at.as_second() - now.as_second();
                 let whole = expires_at.as_second() - now.as_second();
                 kept.cover == cover && left * 2 > whole
             });
             if !stands {
                 let kept = Arc::new(Kept { cover, expires_at });
-                self.memory.insert(key, Arc::clone(&kept));
+                self.memory.insert(child, Arc::clone(&kept));
                 new.push(kept);
             }
         }
@@ -126,12 +129,12 @@ impl Permits {
         child: &Digest,
         kind: ChildKind,
     ) -> Option<Arc<Kept>> {
-        let key = key(repository, child, kind);
-        if let Some(kept) = self.memory.get(&key) {
+        let end = (repository.clone(), *child, kind);
+        if let Some(kept) = self.memory.get(&end) {
             return Some(kept);
         }
-        let kept = Arc::new(self.store.as_ref()?.read(&key, repository, child, kind)?);
-        self.memory.insert(key, Arc::clone(&kept));
+        let kept = Arc::new(self.store.as_ref()?.read(repository, child, kind)?);
+        self.memory.insert(end, Arc::clone(&kept));
         Some(kept)
     }
 }
@@ -188,8 +191,8 @@ impl Store {
     }
 
     /// A read that fails is "not kept": the child is not served, and pulling its manifest again mends it.
-    fn read(&self, key: &Key, repository: &Repository, child: &Digest, kind: ChildKind) -> Option<Kept> {
-        let value = match self.read_value(key) {
+    fn read(&self, repository: &Repository, child: &Digest, kind: ChildKind) -> Option<Kept> {
+        let value = match self.read_value(&key(repository, child, kind)) {
             Ok(value) => value?,
             Err(error) => {
                 tracing::error!(%error, "The permit store could not be read");

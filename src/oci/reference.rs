@@ -6,14 +6,16 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::{Digest, excerpt};
 
 /// A repository: registry host and path, normalised. `nginx` is `docker.io/library/nginx`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Repository {
-    registry: String,
-    path: String,
+    // Shared: what is remembered of one manifest names its repository once for each of its blobs.
+    registry: Arc<str>,
+    path: Arc<str>,
 }
 
 impl Repository {
@@ -36,7 +38,10 @@ impl Repository {
         if registry.len() + "/".len() + path.len() > NAME_LENGTH {
             return Err(not_a_name());
         }
-        Ok(Self { registry, path })
+        Ok(Self {
+            registry: registry.into(),
+            path: path.into(),
+        })
     }
 
     /// Host, and port where one is named.

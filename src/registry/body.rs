@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -19,6 +19,15 @@ const QUOTED: usize = 256;
 
 /// Most entries of an error document (distribution-spec 1.1, "Error Codes") that are quoted.
 const QUOTED_ERRORS: usize = 3;
+
+/// A blob of which so much has come is large.
+const LARGE: usize = 1024 * 1024;
+
+/// A chunk of so many bytes is worth a wake-up. hyper reads some 400 KiB at the most.
+const FULL: usize = 128 * 1024;
+
+/// How long bytes may gather. The runtime's timers tick once a millisecond.
+const REST: Duration = Duration::from_micros(500);
 
 /// Reads a body whole. A length over the bound is refused before anything is read; what is read is counted all the
 /// same, because a chunked body announces none.
@@ -134,6 +143,8 @@ pub(super) fn stream(
         idle,
         sleep: Box::pin(tokio::time::sleep(idle)),
         waiting: false,
+        seen: 0,
+        resting: false,
         ended: false,
     }
     .boxed()
@@ -146,7 +157,23 @@ struct Idle {
     /// One timer for the whole stream, armed only while the origin keeps us waiting.
     sleep: Pin<Box<Sleep>>,
     waiting: bool,
+    /// How many bytes have come.
+    seen: usize,
+    /// Until `sleep` the next bytes may gather.
+    resting: bool,
     ended: bool,
+}
+
+impl Idle {
+    /// Of a large blob, small chunks are a sign that we are faster than who sends it: then each piece costs a wake-up
+    /// here and at the client. A moment later there is more to read at once (as network cards moderate interrupts).
+    fn rest_after(&mut self, chunk: &Bytes) {
+        self.seen = self.seen.saturating_add(chunk.len());
+        if self.seen > LARGE && chunk.len() < FULL {
+            self.resting = true;
+            self.sleep.as_mut().reset(Instant::now() + REST);
+        }
+    }
 }
 
 impl Stream for Idle {
@@ -156,9 +183,16 @@ impl Stream for Idle {
         if self.ended {
             return Poll::Ready(None);
         }
+        if self.resting {
+            ready!(self.sleep.as_mut().poll(context));
+            self.resting = false;
+        }
         if let Poll::Ready(next) = self.body.poll_chunk(context) {
             self.waiting = false;
-            self.ended = !matches!(next, Some(Ok(_)));
+            match &next {
+                Some(Ok(chunk)) => self.rest_after(chunk),
+                Some(Err(_)) | None => self.ended = true,
+            }
             return Poll::Ready(next.map(|chunk| chunk.map_err(|error| broke_off(&self.host, &error))));
         }
         if !self.waiting {
@@ -166,7 +200,7 @@ impl Stream for Idle {
             let until = Instant::now() + self.idle;
             self.sleep.as_mut().reset(until);
         }
-        if self.sleep.as_mut().poll_elapsed(context) {
+        if self.sleep.as_mut().poll(context).is_ready() {
             self.ended = true;
             let what = format!("the answer stood still for {} s", self.idle.as_secs());
             return Poll::Ready(Some(Err(RegistryError::Unreachable {
@@ -175,16 +209,6 @@ impl Stream for Idle {
             })));
         }
         Poll::Pending
-    }
-}
-
-trait PollElapsed {
-    fn poll_elapsed(self, context: &mut Context<'_>) -> bool;
-}
-
-impl PollElapsed for Pin<&mut Sleep> {
-    fn poll_elapsed(self, context: &mut Context<'_>) -> bool {
-        Future::poll(self, context).is_ready()
     }
 }
 

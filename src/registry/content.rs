@@ -1,5 +1,7 @@
 //! Manifests, blobs and tag lists: what is read.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -27,6 +29,12 @@ const BLOB_HEADERS: [HeaderName; 5] = [
     header::ETAG,
 ];
 
+/// Every kind of manifest that is read. docker-registry answers 404 for what is not named.
+static ANY_MANIFEST: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let all = MediaType::ALL.map(MediaType::as_str).join(", ");
+    HeaderValue::from_str(&all).unwrap_or(HeaderValue::from_static("*/*"))
+});
+
 /// A manifest, read whole.
 pub(super) struct ManifestTask<'a> {
     pub(super) repository: &'a str,
@@ -43,10 +51,7 @@ impl Task for ManifestTask<'_> {
             turn.endpoint
                 .url(repository, &format!("manifests/{}", named(target))),
         );
-        for media_type in MediaType::ALL {
-            ask.headers
-                .append(header::ACCEPT, HeaderValue::from_static(media_type.as_str()));
-        }
+        ask.headers.insert(header::ACCEPT, ANY_MANIFEST.clone());
         let answer = turn
             .ask(
                 &ask,

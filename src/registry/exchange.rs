@@ -98,7 +98,7 @@ impl Answer {
         if statuses.contains(&self.status()) {
             Ok(self)
         } else {
-            Err(self.refusal().await)
+            Err(Box::pin(self.refusal()).await)
         }
     }
 
@@ -160,7 +160,7 @@ impl Turn<'_> {
             }
             Shown::Nothing(key) => key,
         };
-        let Some(granted) = self.answer(&answer, key, need).await? else {
+        let Some(granted) = Box::pin(self.answer(&answer, key, need)).await? else {
             return Ok(answer);
         };
         body::drain(answer.response).await;

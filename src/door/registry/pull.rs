@@ -89,21 +89,22 @@ impl Pulls {
             authorization: asked.authorization.clone(),
             deadline: began + self.pull_deadline,
         };
+        // What is rarely asked has a place of its own: a pull would carry it along.
         let answered = match route {
-            Route::Base => Ok(self.base(asked, began).await),
+            Route::Base => Ok(Box::pin(self.base(asked, began)).await),
             Route::Blob(reference) => self.blob(&pull(reference), asked, began).await,
             Route::Manifest(reference) => self.manifest(&pull(reference)).await,
             Route::Referrers {
                 subject,
                 artifact_type,
-            } => self.referrers(&pull(subject), artifact_type.as_deref()).await,
+            } => Box::pin(self.referrers(&pull(subject), artifact_type.as_deref())).await,
             Route::Tags { name, page } => {
                 let reference = Reference {
                     repository: name.repository.clone(),
                     tag: None,
                     digest: None,
                 };
-                self.tags(&pull(reference), &name, &page).await
+                Box::pin(self.tags(&pull(reference), &name, &page)).await
             }
         };
         answered.unwrap_or_else(|denial| answer::denied(&denial, Puller::of(asked.headers)))
