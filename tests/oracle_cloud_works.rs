@@ -1,0 +1,86 @@
+//! The stand-in of Oracle's cloud, held against what is recorded of the real client and published by Oracle: tests that
+//! pass against a stand-in are worth what the stand-in is.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on must fail on the spot"
+)]
+#![allow(missing_docs, unreachable_pub, reason = "nobody but these tests uses it")]
+
+#[path = "oracle_cloud/client.rs"]
+mod client;
+#[path = "oracle_cloud/cloud.rs"]
+mod oracle_cloud;
+#[path = "oracle_cloud/works/artifacts.rs"]
+mod artifacts;
+#[path = "oracle_cloud/works/faults.rs"]
+mod faults;
+#[path = "oracle_cloud/works/federation.rs"]
+mod federation;
+#[path = "oracle_cloud/works/kms.rs"]
+mod kms;
+#[path = "oracle_cloud/works/requests.rs"]
+mod requests;
+
+use std::sync::OnceLock;
+
+use client::Client;
+use oracle_cloud::{Cloud, Image, Kind, Options, World, world};
+
+/// A cloud with one user, one RSA key and one image.
+struct Site {
+    cloud: Cloud,
+    client: Client,
+    key: String,
+    version: String,
+    image: Image,
+    tenancy: String,
+    compartment: String,
+}
+
+impl Site {
+    async fn start() -> Self {
+        Self::start_with(|_options| ()).await
+    }
+
+    async fn start_with(alter: impl FnOnce(&mut Options)) -> Self {
+        let mut world = World::new();
+        let (private, public) = USER.get_or_init(world::pair);
+        let key_id = world.user(public);
+        let (key, version) = world.key(Kind::Rsa);
+        let (tenancy, compartment) = (world.tenancy.id.clone(), world.compartment().to_owned());
+        let mut options = Options::of(world);
+        alter(&mut options);
+        let cloud = Cloud::start(options).await.unwrap();
+        Self {
+            client: Client::new(cloud.address, &key_id, private),
+            image: cloud.push(REPOSITORY, DIGEST, Some("v1")),
+            cloud,
+            key,
+            version,
+            tenancy,
+            compartment,
+        }
+    }
+
+    /// The list of the compartment's signatures, with more parameters.
+    fn list(&self, more: &str) -> String {
+        format!("{SIGNATURES}?compartmentId={}{more}", self.compartment)
+    }
+
+    /// Signs the image.
+    fn sign(&self) -> String {
+        self.cloud.sign_and_upload(&self.image, &self.version, ALGORITHM)
+    }
+}
+
+/// The API key of every site's user, made once.
+static USER: OnceLock<(String, String)> = OnceLock::new();
+
+const SIGNATURES: &str = "/20160918/container/imageSignatures";
+const IMAGES: &str = "/20160918/container/images";
+const REPOSITORY: &str = "project01/acme-web-app";
+const DIGEST: &str = "sha256:289676fac4febfea1de58adff7e2c1a5a8ec97945559927c94d9153ffef1d603";
+const ALGORITHM: &str = "SHA_256_RSA_PKCS_PSS";
