@@ -279,8 +279,9 @@ fn syntax(error: &serde_json::Error) -> JsonError {
 }
 
 /// Keys below which an object holds people's own keys: annotations of manifests and descriptors (image-spec,
-/// annotations.md) and labels of image configurations.
-const MAPS_OF_FREE_KEYS: [&str; 2] = ["annotations", "Labels"];
+/// annotations.md), labels of image configurations, and free-form tags of what Oracle's API lists (also as its command
+/// line spells them), whose case matters there.
+const MAPS_OF_FREE_KEYS: [&str; 4] = ["annotations", "freeform-tags", "freeformTags", "Labels"];
 
 #[cfg(test)]
 mod tests;

@@ -108,7 +108,7 @@ fn a_key_in_another_case_is_the_same_key() {
 
 #[test]
 fn people_s_own_keys_may_differ_in_case() {
-    for map in ["annotations", "Labels"] {
+    for map in ["annotations", "freeform-tags", "freeformTags", "Labels"] {
         assert!(read(&format!(r#"{{"{map}":{{"a":"","A":""}}}}"#)).is_ok());
         assert_eq!(read(&format!(r#"{{"{map}":{{"a":"","a":""}}}}"#)), duplicate("a"));
         // One object deep, and under no other key.
