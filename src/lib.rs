@@ -20,6 +20,7 @@ pub mod trust;
 pub mod signature;
 mod transport;
 pub mod registry;
+pub mod oracle;
 // The stages, in the order of a pull.
 pub mod policy;
 pub mod resolve;

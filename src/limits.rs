@@ -80,3 +80,20 @@ pub const CERTIFICATE_BYTES: usize = 1024 * 1024;
 
 /// Largest file of registry credentials that is read. Docker's format takes some 200 bytes a registry.
 pub const CREDENTIALS_BYTES: usize = 1024 * 1024;
+
+/// Largest OCI configuration file that is read. A profile takes some 500 bytes.
+pub const ORACLE_CONFIG_BYTES: usize = 256 * 1024;
+
+/// Longest OCID (Oracle's documentation, "Resource Identifiers": at most 255 characters).
+pub const OCID_BYTES: usize = 255;
+
+/// Longest security token that is taken. Those of instance principals have some 2 KiB; it must fit into the head of a
+/// request, of which servers commonly read 16 KiB.
+pub const SECURITY_TOKEN_BYTES: usize = 12 * 1024;
+
+/// Largest answer of an Oracle service about one thing that is read. An image's answer lists its layers, at some 150
+/// bytes each.
+pub const ORACLE_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// Largest page of signature records that is read: as many records as are looked at, each of the largest size.
+pub const ORACLE_PAGE_BYTES: usize = CANDIDATES * RECORD_BYTES;

@@ -42,7 +42,7 @@ pub enum PrivateKeyError {
     NotRsa,
     /// A PKCS#8 block that is damaged, or followed by something.
     #[error("the private key is damaged")]
-    Pkcs8(#[source] rsa::pkcs8::Error),
+    Pkcs8(#[source] pkcs8::Error),
     /// A PKCS#1 block that is damaged, or followed by something.
     #[error("the RSA private key is damaged")]
     Pkcs1(#[source] rsa::pkcs1::Error),
@@ -72,7 +72,7 @@ impl PrivateKey {
         let inner = match begin {
             None => return Err(PrivateKeyError::NotPem),
             Some("PRIVATE KEY") => match rsa::PrivateKey::from_pkcs8_pem(pem.trim_start()) {
-                Err(rsa::pkcs8::Error::PublicKey(spki::Error::OidUnknown { .. })) => {
+                Err(pkcs8::Error::PublicKey(spki::Error::OidUnknown { .. })) => {
                     return Err(PrivateKeyError::NotRsa);
                 }
                 other => other.map_err(PrivateKeyError::Pkcs8)?,

@@ -1,0 +1,16 @@
+//! The pure parts of talking to Oracle Cloud Infrastructure: its configuration file, keys and tokens, the signature on
+//! each request, where its services are, and what they are asked and answer.
+//!
+//! Functions over bytes and a time that is handed in; nothing here opens a connection. What comes from a service or a
+//! file is bounded before it is read. Sources: the SDK `oci` 2.189.0 and `oci-cli` 3.95.1, and Oracle's documentation
+//! where a comment says so.
+
+mod ocid;
+mod places;
+mod regions;
+mod secret;
+
+pub use ocid::{Ocid, OcidError};
+pub use places::{Endpoint, Place, PlaceError, Service};
+pub use regions::{Realm, Region, RegionError};
+pub use secret::Secret;
