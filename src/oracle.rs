@@ -5,12 +5,16 @@
 //! file is bounded before it is read. Sources: the SDK `oci` 2.189.0 and `oci-cli` 3.95.1, and Oracle's documentation
 //! where a comment says so.
 
+mod files;
 mod ocid;
 mod places;
 mod regions;
 mod secret;
+mod token;
 
+pub use files::FileError;
 pub use ocid::{Ocid, OcidError};
 pub use places::{Endpoint, Place, PlaceError, Service};
 pub use regions::{Realm, Region, RegionError};
 pub use secret::Secret;
+pub use token::{SecurityToken, TokenError};
