@@ -9,6 +9,7 @@ mod files;
 mod ocid;
 mod places;
 mod regions;
+mod request_key;
 mod secret;
 mod token;
 
@@ -16,5 +17,8 @@ pub use files::FileError;
 pub use ocid::{Ocid, OcidError};
 pub use places::{Endpoint, Place, PlaceError, Service};
 pub use regions::{Realm, Region, RegionError};
+pub use request_key::{
+    FingerprintMismatch, KeyFingerprint, KeyFingerprintError, RequestKey, RequestKeyError,
+};
 pub use secret::Secret;
 pub use token::{SecurityToken, TokenError};
