@@ -5,16 +5,21 @@
 //! file is bounded before it is read. Sources: the SDK `oci` 2.189.0 and `oci-cli` 3.95.1, and Oracle's documentation
 //! where a comment says so.
 
+mod federation;
 mod files;
 mod ocid;
+mod operation;
 mod places;
 mod regions;
 mod request_key;
 mod secret;
 mod token;
+pub mod wire;
 
+pub use federation::{FederationError, LeafCertificate};
 pub use files::FileError;
 pub use ocid::{Ocid, OcidError};
+pub use operation::{Operation, OperationError, SignatureFilter};
 pub use places::{Endpoint, Place, PlaceError, Service};
 pub use regions::{Realm, Region, RegionError};
 pub use request_key::{
