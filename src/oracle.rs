@@ -12,6 +12,7 @@ mod operation;
 mod places;
 mod regions;
 mod request_key;
+mod request_signing;
 mod secret;
 mod token;
 pub mod wire;
@@ -25,5 +26,6 @@ pub use regions::{Realm, Region, RegionError};
 pub use request_key::{
     FingerprintMismatch, KeyFingerprint, KeyFingerprintError, RequestKey, RequestKeyError,
 };
+pub use request_signing::{Signer, SigningError};
 pub use secret::Secret;
 pub use token::{SecurityToken, TokenError};
