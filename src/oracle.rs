@@ -5,6 +5,8 @@
 //! file is bounded before it is read. Sources: the SDK `oci` 2.189.0 and `oci-cli` 3.95.1, and Oracle's documentation
 //! where a comment says so.
 
+mod config_file;
+mod credentials;
 mod federation;
 mod files;
 mod ocid;
@@ -17,6 +19,8 @@ mod secret;
 mod token;
 pub mod wire;
 
+pub use config_file::{Authentication, ConfigFileError, Profile, SyntaxError};
+pub use credentials::CredentialsError;
 pub use federation::{FederationError, LeafCertificate};
 pub use files::FileError;
 pub use ocid::{Ocid, OcidError};
