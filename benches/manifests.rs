@@ -44,6 +44,14 @@ fn main() {
         .map(|number| tree.sparse(REPOSITORY, number, 1024))
         .collect();
     let image = put_signed(&mut tree, REPOSITORY, "latest", &layers, &signer);
+    // One image for each client, as where every pull is of another image.
+    let others: Vec<_> = (0..CLIENTS)
+        .map(|number| {
+            let own = tree.sparse(REPOSITORY, 1000 + number as u64, 1024);
+            let layers: Vec<_> = layers.iter().skip(1).cloned().chain([own]).collect();
+            put_signed(&mut tree, REPOSITORY, &format!("v{number}"), &layers, &signer)
+        })
+        .collect();
     let origin = Origin::start(folder.path(), &root, None).expect("an origin over plain HTTP");
     let gate = Gate::start(
         &folder.path().join("gate"),
@@ -55,8 +63,13 @@ fn main() {
 
     let direct = |name: &str| format!("/v2/{REPOSITORY}/manifests/{name}");
     let through = |name: &str| Gate::path(REPOSITORY, "manifests", name);
+    let tags = || others.iter().map(|image| image.tag.as_str());
     let mut targets = vec![
         Target::new("gate, by tag", gate.address, &gate.process, through(&image.tag)),
+        Target {
+            paths: tags().map(through).collect(),
+            ..Target::new("gate, by 16 tags", gate.address, &gate.process, String::new())
+        },
         Target::new(
             "gate, by digest",
             gate.address,
@@ -64,6 +77,15 @@ fn main() {
             through(&image.digest),
         ),
         Target::new("hyper relay", relay.address, &relay.process, direct(&image.tag)),
+        Target {
+            paths: tags().map(direct).collect(),
+            ..Target::new(
+                "hyper relay, 16 tags",
+                relay.address,
+                &relay.process,
+                String::new(),
+            )
+        },
     ];
     match &nginx {
         Some(nginx) => targets.push(Target::new(
@@ -106,16 +128,20 @@ fn main() {
     for figure in [&cpu, &p50, &p99, &alone] {
         figure.print(&["hyper relay", "nginx"]);
     }
-    for target in ["gate, by tag", "gate, by digest"] {
+    for (target, peer) in [
+        ("gate, by tag", "hyper relay"),
+        ("gate, by 16 tags", "hyper relay, 16 tags"),
+        ("gate, by digest", "hyper relay"),
+    ] {
         goal(
             &format!("CPU a request, {target}"),
-            cpu.ratio(target, "hyper relay"),
+            cpu.ratio(target, peer),
             1.3,
             " x relay",
         );
         goal(
             &format!("p99, {target}"),
-            p99.ratio(target, "hyper relay"),
+            p99.ratio(target, peer),
             2.0,
             " x relay",
         );
@@ -126,16 +152,17 @@ struct Target<'a> {
     name: &'static str,
     address: SocketAddr,
     process: &'a Process,
-    path: String,
+    /// Of the clients, in turn.
+    paths: Vec<String>,
 }
 
 impl<'a> Target<'a> {
-    const fn new(name: &'static str, address: SocketAddr, process: &'a Process, path: String) -> Self {
+    fn new(name: &'static str, address: SocketAddr, process: &'a Process, path: String) -> Self {
         Self {
             name,
             address,
             process,
-            path,
+            paths: vec![path],
         }
     }
 }
@@ -144,12 +171,13 @@ impl<'a> Target<'a> {
 fn load(target: &Target<'_>, clients: usize, requests: usize) -> Vec<f64> {
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..clients)
-            .map(|_| {
+            .map(|client| {
+                let path = &target.paths[client % target.paths.len()];
                 scope.spawn(move || {
                     let mut connection = Connection::open(target.address);
                     let ask = |_| {
                         let began = Instant::now();
-                        connection.fetch(&target.path);
+                        connection.fetch(path);
                         began.elapsed()
                     };
                     (0..requests)

@@ -148,7 +148,7 @@ impl std::fmt::Debug for Access {
 }
 
 /// A manifest by tag or by digest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// By digest: the bytes must have it.
     Digest(Digest),

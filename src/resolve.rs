@@ -61,12 +61,19 @@ pub async fn fetch(
     reference: &Reference,
     access: &Access,
 ) -> Result<FetchedManifest, RegistryError> {
-    let target = match (&reference.digest, &reference.tag) {
+    client
+        .manifest(&reference.repository, &target(reference), access)
+        .await
+}
+
+/// What a reference is asked for by: its digest where it names one, else its tag.
+#[must_use]
+pub fn target(reference: &Reference) -> Target {
+    match (&reference.digest, &reference.tag) {
         (Some(digest), _) => Target::Digest(*digest),
         (None, Some(tag)) => Target::Tag(tag.clone()),
         (None, None) => Target::Tag(Tag::latest()),
-    };
-    client.manifest(&reference.repository, &target, access).await
+    }
 }
 
 /// The second half of [`resolve`]: what the bytes are, under the type that they were sent with.

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::PullRequest;
 use crate::oci::{Digest, Repository};
 use crate::policy::Generation;
+use crate::registry::Target;
 use crate::resolve::Subject;
 use crate::verify::Evidence;
 
@@ -19,6 +20,15 @@ pub(super) const SUBJECT_LIFE: Duration = Duration::from_secs(60);
 
 /// Whose manifest: content that one client may read is not handed to one that did not show the same credentials.
 pub(super) type SubjectKey = (Repository, Digest, Shown);
+
+/// What is asked of a registry, by whom, and under which settings.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Question {
+    pub(super) repository: Repository,
+    pub(super) target: Target,
+    pub(super) shown: Shown,
+    pub(super) generation: Generation,
+}
 
 pub(super) struct Read {
     pub(super) subject: Arc<Subject>,

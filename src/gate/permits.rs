@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use prost::Message as _;
@@ -39,6 +40,11 @@ const EDGES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("deriv
 
 /// Batches that wait for the disk. More than that are dropped: see the module's documentation.
 const QUEUE: usize = 256;
+
+/// How long edges gather before they are written, and how many at the most. What a crash takes with it is no more than that:
+/// whoever pulled in that time pulls again.
+const GATHERED: Duration = Duration::from_millis(250);
+const BATCH: usize = 16_384;
 
 /// Edges that are kept in memory; the rest is read from the file.
 const IN_MEMORY: usize = 65_536;
@@ -247,8 +253,14 @@ fn is_unreadable(error: &redb::DatabaseError) -> bool {
 /// Until the gate is gone and its queue is empty.
 fn write_all(database: &Database, queue: &Receiver<Vec<Arc<Kept>>>, most: usize) {
     while let Ok(mut batch) = queue.recv() {
-        // Whatever else waits goes into the same transaction: one fsync for many pulls.
-        batch.extend(queue.try_iter().take(QUEUE).flatten());
+        // Whatever else comes soon goes into the same transaction: one fsync for many pulls.
+        let until = Instant::now() + GATHERED;
+        while let Ok(more) = queue.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            batch.extend(more);
+            if batch.len() >= BATCH {
+                break;
+            }
+        }
         if let Err(error) = write(database, &batch, most) {
             tracing::error!(%error, edges = batch.len(), "The permit store could not be written");
         }

@@ -167,7 +167,8 @@ proptest! {
     fn what_is_written_is_read_again(
         texts in proptest::collection::vec(".{0,20}", 5),
         id in proptest::option::of(".{0,20}"),
-        other in "[a-z]{1,3}[A-Z]{1,2}",
+        // Never another spelling of a field that is known: two of one name are refused.
+        other in "x[a-z]{1,3}[A-Z]{1,2}",
     ) {
         let [kms_key_id, kms_key_version_id, signing_algorithm, message, signature] = texts.try_into().unwrap();
         let record = Record {
