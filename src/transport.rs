@@ -5,6 +5,7 @@ mod connect;
 mod connection;
 pub(crate) mod guard;
 mod pool;
+mod tls;
 
 use std::error::Error;
 use std::future::poll_fn;
@@ -17,9 +18,9 @@ use http::uri::InvalidUri;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, response};
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
-use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::{CipherSuite, RootCertStore};
 use url::{Position, Url};
 
 use self::connect::{ConnectError, Dialer, Forwarded};
@@ -63,8 +64,13 @@ impl Transport {
                 return Err(TransportError::NoCertificate);
             }
         }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        // Most servers take the client's first offer. AES-128 does four fifths of the work of AES-256, and Go's clients,
+        // which the runtimes are, offer it first as well.
+        provider
+            .cipher_suites
+            .sort_by_key(|suite| !is_aes_128(suite.suite()));
+        let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
@@ -338,6 +344,15 @@ impl From<hyper::Error> for Failure {
     fn from(error: hyper::Error) -> Self {
         Self::of(&error)
     }
+}
+
+fn is_aes_128(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+    )
 }
 
 /// Looks for a cause, also inside `io::Error`, which skips what it wraps when it is asked for its source.

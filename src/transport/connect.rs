@@ -16,15 +16,15 @@ use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
 use super::Place;
 use super::guard::{Guard, Lane};
+use super::tls::TlsStream;
 
 /// How long one connection may take to be made. A registry that is up answers within a round trip or two.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ const KEEPALIVE: Duration = Duration::from_secs(50);
 /// What opens connections.
 pub(super) struct Dialer {
     guard: Arc<Guard>,
-    tls: TlsConnector,
+    tls: Arc<ClientConfig>,
     /// `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`.
     proxies: Matcher,
 }
@@ -69,10 +69,10 @@ pub(super) struct Forwarded {
 }
 
 impl Dialer {
-    pub(super) fn new(guard: Arc<Guard>, tls: rustls::ClientConfig) -> Self {
+    pub(super) fn new(guard: Arc<Guard>, tls: ClientConfig) -> Self {
         Self {
             guard,
-            tls: TlsConnector::from(Arc::new(tls)),
+            tls: Arc::new(tls),
             proxies: Matcher::from_env(),
         }
     }
@@ -89,7 +89,7 @@ impl Dialer {
         let hop = Hop {
             guard: Arc::clone(&self.guard),
             lane: place.lane,
-            tls: self.tls.clone(),
+            tls: Arc::clone(&self.tls),
         };
         let proxy = if place.lane.direct {
             None
@@ -99,13 +99,13 @@ impl Dialer {
         match proxy {
             None if place.is_tls => {
                 let stream: Box<dyn Io> = Box::new(hop.tcp(target).await?);
-                Ok((Socket::tls(hop.handshake(&host, stream).await?), None))
+                Ok((Socket::Tls(Box::new(hop.handshake(&host, stream).await?)), None))
             }
             None => Ok((Socket::Plain(hop.tcp(target).await?), None)),
             Some(proxy) if place.is_tls => {
                 let tls = hop.clone();
                 let stream = tunnel(&proxy, hop, target).await?;
-                Ok((Socket::tls(tls.handshake(&host, stream).await?), None))
+                Ok((Socket::Tls(Box::new(tls.handshake(&host, stream).await?)), None))
             }
             Some(proxy) => {
                 let authorization = proxy.basic_auth().cloned();
@@ -132,7 +132,7 @@ async fn tunnel(proxy: &Intercept, hop: Hop, target: Uri) -> Result<Box<dyn Io>,
 struct Hop {
     guard: Arc<Guard>,
     lane: Lane,
-    tls: TlsConnector,
+    tls: Arc<ClientConfig>,
 }
 
 impl Hop {
@@ -150,15 +150,12 @@ impl Hop {
             .into_inner())
     }
 
-    async fn handshake(
-        &self,
-        host: &str,
-        stream: Box<dyn Io>,
-    ) -> Result<TlsStream<Box<dyn Io>>, ConnectError> {
+    async fn handshake(&self, host: &str, stream: Box<dyn Io>) -> Result<TlsStream, ConnectError> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(bare.to_owned());
         let name = name.map_err(|_no_name| ConnectError::Host(host.to_owned()))?;
-        self.tls.connect(name, stream).await.map_err(ConnectError::Tls)
+        let connected = TlsStream::connect(Arc::clone(&self.tls), name, stream).await;
+        connected.map_err(ConnectError::Tls)
     }
 
     async fn any(&self, target: Uri) -> Result<Box<dyn Io>, ConnectError> {
@@ -240,20 +237,7 @@ pub(super) enum Socket {
     Plain(TcpStream),
     /// To a proxy that passes on what it is sent.
     Proxied(Box<dyn Io>),
-    Tls {
-        stream: Box<TlsStream<Box<dyn Io>>>,
-        /// What ended the last read after it had something to give.
-        failed: Option<io::Error>,
-    },
-}
-
-impl Socket {
-    fn tls(stream: TlsStream<Box<dyn Io>>) -> Self {
-        Self::Tls {
-            stream: Box::new(stream),
-            failed: None,
-        }
-    }
+    Tls(Box<TlsStream>),
 }
 
 impl AsyncRead for Socket {
@@ -265,35 +249,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Proxied(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls { stream, failed } => poll_records(stream, failed, context, buffer),
-        }
-    }
-}
-
-/// As many TLS records as there are and have room: one holds 16 KiB at most (RFC 8446, 5.1), and whoever passes on
-/// a blob pays for each piece.
-fn poll_records(
-    stream: &mut TlsStream<Box<dyn Io>>,
-    failed: &mut Option<io::Error>,
-    context: &mut Context<'_>,
-    buffer: &mut ReadBuf<'_>,
-) -> Poll<io::Result<()>> {
-    if let Some(error) = failed.take() {
-        return Poll::Ready(Err(error));
-    }
-    let before = buffer.filled().len();
-    loop {
-        let filled = buffer.filled().len();
-        let read = Pin::new(&mut *stream).poll_read(context, buffer);
-        let is_first = filled == before;
-        match read {
-            Poll::Ready(Ok(())) if buffer.filled().len() > filled && buffer.remaining() > 0 => {}
-            Poll::Ready(Err(error)) if !is_first => {
-                *failed = Some(error);
-                return Poll::Ready(Ok(()));
-            }
-            Poll::Pending if !is_first => return Poll::Ready(Ok(())),
-            Poll::Ready(_) | Poll::Pending => return read,
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
@@ -303,7 +259,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Proxied(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tls { stream, .. } => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
@@ -311,7 +267,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(context),
             Self::Proxied(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls { stream, .. } => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
@@ -319,7 +275,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Proxied(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls { stream, .. } => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

@@ -1,0 +1,479 @@
+//! TLS to registries over rustls's unbuffered connection. A blob is read from the socket as far as it has come, not one
+//! record at a time as rustls's own buffers are filled: each read is a system call, and tells the sender to go on.
+
+#[cfg(test)]
+mod tests;
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use rustls::ClientConfig;
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::connect::Io;
+
+/// What a connection that is not read much holds for bytes of the socket.
+const SMALL: usize = 4 * 1024;
+
+/// The most that is read from the socket at once, and the most that a connection holds undecrypted. It must have room
+/// for a handshake message (64 KiB at most, says rustls) in records that are not unreasonably small.
+const LARGE: usize = 256 * 1024;
+
+/// A buffer larger than `SMALL` goes when nothing has come for so long.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Encrypted bytes that wait for the socket: nothing more is taken from the caller while there are so many. Also the
+/// most that is taken at once.
+const WAITING: usize = 64 * 1024;
+
+/// What TLS adds to a record: five bytes of header, an explicit nonce in TLS 1.2, the tag, the content type.
+const AROUND_RECORD: usize = 64;
+
+/// The longest plaintext of a record (RFC 8446, 5.1).
+const RECORD: usize = 16 * 1024;
+
+/// The client's side of a TLS connection.
+pub(super) struct TlsStream {
+    io: Box<dyn Io>,
+    tls: UnbufferedClientConnection,
+    incoming: Incoming,
+    decrypted: Decrypted,
+    outgoing: Outgoing,
+    /// Nothing is read any more.
+    end: Option<End>,
+    /// What ended the last read after it had something to give.
+    failed: Option<io::Error>,
+    /// Our `close_notify` is on its way.
+    shut: bool,
+}
+
+enum End {
+    /// With a `close_notify`.
+    Closed,
+    Failed(rustls::Error),
+    /// Without a `close_notify`: somebody else may have cut the connection.
+    Truncated,
+}
+
+/// What the caller has to say once rustls lets it.
+#[derive(Clone, Copy)]
+enum Say<'a> {
+    Bytes(&'a [u8]),
+    Close,
+    Nothing,
+}
+
+/// What became of one look at what has come.
+#[derive(PartialEq)]
+enum Step {
+    /// The other side must say something first.
+    Blocked,
+    More,
+    Said,
+}
+
+impl TlsStream {
+    /// Shakes hands. Takes as long as the other side does: the caller sets a limit.
+    pub(super) async fn connect(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        io: Box<dyn Io>,
+    ) -> io::Result<Self> {
+        let mut stream = Self {
+            io,
+            tls: UnbufferedClientConnection::new(config, name).map_err(tls_error)?,
+            incoming: Incoming::new(),
+            decrypted: Decrypted::default(),
+            outgoing: Outgoing::default(),
+            end: None,
+            failed: None,
+            shut: false,
+        };
+        poll_fn(|context| stream.poll_handshake(context)).await?;
+        Ok(stream)
+    }
+
+    fn poll_handshake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            self.say(Say::Nothing);
+            let sent = self.poll_sent(context);
+            match &self.end {
+                None => {}
+                Some(End::Failed(error)) => return Poll::Ready(Err(tls_error(error.clone()))),
+                Some(End::Closed | End::Truncated) => return Poll::Ready(Err(truncated())),
+            }
+            if !self.tls.is_handshaking() {
+                return sent;
+            }
+            if let Poll::Ready(sent) = sent {
+                sent?;
+            }
+            ready!(self.poll_fill(context))?;
+        }
+    }
+
+    /// Reads once from the socket.
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut read = ReadBuf::new(self.incoming.room());
+        if read.remaining() == 0 {
+            let what = format!("a TLS message is longer than {LARGE} bytes");
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, what)));
+        }
+        let polled = Pin::new(&mut self.io).poll_read(context, &mut read);
+        let (count, is_full) = (read.filled().len(), read.remaining() == 0);
+        if polled.is_pending() {
+            self.incoming.rest();
+        }
+        ready!(polled)?;
+        if count == 0 {
+            self.end = Some(End::Truncated);
+        }
+        self.incoming.filled(count, is_full);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what waits.
+    fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.outgoing.poll_drain(&mut *self.io, context))?;
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    /// Says something. What has come before goes first: it is kept for the next read.
+    fn say(&mut self, say: Say<'_>) -> Step {
+        loop {
+            match self.step(&mut ReadBuf::new(&mut []), say) {
+                Step::More => {}
+                step @ (Step::Blocked | Step::Said) => return step,
+            }
+        }
+    }
+
+    /// Looks at what has come, as far as one record; what is in it for the caller goes to `out`.
+    fn step(&mut self, out: &mut ReadBuf<'_>, say: Say<'_>) -> Step {
+        if matches!(self.end, Some(End::Failed(_))) {
+            return Step::Blocked;
+        }
+        let UnbufferedStatus { mut discard, state } = self.tls.process_tls_records(self.incoming.bytes());
+        let stepped = match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+                match traffic.next_record() {
+                    Some(Ok(record)) => {
+                        discard = discard.saturating_add(record.discard);
+                        self.decrypted.put(record.payload, out);
+                    }
+                    Some(Err(error)) => break Err(error),
+                    None => break Ok(Step::More),
+                }
+            },
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                self.outgoing.encode(|room| data.encode(room));
+                Ok(Step::More)
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                // It is in our hands: nothing that comes later overtakes it.
+                data.done();
+                Ok(Step::More)
+            }
+            Ok(ConnectionState::PeerClosed) => {
+                self.end = Some(End::Closed);
+                Ok(Step::More)
+            }
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => match say {
+                Say::Bytes(bytes) => self
+                    .outgoing
+                    .encrypt(bytes.len(), |room| traffic.encrypt(bytes, room)),
+                Say::Close => self.outgoing.encrypt(0, |room| traffic.queue_close_notify(room)),
+                Say::Nothing => Ok(Step::Blocked),
+            },
+            Ok(
+                ConnectionState::BlockedHandshake
+                | ConnectionState::Closed
+                | ConnectionState::ReadEarlyData(_)
+                | _,
+            ) => Ok(Step::Blocked),
+            Err(error) => Err(error),
+        };
+        self.incoming.discard(discard);
+        stepped.unwrap_or_else(|error| {
+            self.fail(error);
+            Step::Blocked
+        })
+    }
+
+    /// The other side is owed an alert that says why. rustls must not be asked for more than that: it would go on with
+    /// what has come.
+    fn fail(&mut self, error: rustls::Error) {
+        while self.tls.wants_write()
+            && let Ok(ConnectionState::EncodeTlsData(mut data)) =
+                self.tls.process_tls_records(self.incoming.bytes()).state
+        {
+            self.outgoing.encode(|room| data.encode(room));
+        }
+        self.end = Some(End::Failed(error));
+    }
+}
+
+impl AsyncRead for TlsStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Some(error) = this.failed.take() {
+            return Poll::Ready(Err(error));
+        }
+        let before = out.filled().len();
+        loop {
+            this.decrypted.take(out);
+            while out.remaining() > 0 && this.step(out, Say::Nothing) == Step::More {}
+            if !this.outgoing.is_empty() {
+                // An answer to what was read, or an alert. Whoever writes next hears of an error, and so does who reads.
+                let _ = this.poll_sent(context);
+            }
+            let is_something = out.filled().len() > before;
+            if out.remaining() == 0 || (is_something && this.end.is_some()) {
+                return Poll::Ready(Ok(()));
+            }
+            match &this.end {
+                None => {}
+                Some(End::Closed) => return Poll::Ready(Ok(())),
+                Some(End::Failed(error)) => return Poll::Ready(Err(tls_error(error.clone()))),
+                Some(End::Truncated) => return Poll::Ready(Err(truncated())),
+            }
+            match this.poll_fill(context) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) if is_something => {
+                    this.failed = Some(error);
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Pending if is_something => return Poll::Ready(Ok(())),
+                filled @ (Poll::Ready(Err(_)) | Poll::Pending) => return filled,
+            }
+        }
+    }
+}
+
+impl AsyncWrite for TlsStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let drained = this.outgoing.poll_drain(&mut *this.io, context)?;
+        if drained.is_pending() && this.outgoing.len() >= WAITING {
+            return Poll::Pending;
+        }
+        let bytes = bytes.get(..WAITING).unwrap_or(bytes);
+        let said = if this.shut {
+            Step::Blocked
+        } else {
+            this.say(Say::Bytes(bytes))
+        };
+        if said != Step::Said {
+            return Poll::Ready(Err(match &this.end {
+                Some(End::Failed(error)) => tls_error(error.clone()),
+                Some(End::Closed | End::Truncated) | None => io::ErrorKind::BrokenPipe.into(),
+            }));
+        }
+        // What does not go now goes with the next write, or when it is flushed.
+        if let Poll::Ready(drained) = this.outgoing.poll_drain(&mut *this.io, context) {
+            drained?;
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_sent(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.shut {
+            this.shut = true;
+            this.say(Say::Close);
+        }
+        ready!(this.poll_sent(context))?;
+        match ready!(Pin::new(&mut this.io).poll_shutdown(context)) {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            shut => Poll::Ready(shut),
+        }
+    }
+}
+
+/// Bytes of the socket that rustls has not done with.
+struct Incoming {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// The last read found more than there was room for.
+    is_short: bool,
+    /// When something came last.
+    last: Instant,
+}
+
+impl Incoming {
+    fn new() -> Self {
+        Self {
+            buffer: vec![0; SMALL],
+            start: 0,
+            end: 0,
+            is_short: false,
+            last: Instant::now(),
+        }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        self.buffer.get_mut(self.start..self.end).unwrap_or_default()
+    }
+
+    fn discard(&mut self, count: usize) {
+        self.start = self.start.saturating_add(count).min(self.end);
+    }
+
+    /// Where the next bytes go. What is left, part of a record, moves to the front.
+    fn room(&mut self) -> &mut [u8] {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end = self.end.saturating_sub(self.start);
+            self.start = 0;
+        }
+        if std::mem::take(&mut self.is_short) || self.end == self.buffer.len() {
+            let larger = self.buffer.len().saturating_mul(4).min(LARGE);
+            self.buffer.resize(larger, 0);
+        }
+        self.buffer.get_mut(self.end..).unwrap_or_default()
+    }
+
+    fn filled(&mut self, count: usize, is_full: bool) {
+        self.end = self.end.saturating_add(count).min(self.buffer.len());
+        self.is_short = is_full;
+        self.last = Instant::now();
+    }
+
+    /// Nothing has come.
+    fn rest(&mut self) {
+        if self.start == self.end && self.buffer.len() > SMALL && self.last.elapsed() >= QUIET {
+            *self = Self::new();
+        }
+    }
+}
+
+/// The part of a record that its reader had no room for.
+#[derive(Default)]
+struct Decrypted {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+impl Decrypted {
+    fn put(&mut self, plaintext: &[u8], out: &mut ReadBuf<'_>) {
+        let fitting = plaintext.len().min(out.remaining());
+        let (now, later) = plaintext.split_at(fitting);
+        out.put_slice(now);
+        self.bytes.extend_from_slice(later);
+    }
+
+    fn take(&mut self, out: &mut ReadBuf<'_>) {
+        let left = self.bytes.get(self.taken..).unwrap_or_default();
+        let now = left.get(..out.remaining()).unwrap_or(left);
+        out.put_slice(now);
+        self.taken = self.taken.saturating_add(now.len());
+        if self.taken == self.bytes.len() {
+            *self = Self::default();
+        }
+    }
+}
+
+/// Encrypted bytes that the socket has not taken.
+#[derive(Default)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Outgoing {
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn len(&self) -> usize {
+        self.bytes.len().saturating_sub(self.sent)
+    }
+
+    fn encode(&mut self, mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>) {
+        let mut room = AROUND_RECORD;
+        loop {
+            match self.put(room, &mut encode) {
+                Err(EncodeError::InsufficientSize(error)) if error.required_size > room => {
+                    room = error.required_size;
+                }
+                Ok(()) | Err(EncodeError::InsufficientSize(_) | EncodeError::AlreadyEncoded) => return,
+            }
+        }
+    }
+
+    fn encrypt(
+        &mut self,
+        length: usize,
+        mut encrypt: impl FnMut(&mut [u8]) -> Result<usize, EncryptError>,
+    ) -> Result<Step, rustls::Error> {
+        let records = length.div_ceil(RECORD).saturating_add(1);
+        let mut room = records.saturating_mul(AROUND_RECORD).saturating_add(length);
+        loop {
+            match self.put(room, &mut encrypt) {
+                Ok(()) => return Ok(Step::Said),
+                Err(EncryptError::InsufficientSize(error)) if error.required_size > room => {
+                    room = error.required_size;
+                }
+                Err(EncryptError::InsufficientSize(_) | EncryptError::EncryptExhausted) => {
+                    return Err(rustls::Error::EncryptError);
+                }
+            }
+        }
+    }
+
+    fn put<E>(
+        &mut self,
+        room: usize,
+        encode: &mut impl FnMut(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<(), E> {
+        self.bytes.drain(..self.sent);
+        self.sent = 0;
+        let before = self.bytes.len();
+        self.bytes.resize(before.saturating_add(room), 0);
+        let written = encode(self.bytes.get_mut(before..).unwrap_or_default());
+        self.bytes
+            .truncate(before.saturating_add(*written.as_ref().unwrap_or(&0)));
+        written.map(|_| ())
+    }
+
+    fn poll_drain(&mut self, io: &mut dyn Io, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(left) = self.bytes.get(self.sent..).filter(|left| !left.is_empty()) {
+            let count = ready!(Pin::new(&mut *io).poll_write(context, left))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent = self.sent.saturating_add(count);
+        }
+        if self.bytes.capacity() > SMALL {
+            self.bytes = Vec::new();
+        }
+        self.bytes.clear();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn tls_error(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+fn truncated() -> io::Error {
+    let what = "the connection ended without a TLS close_notify";
+    io::Error::new(io::ErrorKind::UnexpectedEof, what)
+}
