@@ -24,7 +24,7 @@ const QUOTED_ERRORS: usize = 3;
 const LARGE: usize = 1024 * 1024;
 
 /// A chunk of so many bytes is worth a wake-up. hyper reads some 400 KiB at the most.
-const FULL: usize = 128 * 1024;
+const FULL: usize = 64 * 1024;
 
 /// How long bytes may gather. The runtime's timers tick once a millisecond.
 const REST: Duration = Duration::from_micros(500);
