@@ -5,6 +5,7 @@
 //! one spelling alone (CVE-2021-41190, CVE-2026-44309). So whatever could be read in two ways is refused before its
 //! meaning is looked at.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::marker::PhantomData;
@@ -61,7 +62,7 @@ pub fn parse<T: DeserializeOwned>(unverified: &[u8]) -> Result<T, JsonError> {
 #[derive(Debug)]
 pub(crate) struct Strict<'d> {
     text: &'d str,
-    /// Folded keys of the outermost object.
+    /// Folded keys of the outermost object; of a format without known keys nobody asks for them.
     outermost: HashSet<String>,
     other_spelling: Option<JsonError>,
 }
@@ -72,7 +73,7 @@ impl<'d> Strict<'d> {
         // `serde_json` looks only into strings for UTF-8, and replaces or refuses by type.
         let text = std::str::from_utf8(unverified).map_err(|error| JsonError::Syntax(error.to_string()))?;
         let mut findings = Findings {
-            known: known.iter().map(|key| (fold(key), *key)).collect(),
+            known: known.iter().map(|key| (fold(key).into_owned(), *key)).collect(),
             outermost: HashSet::new(),
             other_spelling: None,
             refused: None,
@@ -98,7 +99,7 @@ impl<'d> Strict<'d> {
 
     /// Whether the outermost object has this key, in any case.
     pub(crate) fn has_in_any_case(&self, key: &str) -> bool {
-        self.outermost.contains(&fold(key))
+        self.outermost.contains(fold(key).as_ref())
     }
 
     /// The document as `T`.
@@ -226,52 +227,121 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<(), A::Error> {
         self.enter()?;
-        let mut seen = HashSet::new();
-        while let Some(key) = object.next_key::<String>()? {
-            let folded = fold(&key);
-            if !self.case_matters
-                && let Some(known) = self
-                    .findings
-                    .known
-                    .get(&folded)
-                    .copied()
-                    .filter(|known| *known != key)
-            {
-                let found = excerpt(&key);
-                self.findings
-                    .other_spelling
-                    .get_or_insert(JsonError::OtherSpelling { found, known });
-            }
-            if self.depth == 1 {
-                self.findings.outermost.insert(folded.clone());
-            }
-            let distinct = if self.case_matters { key.clone() } else { folded };
-            if seen.len() == JSON_KEYS {
+        let mut seen = Seen::default();
+        while let Some(Key(key)) = object.next_key::<Key<'de>>()? {
+            let free_keys = MAPS_OF_FREE_KEYS.contains(&key.as_ref());
+            let distinct = if self.case_matters {
+                key.clone()
+            } else {
+                let folded = fold(&key);
+                self.note(&key, &folded);
+                match folded {
+                    // As it stands in the document, which outlives the pass.
+                    Cow::Borrowed(_) => key.clone(),
+                    Cow::Owned(folded) => Cow::Owned(folded),
+                }
+            };
+            if seen.count == JSON_KEYS {
                 return Err(self.refuse(JsonError::TooManyKeys { limit: JSON_KEYS }));
             }
             if !seen.insert(distinct) {
                 return Err(self.refuse(JsonError::DuplicateKey(excerpt(&key))));
             }
-            object.next_value_seed(self.below(MAPS_OF_FREE_KEYS.contains(&key.as_str())))?;
+            object.next_value_seed(self.below(free_keys))?;
         }
         Ok(())
     }
 }
 
+impl Walk<'_> {
+    /// Takes note of a key that the format knows, and of one of the outermost object.
+    fn note(&mut self, key: &str, folded: &str) {
+        if self.findings.known.is_empty() {
+            return;
+        }
+        if let Some(known) = self.findings.known.get(folded).filter(|known| **known != key) {
+            let found = excerpt(key);
+            self.findings
+                .other_spelling
+                .get_or_insert(JsonError::OtherSpelling { found, known });
+        }
+        if self.depth == 1 {
+            self.findings.outermost.insert(folded.to_owned());
+        }
+    }
+}
+
+/// A key as it stands in the document, copied only where it has escapes.
+struct Key<'de>(Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl<'de> Visitor<'de> for KeyVisitor {
+    type Value = Key<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Borrowed(key)))
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Owned(key.to_owned())))
+    }
+}
+
+/// The keys of one object, each once. Most objects have a handful: they are compared one by one.
+#[derive(Default)]
+struct Seen<'de> {
+    count: usize,
+    few: Vec<Cow<'de, str>>,
+    many: HashSet<Cow<'de, str>>,
+}
+
+impl<'de> Seen<'de> {
+    /// Whether the key is new, as [`HashSet::insert`] says it.
+    fn insert(&mut self, key: Cow<'de, str>) -> bool {
+        let is_new = !self.few.contains(&key) && !self.many.contains(&key);
+        if is_new {
+            self.count += 1;
+            if self.few.len() < FEW {
+                self.few.push(key);
+            } else {
+                self.many.insert(key);
+            }
+        }
+        is_new
+    }
+}
+
 /// The key as Go's `encoding/json` compares it: by Unicode simple folding, so that `ſ` (U+017F) is an `s` and `K`
 /// (U+212A) a `k`. Other letters are folded at least as far as there.
-fn fold(key: &str) -> String {
+fn fold(key: &str) -> Cow<'_, str> {
     // Nearly every key: nothing grows letter by letter then.
     if key.is_ascii() {
-        return key.to_ascii_lowercase();
+        return if key.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(key.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(key)
+        };
     }
-    key.chars()
-        .flat_map(|letter| match letter {
-            'ſ' => 's'.to_lowercase(),
-            _ => letter.to_lowercase(),
-        })
-        .collect()
+    let folded = key.chars().flat_map(|letter| match letter {
+        'ſ' => 's'.to_lowercase(),
+        _ => letter.to_lowercase(),
+    });
+    Cow::Owned(folded.collect())
 }
+
+/// Keys that are compared one by one: as many as a hash of one takes.
+const FEW: usize = 16;
 
 /// The words of `serde_json`, which quote the document.
 fn syntax(error: &serde_json::Error) -> JsonError {

@@ -85,6 +85,20 @@ fn what_is_not_utf_8_is_refused_wherever_it_stands() {
 }
 
 #[test]
+fn the_same_key_twice_is_refused_however_many_there_are() {
+    let keys: Vec<_> = (0..100).map(|number| format!("\"k{number}\":1")).collect();
+    let object = |more: &str| format!("{{{},\"{more}\":1}}", keys.join(","));
+    assert!(read(&object("k100")).is_ok());
+    for twice in ["k0", "K15", "k16", "K17", "k99", r"k\u0039\u0039"] {
+        let refused = read(&object(twice));
+        assert!(
+            matches!(refused, Err(JsonError::DuplicateKey(_))),
+            "{twice}: {refused:?}"
+        );
+    }
+}
+
+#[test]
 fn the_same_key_twice_is_refused_at_any_depth() {
     assert_eq!(read(r#"{"a":1,"b":2,"a":1}"#), duplicate("a"));
     assert_eq!(read(r#"{"x":[{"y":{"a":1,"\u0061":2}}]}"#), duplicate("a"));

@@ -216,6 +216,10 @@ impl Record {
 
 /// Renames the command line's fields to the API's. With both in one object, which one is meant would be chance.
 fn one_spelling(object: &mut Map<String, Value>) -> Result<(), RecordError> {
+    // Of the names that differ, the command line's have a hyphen.
+    if !object.keys().any(|key| key.contains('-')) {
+        return Ok(());
+    }
     let api = FIELDS.iter().find(|(api, _)| object.contains_key(*api));
     let cli = FIELDS.iter().find(|(_, cli)| object.contains_key(*cli));
     if let (Some((api, _)), Some((_, cli))) = (api, cli) {
