@@ -245,8 +245,19 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     if old.daemon != new.daemon {
         tables.push("daemon");
     }
-    if old.registry_door != new.registry_door {
-        tables.push("door.registry] or [limits");
+    let door = |config: &Config| {
+        let door = config.registry_door.as_ref()?;
+        Some((door.listen, door.tls.clone(), door.default_registry.clone()))
+    };
+    if door(old) != door(new) {
+        tables.push("door.registry");
+    }
+    let limits = |config: &Config| {
+        let door = config.registry_door.as_ref()?;
+        Some((door.pull_deadline, door.blob_deadline, door.connections))
+    };
+    if limits(old) != limits(new) {
+        tables.push("limits");
     }
     if (old.cache.verdicts, old.cache.permits) != (new.cache.verdicts, new.cache.permits) {
         tables.push("cache");

@@ -102,7 +102,8 @@ impl Permits {
         })
     }
 
-    /// Remembers edges. Those that stand already, with most of their time left, cost a look-up each.
+    /// Remembers edges. Those that stand already, with most of their time left, cost a look-up each, whichever root they
+    /// lead to: images share layers, and would take them from each other at each pull.
     pub(super) fn remember(
         &self,
         covers: impl Iterator<Item = Cover>,
@@ -115,7 +116,7 @@ impl Permits {
             let stands = self.memory.get(&child).is_some_and(|kept| {
                 let left = kept.expires_at.as_second() - now.as_second();
                 let whole = expires_at.as_second() - now.as_second();
-                kept.cover == cover && left * 2 > whole
+                kept.cover.generation() == cover.generation() && left * 2 > whole
             });
             if !stands {
                 let kept = Arc::new(Kept { cover, expires_at });

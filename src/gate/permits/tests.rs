@@ -62,6 +62,27 @@ fn what_was_admitted_survives_a_restart() {
 }
 
 #[test]
+fn an_edge_that_stands_is_left_to_the_image_that_brought_it() {
+    let permits = Permits::open(None, 1000).unwrap();
+    let of = |root: &[u8], generation| {
+        let (child, kind) = (Digest::sha256(b"layer"), ChildKind::Blob);
+        Cover::restored(repository("app"), child, kind, Digest::sha256(root), generation)
+    };
+    let root = || {
+        let kept = permits.covering(&repository("app"), &Digest::sha256(b"layer"), ChildKind::Blob);
+        *kept.unwrap().cover.root()
+    };
+    remember(&permits, std::iter::once(of(b"one", Generation([7; 32]))), 3600);
+    remember(&permits, std::iter::once(of(b"other", Generation([7; 32]))), 3600);
+    assert_eq!(root(), Digest::sha256(b"one"));
+    // Under another policy, and with little of its time left, it is anybody's.
+    remember(&permits, std::iter::once(of(b"other", Generation([8; 32]))), 60);
+    assert_eq!(root(), Digest::sha256(b"other"));
+    remember(&permits, std::iter::once(of(b"third", Generation([8; 32]))), 3600);
+    assert_eq!(root(), Digest::sha256(b"third"));
+}
+
+#[test]
 fn an_edge_holds_for_its_own_repository_digest_and_kind_alone() {
     let permits = Permits::open(None, 1000).unwrap();
     let edge = cover("app", 1);
