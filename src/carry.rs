@@ -85,6 +85,7 @@ pub async fn collect(
                 repository,
                 format,
                 directory: signatures,
+                oracle: None,
             };
             let Found {
                 candidates,

@@ -33,9 +33,8 @@ impl Check {
         let judgement = context.block_on(async {
             let config = Reach::default().over(config, &self.image);
             let own = own_listeners(&config);
-            let settings = daemon::settings(&config, own, &Requests::default()).map_err(|error| {
-                CliError::new("could not set up the client for the registries", Exit::Usage).because(error)
-            })?;
+            let settings = daemon::settings(&config, own, &Requests::default())
+                .map_err(|error| CliError::new("nothing can be asked", Exit::Usage).because(error))?;
             // Nothing is remembered, and the daemon's own store is left alone: this is what a first pull would meet.
             let storage = Storage {
                 permits: None,

@@ -50,6 +50,13 @@ impl Delete {
             let locator = &carried.candidate.locator;
             let gone = match carried.source {
                 SourceName::Directory => carry::remove(Path::new(locator)),
+                SourceName::OracleApi => {
+                    return Err(CliError::new(
+                        format!("the record `{locator}` is in Oracle's API, where the tool deletes nothing"),
+                        Exit::No,
+                    )
+                    .hint("oci artifacts container image-signature delete --image-signature-id …"));
+                }
                 SourceName::Referrers | SourceName::Tag => {
                     let referrer = locator.parse().map_err(|error: crate::oci::DigestError| {
                         CliError::new(format!("`{locator}` is no referrer"), Exit::CouldNotTell)
