@@ -271,26 +271,36 @@ pub fn folder_of(signatures: &Path, digest: &Digest) -> PathBuf {
     signatures.join(digest.algorithm()).join(digest.encoded())
 }
 
-/// Writes a record for an image of this digest below `signatures`, and says where. The same record twice is one file;
-/// a reader never sees half of one.
+/// Writes a record for an image of this digest below `signatures`, and says where. The same record twice is one file.
 ///
 /// # Errors
 /// [`CarryError::File`].
 pub fn store(signatures: &Path, digest: &Digest, record: &[u8]) -> Result<PathBuf, CarryError> {
     let folder = folder_of(signatures, digest);
+    let name = hex::encode(Sha256::digest(record));
+    let name = name.get(..16).unwrap_or(&name);
+    let path = folder.join(format!("{name}.json"));
+    write_file(&path, record)?;
+    Ok(path)
+}
+
+/// Writes a file, and the folders above it, so that a reader sees the old one or the new one and never half of one.
+///
+/// # Errors
+/// [`CarryError::File`].
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CarryError> {
     let file = |path: &Path, source| CarryError::File {
         path: path.to_owned(),
         doing: "written",
         source,
     };
-    std::fs::create_dir_all(&folder).map_err(|source| file(&folder, source))?;
-    let name = hex::encode(Sha256::digest(record));
-    let name = name.get(..16).unwrap_or(&name);
-    let path = folder.join(format!("{name}.json"));
+    let folder = path.parent().unwrap_or(Path::new(""));
+    std::fs::create_dir_all(folder).map_err(|source| file(folder, source))?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    // Hidden: neither the gate nor an `include` takes it for a file of theirs.
     let unfinished = folder.join(format!(".{name}.{}", std::process::id()));
-    std::fs::write(&unfinished, record).map_err(|source| file(&unfinished, source))?;
-    std::fs::rename(&unfinished, &path).map_err(|source| file(&path, source))?;
-    Ok(path)
+    std::fs::write(&unfinished, bytes).map_err(|source| file(&unfinished, source))?;
+    std::fs::rename(&unfinished, path).map_err(|source| file(path, source))
 }
 
 /// Deletes a record that [`store`] wrote.
