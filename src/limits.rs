@@ -97,3 +97,13 @@ pub const ORACLE_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// Largest page of signature records that is read: as many records as are looked at, each of the largest size.
 pub const ORACLE_PAGE_BYTES: usize = CANDIDATES * RECORD_BYTES;
+
+/// Pages of signature records that are followed for one question: a service that names a next page each time must not
+/// keep a pull busy. A page holds up to 100 records, so [`CANDIDATES`] are on two.
+pub const ORACLE_PAGES: usize = 16;
+
+/// Pages of a key's versions that are followed, of up to 100 each.
+pub const KEY_VERSION_PAGES: usize = 16;
+
+/// Largest answer of an instance's metadata service that is read: a certificate, a key or a region's name.
+pub const METADATA_BYTES: usize = 64 * 1024;

@@ -1,14 +1,16 @@
-//! The pure parts of talking to Oracle Cloud Infrastructure: its configuration file, keys and tokens, the signature on
-//! each request, where its services are, and what they are asked and answer.
+//! Talking to Oracle Cloud Infrastructure: its configuration file, keys and tokens, the signature on each request, where
+//! its services are, what they are asked and answer, and a client that asks them.
 //!
-//! Functions over bytes and a time that is handed in; nothing here opens a connection. What comes from a service or a
-//! file is bounded before it is read. Sources: the SDK `oci` 2.189.0 and `oci-cli` 3.95.1, and Oracle's documentation
-//! where a comment says so.
+//! All but [`Client`] and [`Identity`] are functions over bytes and a time that is handed in, and open no connection.
+//! What comes from a service or a file is bounded before it is read. Sources: the SDK `oci` 2.189.0 and `oci-cli` 3.95.1,
+//! and Oracle's documentation where a comment says so.
 
+mod client;
 mod config_file;
 mod credentials;
 mod federation;
 mod files;
+mod identity;
 mod ocid;
 mod operation;
 mod places;
@@ -19,10 +21,12 @@ mod secret;
 mod token;
 pub mod wire;
 
+pub use client::{ApiError, Call, CallOutcome, Client, Observer, SignatureList};
 pub use config_file::{Authentication, ConfigFileError, Profile, SyntaxError};
 pub use credentials::CredentialsError;
 pub use federation::{FederationError, LeafCertificate};
 pub use files::FileError;
+pub use identity::{Identity, IdentityError, InstancePrincipal, MetadataService};
 pub use ocid::{Ocid, OcidError};
 pub use operation::{Operation, OperationError, SignatureFilter};
 pub use places::{Endpoint, Place, PlaceError, Service};

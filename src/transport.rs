@@ -11,7 +11,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{HOST, PROXY_AUTHORIZATION, USER_AGENT};
 use http::uri::InvalidUri;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, response};
@@ -197,6 +197,31 @@ impl Response {
         poll_fn(|context| self.body.poll_chunk(context)).await
     }
 
+    /// Reads the body whole. A length over the bound is refused before anything is read; what is read is counted all
+    /// the same, because a chunked body announces none.
+    pub(crate) async fn whole(mut self, limit: usize) -> Result<Bytes, Unread> {
+        let announced = usize::try_from(self.announced().unwrap_or(0))
+            .ok()
+            .filter(|length| *length <= limit);
+        let announced = announced.ok_or(Unread::TooLarge)?;
+        let mut whole = BytesMut::new();
+        while let Some(chunk) = self.chunk().await {
+            let chunk = chunk?;
+            if chunk.len() > limit.saturating_sub(whole.len()) {
+                return Err(Unread::TooLarge);
+            }
+            if whole.is_empty() {
+                if chunk.len() == announced {
+                    // The usual manifest: one read, and no copy.
+                    return Ok(chunk);
+                }
+                whole.reserve(announced);
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole.freeze())
+    }
+
     pub(crate) fn into_body(self) -> Body {
         self.body
     }
@@ -221,6 +246,15 @@ struct UnderWay {
 #[derive(Debug, thiserror::Error)]
 #[error("the answer broke off")]
 pub(crate) struct BrokenOff(#[source] hyper::Error);
+
+/// A body that was not read whole.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unread {
+    #[error(transparent)]
+    BrokenOff(#[from] BrokenOff),
+    #[error("the answer is over its bound")]
+    TooLarge,
+}
 
 impl Body {
     /// The next chunk; `None` at the end.

@@ -1,7 +1,7 @@
 //! From a profile to a signer: the key and, where there is one, the token. These functions read small local files and
 //! block for as long.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -98,14 +98,7 @@ impl Profile {
         match &self.authentication {
             Authentication::ApiKey { user, .. } => Ok(Signer::api_key(&self.tenancy, user, key)),
             Authentication::SessionToken { token_file, .. } => {
-                let no_token = |source| CredentialsError::Token {
-                    path: token_file.clone(),
-                    source,
-                };
-                let token =
-                    SecurityToken::parse(&files::read(token_file, SECURITY_TOKEN_BYTES + WHITE_SPACE)?)
-                        .map_err(no_token)?;
-                let at = token.expires_at().map_err(no_token)?;
+                let (token, at) = read_token(token_file)?;
                 if at <= now {
                     return Err(CredentialsError::Ended {
                         path: token_file.clone(),
@@ -116,6 +109,28 @@ impl Profile {
             }
         }
     }
+
+    /// Whether the token's file, where the profile has one, holds a token. It may be over: a session is refreshed.
+    ///
+    /// # Errors
+    /// As [`CredentialsError`] says.
+    pub fn check_token(&self) -> Result<(), CredentialsError> {
+        match &self.authentication {
+            Authentication::ApiKey { .. } => Ok(()),
+            Authentication::SessionToken { token_file, .. } => read_token(token_file).map(drop),
+        }
+    }
+}
+
+fn read_token(path: &Path) -> Result<(SecurityToken, Timestamp), CredentialsError> {
+    let no_token = |source| CredentialsError::Token {
+        path: path.to_owned(),
+        source,
+    };
+    let token =
+        SecurityToken::parse(&files::read(path, SECURITY_TOKEN_BYTES + WHITE_SPACE)?).map_err(no_token)?;
+    let at = token.expires_at().map_err(no_token)?;
+    Ok((token, at))
 }
 
 /// Room for line ends around the token.

@@ -3,7 +3,7 @@
 use http::Method;
 use url::Url;
 
-use super::wire::{CreateSignature, FederationRequest, LookUpImage, SignRequest};
+use super::wire::{CreateSignature, FederationRequest, LookUpImage, SignRequest, UpdateTags};
 use super::{Endpoint, Ocid};
 use crate::oci::{Digest, excerpt};
 
@@ -110,6 +110,16 @@ impl Operation {
         }
     }
 
+    /// `PUT /container/imageSignatures/{imageSignatureId}`: tags, the only thing of a signature that changes.
+    #[must_use]
+    pub fn update_signature(artifacts: &Endpoint, signature_id: &Ocid, tags: &UpdateTags) -> Self {
+        Self {
+            method: Method::PUT,
+            body: tags.to_json(),
+            ..Self::get_signature(artifacts, signature_id)
+        }
+    }
+
     /// `GET /container/images/{imageId}`.
     #[must_use]
     pub fn get_image(artifacts: &Endpoint, image_id: &Ocid) -> Self {
@@ -127,6 +137,33 @@ impl Operation {
     #[must_use]
     pub fn sign(kms_crypto: &Endpoint, request: &SignRequest) -> Self {
         Self::post(kms_crypto.below(&["sign"], &[]), request.to_json())
+    }
+
+    /// `GET /keys/{keyId}` of a vault's management endpoint.
+    #[must_use]
+    pub fn get_key(kms_management: &Endpoint, key_id: &Ocid) -> Self {
+        Self::get(kms_management.below(&["keys", key_id.as_str()], &[]))
+    }
+
+    /// `GET /keys/{keyId}/keyVersions` of a vault's management endpoint.
+    ///
+    /// # Errors
+    /// [`OperationError::Page`].
+    pub fn list_key_versions(
+        kms_management: &Endpoint,
+        key_id: &Ocid,
+        limit: usize,
+        page: Option<&str>,
+    ) -> Result<Self, OperationError> {
+        if page.is_some_and(|page| page.len() > PAGE_BYTES) {
+            return Err(OperationError::Page { limit: PAGE_BYTES });
+        }
+        let limit = limit.to_string();
+        let mut query = vec![("limit", limit.as_str())];
+        query.extend(page.map(|page| ("page", page)));
+        Ok(Self::get(
+            kms_management.below(&["keys", key_id.as_str(), "keyVersions"], &query),
+        ))
     }
 
     /// `GET /keys/{keyId}/keyVersions/{keyVersionId}` of a vault's management endpoint.

@@ -160,8 +160,26 @@ impl Endpoint {
     /// # Errors
     /// As [`PlaceError`] says.
     pub fn new(text: &str, service: Service) -> Result<Self, PlaceError> {
+        let mut url = Self::checked(text)?;
+        let base = service.base_path();
+        let path = url.path().trim_end_matches('/');
+        let path = if path.ends_with(base) {
+            path.to_owned()
+        } else {
+            format!("{path}{base}")
+        };
+        url.set_path(&path);
+        // What the HTTP client will make of it.
+        match url.as_str().parse::<Uri>() {
+            Ok(_) => Ok(Self(url)),
+            Err(_not_parsed) => Err(PlaceError::Url(excerpt(text))),
+        }
+    }
+
+    /// The URL of something that is reached by http or https, with a path and nothing after it.
+    pub(super) fn checked(text: &str) -> Result<Url, PlaceError> {
         let not_a_url = || PlaceError::Url(excerpt(text));
-        let mut url = match Url::parse(text) {
+        let url = match Url::parse(text) {
             Ok(url) if url.has_host() => url,
             Ok(url) if !matches!(url.scheme(), "http" | "https") => {
                 return Err(PlaceError::Scheme(excerpt(url.scheme())));
@@ -183,19 +201,7 @@ impl Endpoint {
         if url.fragment().is_some() {
             return Err(PlaceError::Extra("fragment"));
         }
-        let base = service.base_path();
-        let path = url.path().trim_end_matches('/');
-        let path = if path.ends_with(base) {
-            path.to_owned()
-        } else {
-            format!("{path}{base}")
-        };
-        url.set_path(&path);
-        // What the HTTP client will make of it.
-        match url.as_str().parse::<Uri>() {
-            Ok(_) => Ok(Self(url)),
-            Err(_not_parsed) => Err(not_a_url()),
-        }
+        Ok(url)
     }
 
     /// The whole of it.

@@ -12,8 +12,8 @@ mod x509;
 
 pub use error::ServiceError;
 pub use image::{ContainerImage, LookUpImage};
-pub use kms::{KeyVersion, KeyVersionState, SignAnswer, SignRequest};
-pub use signature::{CreateSignature, ImageSignature, SignaturePage};
+pub use kms::{KeyVersion, KeyVersionPage, KeyVersionState, SignAnswer, SignRequest, VaultKey};
+pub use signature::{CreateSignature, ImageSignature, SignaturePage, UpdateTags};
 pub use x509::{FederationRequest, read_token};
 
 use serde::de::DeserializeOwned;

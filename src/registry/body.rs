@@ -5,14 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream::{BoxStream, Stream, StreamExt};
 use http::{HeaderMap, header};
 use tokio::time::{Instant, Sleep};
 
 use super::RegistryError;
 use crate::limits;
-use crate::transport::{self, BrokenOff, Response};
+use crate::transport::{self, BrokenOff, Response, Unread};
 
 /// Longest message of a registry that an error quotes.
 const QUOTED: usize = 256;
@@ -29,38 +29,20 @@ const FULL: usize = 128 * 1024;
 /// How long bytes may gather. The runtime's timers tick once a millisecond.
 const REST: Duration = Duration::from_micros(500);
 
-/// Reads a body whole. A length over the bound is refused before anything is read; what is read is counted all the
-/// same, because a chunked body announces none.
+/// Reads a body whole, under a bound.
 pub(super) async fn read_bounded(
-    mut response: Response,
+    response: Response,
     host: &str,
     limit: usize,
 ) -> Result<Bytes, RegistryError> {
-    let too_large = || RegistryError::TooLarge {
-        host: host.to_owned(),
-        limit,
-        unit: "bytes",
-    };
-    let announced = usize::try_from(response.announced().unwrap_or(0))
-        .ok()
-        .filter(|length| *length <= limit);
-    let announced = announced.ok_or_else(too_large)?;
-    let mut whole = BytesMut::new();
-    while let Some(chunk) = response.chunk().await {
-        let chunk = chunk.map_err(|error| broke_off(host, &error))?;
-        if chunk.len() > limit.saturating_sub(whole.len()) {
-            return Err(too_large());
-        }
-        if whole.is_empty() {
-            if chunk.len() == announced {
-                // The usual manifest: one read, and no copy.
-                return Ok(chunk);
-            }
-            whole.reserve(announced);
-        }
-        whole.extend_from_slice(&chunk);
-    }
-    Ok(whole.freeze())
+    response.whole(limit).await.map_err(|error| match error {
+        Unread::BrokenOff(error) => broke_off(host, &error),
+        Unread::TooLarge => RegistryError::TooLarge {
+            host: host.to_owned(),
+            limit,
+            unit: "bytes",
+        },
+    })
 }
 
 /// Reads a body to its end and forgets it, so that its connection can be used again. A longer one costs its connection.

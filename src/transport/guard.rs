@@ -18,6 +18,12 @@ const METADATA: [IpAddr; 5] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
 ];
 
+/// Where Oracle's instances find theirs (SDK 2.189.0, `auth/signers/instance_principals_security_token_signer.py`).
+const ORACLE_METADATA: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
+];
+
 /// The name of Google's metadata service: a proxy would resolve it where we cannot see the address.
 const METADATA_NAME: &str = "metadata.google.internal";
 
@@ -127,6 +133,32 @@ impl Guard {
             direct: embedded(literal).is_loopback(),
             ..lane
         })
+    }
+
+    /// The one way to this machine's own metadata service, for whoever has its identity from there, and for nobody else:
+    /// `url` is on exactly the origin that `service` names, and that is one of the two addresses that Oracle's has, as
+    /// they are written (no name leads there), on the port of plain http. Never through a proxy. Of any other service
+    /// (a stand-in of it) the usual rules hold.
+    pub(crate) fn to_metadata_service(&self, url: &Url, service: &Url) -> Result<Lane, Forbidden> {
+        if !same_origin(url, service) {
+            return Err(Forbidden::Metadata);
+        }
+        let is_plain = url.scheme() == "http" && url.port_or_known_default() == Some(80);
+        let is_bare = url.username().is_empty() && url.password().is_none();
+        let address = match url.host().ok_or(Forbidden::Host)? {
+            Host::Domain(_) => None,
+            Host::Ipv4(address) => Some(IpAddr::V4(address)),
+            Host::Ipv6(address) => Some(IpAddr::V6(address)),
+        };
+        if is_plain && is_bare && address.is_some_and(|address| ORACLE_METADATA.contains(&address)) {
+            return Ok(Lane {
+                direct: true,
+                own_port: None,
+                private: false,
+            });
+        }
+        let lane = self.check(url, true)?;
+        Ok(Lane { direct: true, ..lane })
     }
 
     /// Judges one address, written in a URL or found for a name.
@@ -405,6 +437,97 @@ mod tests {
         );
         assert_eq!(
             guard().address("169.254.169.254".parse().unwrap(), public),
+            Err(Forbidden::LinkLocal)
+        );
+    }
+
+    #[test]
+    fn the_metadata_service_is_reached_by_its_own_way_alone() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let to = |text: &str, service: &str| guard().to_metadata_service(&url(text), &url(service));
+        let direct = Lane {
+            direct: true,
+            own_port: None,
+            private: false,
+        };
+        for service in [
+            "http://169.254.169.254/opc/v2",
+            "http://[fd00:c1::a9fe:a9fe]/opc/v2",
+        ] {
+            let leaf = format!("{service}/identity/cert.pem");
+            assert_eq!(to(&leaf, service), Ok(direct), "{leaf}");
+            // The same URL by the way of everybody else, configured or not.
+            for private in [false, true] {
+                assert!(check(&leaf, private).is_err(), "{leaf}");
+            }
+        }
+        for (text, service, why) in [
+            // Another place than the one that was named.
+            (
+                "http://169.254.169.254/",
+                "http://127.0.0.1:1/opc/v2",
+                Forbidden::Metadata,
+            ),
+            (
+                "http://127.0.0.1:1/",
+                "http://169.254.169.254/opc/v2",
+                Forbidden::Metadata,
+            ),
+            (
+                "https://169.254.169.254/",
+                "http://169.254.169.254/",
+                Forbidden::Metadata,
+            ),
+            // What is near it, or another way to write it.
+            (
+                "http://169.254.169.253/",
+                "http://169.254.169.253/",
+                Forbidden::LinkLocal,
+            ),
+            (
+                "http://169.254.169.254:8080/",
+                "http://169.254.169.254:8080/",
+                Forbidden::LinkLocal,
+            ),
+            (
+                "https://169.254.169.254/",
+                "https://169.254.169.254/",
+                Forbidden::LinkLocal,
+            ),
+            (
+                "http://u:p@169.254.169.254/",
+                "http://169.254.169.254/",
+                Forbidden::Userinfo,
+            ),
+            (
+                "http://[::ffff:169.254.169.254]/",
+                "http://[::ffff:169.254.169.254]/",
+                Forbidden::LinkLocal,
+            ),
+            (
+                "http://[fd00:ec2::254]/",
+                "http://[fd00:ec2::254]/",
+                Forbidden::Metadata,
+            ),
+            (
+                "http://metadata.google.internal/",
+                "http://metadata.google.internal/",
+                Forbidden::Metadata,
+            ),
+            // The gate itself.
+            ("http://127.0.0.1:5443/", "http://127.0.0.1:5443/", Forbidden::Own),
+        ] {
+            assert_eq!(to(text, service), Err(why), "{text}");
+        }
+        // A stand-in: without a proxy, and no name of it leads to the real one.
+        let lane = to(
+            "http://metadata.test:8000/opc/v2/x",
+            "http://metadata.test:8000/opc/v2",
+        )
+        .unwrap();
+        assert!(lane.direct);
+        assert_eq!(
+            guard().address("169.254.169.254".parse().unwrap(), lane),
             Err(Forbidden::LinkLocal)
         );
     }

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{WireError, bounded, ocid, read};
 use crate::limits::{KEY_BYTES, MESSAGE_BYTES, ORACLE_ANSWER_BYTES};
 use crate::oci::excerpt;
+use crate::oci::json::{self, Object};
 use crate::oracle::Ocid;
 use crate::trust::{PublicKey, SigningAlgorithm};
 
@@ -105,6 +106,101 @@ struct SignWire {
     key_version_id: String,
     signature: String,
     signing_algorithm: String,
+}
+
+/// A key of a vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VaultKey {
+    /// Its id.
+    pub id: Ocid,
+    /// Its name for people.
+    pub display_name: String,
+    /// `RSA`, `ECDSA` or `AES`, as the service spells it: images are signed with the first alone.
+    pub algorithm: String,
+    /// The length in bytes: 256, 384 or 512 of an RSA key.
+    pub length: u64,
+    /// The version that is used where none is named.
+    pub current_version: Ocid,
+    /// Whether it may be used.
+    pub lifecycle_state: KeyVersionState,
+}
+
+impl VaultKey {
+    /// Reads the answer to a question for one key.
+    ///
+    /// # Errors
+    /// [`WireError::Differs`] when it is another; else as [`WireError`] says.
+    pub fn parse(unverified: &[u8], key_id: &Ocid) -> Result<Self, WireError> {
+        let wire: VaultKeyWire = read(unverified, ORACLE_ANSWER_BYTES)?;
+        let id = ocid("id", "key", &wire.id)?;
+        if id != *key_id {
+            return Err(WireError::Differs { field: "id" });
+        }
+        Ok(Self {
+            id,
+            display_name: bounded("displayName", wire.display_name, NAME_BYTES)?,
+            algorithm: bounded("algorithm", wire.key_shape.algorithm, STATE_BYTES)?,
+            length: wire.key_shape.length,
+            current_version: ocid("currentKeyVersion", "keyversion", &wire.current_key_version)?,
+            lifecycle_state: KeyVersionState::of(&bounded(
+                "lifecycleState",
+                wire.lifecycle_state,
+                STATE_BYTES,
+            )?),
+        })
+    }
+}
+
+/// What is read; vault, compartment, times, tags and replication are passed over.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct VaultKeyWire {
+    id: String,
+    display_name: String,
+    key_shape: KeyShapeWire,
+    current_key_version: String,
+    lifecycle_state: String,
+}
+
+#[derive(Deserialize)]
+struct KeyShapeWire {
+    algorithm: String,
+    length: u64,
+}
+
+/// One page of the versions of a key. None of them has its public half here: [`KeyVersion::parse`] reads the answer that
+/// has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyVersionPage {
+    /// The versions, newest first as the service lists them.
+    pub versions: Vec<KeyVersion>,
+}
+
+impl KeyVersionPage {
+    /// Reads the answer to a question for a key's versions: a bare array.
+    ///
+    /// # Errors
+    /// [`WireError::Differs`] when one is of another key; else as [`WireError`] says.
+    pub fn parse(unverified: &[u8], key_id: &Ocid) -> Result<Self, WireError> {
+        if unverified.len() > ORACLE_ANSWER_BYTES {
+            return Err(WireError::TooLarge {
+                limit: ORACLE_ANSWER_BYTES,
+            });
+        }
+        let page: Vec<Object<KeyVersionWire>> = json::parse(unverified)?;
+        let versions = page
+            .into_iter()
+            .map(|Object(version)| {
+                let version = KeyVersion::try_from(version)?;
+                if version.key_id == *key_id {
+                    Ok(version)
+                } else {
+                    Err(WireError::Differs { field: "keyId" })
+                }
+            })
+            .collect::<Result<_, WireError>>()?;
+        Ok(Self { versions })
+    }
 }
 
 /// One version of a key: each has a key pair of its own.
@@ -223,3 +319,6 @@ struct KeyVersionWire {
 
 /// Longer than any state.
 const STATE_BYTES: usize = 64;
+
+/// Longest name for people (Oracle's documentation: at most 255 characters).
+const NAME_BYTES: usize = 1024;

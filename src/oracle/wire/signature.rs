@@ -2,6 +2,8 @@
 //! and `create_container_image_signature_details.py`). The record in them is the project's own [`Record`]: it is read
 //! in one place, wherever it comes from.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -139,5 +141,27 @@ impl CreateSignature {
         })
         .to_string()
         .into_bytes()
+    }
+}
+
+/// Tags that a record is given in place of those that it has. A kind of tags that is not named stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpdateTags {
+    /// Free-form: names and values.
+    pub freeform: Option<BTreeMap<String, String>>,
+    /// Defined: in namespaces that the tenancy has.
+    pub defined: Option<BTreeMap<String, BTreeMap<String, Value>>>,
+}
+
+impl UpdateTags {
+    pub(in crate::oracle) fn to_json(&self) -> Vec<u8> {
+        let mut update = Map::new();
+        if let Some(tags) = &self.freeform {
+            update.insert("freeformTags".to_owned(), json!(tags));
+        }
+        if let Some(tags) = &self.defined {
+            update.insert("definedTags".to_owned(), json!(tags));
+        }
+        Value::Object(update).to_string().into_bytes()
     }
 }
