@@ -16,7 +16,8 @@ use crate::decide::{Judgement, Verdict};
 use crate::gate::{Gate, PullRequest, Storage};
 use crate::oci::Reference;
 use crate::record::{DoorName, Requests};
-use crate::verify::Judged;
+use crate::signature::FormatName;
+use crate::verify::{Judged, VerifiedSignature, VerifyError};
 
 /// Arguments of `pullgate check`.
 #[derive(Debug, Args)]
@@ -99,7 +100,22 @@ pub(super) struct Signature {
 
 impl Signature {
     pub(super) fn of(judged: &Judged) -> Self {
-        let (key, reason, detail) = match &judged.outcome {
+        Self::told(
+            judged.source.as_str(),
+            &judged.locator,
+            judged.format,
+            &judged.outcome,
+        )
+    }
+
+    /// Of a place that registries do not name.
+    pub(super) fn told(
+        source: &'static str,
+        locator: &str,
+        format: FormatName,
+        outcome: &Result<VerifiedSignature, VerifyError>,
+    ) -> Self {
+        let (key, reason, detail) = match outcome {
             Ok(verified) => (Some(verified.claim().signed_by.name.clone()), None, None),
             Err(error) => (
                 error.key().map(str::to_owned),
@@ -108,9 +124,9 @@ impl Signature {
             ),
         };
         Self {
-            source: judged.source.as_str(),
-            locator: judged.locator.clone(),
-            format: judged.format.as_str(),
+            source,
+            locator: locator.to_owned(),
+            format: format.as_str(),
             key,
             verdict: if reason.is_none() { "valid" } else { "invalid" },
             reason,
