@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::find::{Budget, Found, Sought, Trouble, find};
 use crate::limits;
 use crate::oci::{Blob, Digest, Document, ManifestError, MediaType, Reference, Repository, Tag};
+use crate::oracle::Source;
 use crate::registry::{Access, Client, RegistryError, SourceName, Target};
 use crate::signature::{Candidate, FormatName};
 
@@ -71,6 +72,7 @@ pub struct Carried {
 /// Every record of an image that can be found, whoever signed it, and what could not be looked at.
 pub async fn collect(
     client: &Client,
+    oracle: Option<&Source>,
     signatures: &Path,
     repository: &Repository,
     digest: &Digest,
@@ -85,6 +87,7 @@ pub async fn collect(
                 repository,
                 format,
                 directory: signatures,
+                oracle,
             };
             let Found {
                 candidates,

@@ -5,6 +5,7 @@ mod duration;
 mod files;
 mod generation;
 mod keys;
+mod oracle;
 mod problem;
 mod process;
 mod registries;
@@ -28,6 +29,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use crate::door;
+use crate::oracle::SourceConfig;
 use crate::policy::{Default as DefaultRuling, Policy};
 use crate::registry::RegistryConfig;
 use crate::trust::TrustedKey;
@@ -54,6 +56,8 @@ pub struct Config {
     pub policy: Arc<Policy>,
     /// `[[registry]]`, by host.
     pub registries: Vec<RegistryConfig>,
+    /// `[registry.oracle]`, by the registry's host.
+    pub oracle: Vec<(String, SourceConfig)>,
     /// `[cache]`.
     pub cache: Cache,
     /// `[limits]`.
@@ -298,8 +302,8 @@ fn read(
         registry_door,
         default,
     } = settings.unwrap_or_else(|| Err(report.again()))?;
-    let registries = registries.sorted();
-    let generation = generation::generation(default, &rules, &denied, &registries);
+    let (registries, oracle) = registries.sorted();
+    let generation = generation::generation(default, &rules, &denied, &registries, &oracle);
     let keys = keys.loaded().map(|(key, _)| Arc::clone(key)).collect();
     let (rules, places): (Vec<_>, Vec<_>) = rules.into_rules().unzip();
     let policy = Policy::new(default, rules, denied, keys, generation).map_err(|duplicate| {
@@ -316,6 +320,7 @@ fn read(
         registry_door,
         policy: Arc::new(policy),
         registries,
+        oracle,
         cache,
         limits,
         warnings: Vec::new(),

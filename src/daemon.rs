@@ -18,6 +18,7 @@ use crate::causes::chain;
 use crate::config::{Config, ConfigErrors};
 use crate::door::registry::Door;
 use crate::gate::{Gate, PermitsError, Settings, Storage};
+use crate::oracle::{ApiError, Sources};
 use crate::record::Requests;
 use crate::registry::{Client, RegistryError};
 use crate::telemetry::MetricsDoor;
@@ -44,9 +45,9 @@ pub enum StartError {
     /// The file of permits.
     #[error("the state directory can't be used")]
     Permits(#[from] PermitsError),
-    /// The client for the registries.
-    #[error("the client for the registries could not be set up")]
-    Registries(#[source] RegistryError),
+    /// The clients for registries and Oracle's services.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The state directory.
     #[error("the state directory `{path}` can't be used")]
     State {
@@ -59,6 +60,18 @@ pub enum StartError {
     /// Signals.
     #[error("the signal handlers could not be set up")]
     Signals(#[source] std::io::Error),
+}
+
+/// Why nothing outside can be asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// The client for Oracle's services.
+    #[error("the client for Oracle's services could not be set up")]
+    Oracle(#[from] ApiError),
+    /// The client for the registries.
+    #[error("the client for the registries could not be set up")]
+    Registries(#[from] RegistryError),
 }
 
 /// A daemon with all its doors bound, not yet serving.
@@ -105,7 +118,7 @@ impl Daemon {
         })?;
         let mut metrics = Registry::with_prefix("pullgate");
         let counters = Counters::new(&mut metrics);
-        let settings = settings(&config, own.clone(), &counters.requests).map_err(StartError::Registries)?;
+        let settings = settings(&config, own.clone(), &counters.requests)?;
         counters.rules_of(&settings);
         let storage = Storage {
             permits: Some(state.join("permits.redb")),
@@ -257,13 +270,15 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
 /// What the gate takes from a configuration.
 ///
 /// # Errors
-/// When the client for its registries can't be set up.
+/// As [`SettingsError`] says.
 pub fn settings(
     config: &Config,
     own: Vec<SocketAddr>,
     requests: &Requests,
-) -> Result<Settings, RegistryError> {
+) -> Result<Settings, SettingsError> {
+    let oracle = Sources::new(&config.oracle, &own, Some(&requests.oracle_observer()))?;
     Ok(Settings {
+        oracle,
         policy: Arc::clone(&config.policy),
         client: Client::new(config.registries.clone(), own)?.observed(requests.observer()),
         signatures: config.daemon.state.join("signatures"),

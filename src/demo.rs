@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use crate::door::registry as door;
 use crate::gate::{Gate, PermitsError, Settings, Storage};
 use crate::oci::{Blob, Descriptor, Digest, MediaType, Platform, Reference, ReferenceError};
+use crate::oracle::Sources;
 use crate::policy::{
     Default as Otherwise, DuplicateScope, Generation, Mode, Policy, Requirement, Rule, ScopeError, Signed,
 };
@@ -153,6 +154,7 @@ impl Demo {
         let settings = Settings {
             policy: Arc::new(policy(&release)?),
             client: Client::new(vec![reached(&registry)?], vec![address])?,
+            oracle: Sources::default(),
             // No source of the registry reads it.
             signatures: PathBuf::new(),
             positive: Duration::from_secs(60),

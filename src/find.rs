@@ -11,6 +11,8 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::limits;
 use crate::oci::{Blob, Descriptor, Digest, Document, ManifestError, Repository, Tag};
+use crate::oracle::wire::WireError;
+use crate::oracle::{ApiError, Source, SourceError};
 use crate::reason::Reason;
 use crate::registry::{Access, Client, RegistryError, SourceName, Target};
 use crate::signature::{Candidate, FormatName};
@@ -54,6 +56,9 @@ pub struct Trouble {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FindError {
+    /// Oracle's API did not give the signatures, or not all of them.
+    #[error("Oracle's API did not give the signatures")]
+    Api(#[from] ApiError),
     /// A directory or file could not be read.
     #[error("`{path}` could not be read: {what}")]
     File {
@@ -62,6 +67,12 @@ pub enum FindError {
         /// The system's words.
         what: String,
     },
+    /// Oracle's API is named as a source, and nothing says how it is asked.
+    #[error("nothing says how Oracle's API is asked about images of this registry")]
+    NoSource,
+    /// Something that Oracle's API lists is no signature record.
+    #[error("a signature that Oracle's API lists is none")]
+    Record(#[from] WireError),
     /// A referrer is not what refers to this subject, or not what its format says.
     #[error("the referrer `{referrer}` {what}")]
     Referrer {
@@ -76,6 +87,9 @@ pub enum FindError {
     /// The registry did not give it.
     #[error("the registry did not give the signatures")]
     Registry(#[from] RegistryError),
+    /// Oracle's API was not asked.
+    #[error("Oracle's API was not asked for the signatures")]
+    Source(#[from] SourceError),
     /// More records than a pull may look at.
     #[error("there are more than {limit} signature records")]
     TooMany {
@@ -89,8 +103,12 @@ impl FindError {
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::File { .. } => Reason::SourceUnreachable,
-            Self::Referrer { .. } | Self::ReferrersTag(_) => Reason::Malformed,
+            Self::Api(error) | Self::Source(SourceError::Compartment(error)) => of_api(error),
+            Self::File { .. } | Self::NoSource => Reason::SourceUnreachable,
+            Self::Record(_)
+            | Self::Referrer { .. }
+            | Self::ReferrersTag(_)
+            | Self::Source(SourceError::Namespace { .. }) => Reason::Malformed,
             Self::TooMany { .. } => Reason::LimitExceeded,
             Self::Registry(error) => match error {
                 RegistryError::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
@@ -109,6 +127,26 @@ impl FindError {
     }
 }
 
+/// Whatever the service says but an answer, it says nothing about the image: not even its 404 does.
+const fn of_api(error: &ApiError) -> Reason {
+    match error {
+        ApiError::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
+        ApiError::Malformed { .. } | ApiError::PageLoop { .. } | ApiError::Protocol { .. } => {
+            Reason::Malformed
+        }
+        ApiError::TooLarge { .. } => Reason::LimitExceeded,
+        ApiError::Clock { .. }
+        | ApiError::Identity { .. }
+        | ApiError::NotFound { .. }
+        | ApiError::Operation { .. }
+        | ApiError::Refused { .. }
+        | ApiError::Service { .. }
+        | ApiError::Setup { .. }
+        | ApiError::Unauthorized { .. }
+        | ApiError::Unreachable { .. } => Reason::SourceUnreachable,
+    }
+}
+
 /// What is being asked about.
 #[derive(Clone, Copy, Debug)]
 pub struct Sought<'a> {
@@ -120,6 +158,8 @@ pub struct Sought<'a> {
     pub format: FormatName,
     /// `<state>/signatures`.
     pub directory: &'a Path,
+    /// Oracle's API, where the registry has its signatures there.
+    pub oracle: Option<&'a Source>,
 }
 
 /// Looks in one source.
@@ -132,6 +172,7 @@ pub async fn find(
 ) -> Found {
     let found = match source {
         SourceName::Directory => in_directory(sought, budget).await,
+        SourceName::OracleApi => in_oracle_api(sought, access, budget).await,
         SourceName::Referrers => in_referrers(sought, client, access, budget).await,
         SourceName::Tag => in_referrers_tag(sought, client, access, budget).await,
     };
@@ -334,6 +375,50 @@ async fn in_directory(sought: Sought<'_>, budget: &mut Budget) -> Result<Found, 
                 });
             }
         }
+    }
+    Ok(found)
+}
+
+/// What the API lists of the manifest. Its filters are not believed: each record is judged by what it signs.
+async fn in_oracle_api(sought: Sought<'_>, access: &Access, budget: &mut Budget) -> Result<Found, FindError> {
+    let source = SourceName::OracleApi;
+    let oracle = match sought.format {
+        FormatName::Oracle => sought.oracle.ok_or(FindError::NoSource)?,
+    };
+    let list = oracle
+        .signatures(
+            sought.repository,
+            sought.digest,
+            budget.candidates,
+            access.deadline,
+        )
+        .await?;
+    let mut found = Found::default();
+    let mut trouble = |error| found.troubles.push(Trouble { source, error });
+    for signature in list.signatures {
+        budget.candidates = budget.candidates.saturating_sub(1);
+        let record = match signature {
+            Ok(signature) => signature.record,
+            Err(error) => {
+                trouble(error.into());
+                continue;
+            }
+        };
+        let unverified: Bytes = record.to_json().into();
+        if unverified.len() > limits::RECORD_BYTES {
+            trouble(FindError::Record(WireError::TooLarge {
+                limit: limits::RECORD_BYTES,
+            }));
+            continue;
+        }
+        found.candidates.push(Candidate {
+            format: sought.format,
+            locator: record.locator(),
+            unverified,
+        });
+    }
+    if let Some(error) = list.incomplete {
+        trouble(error.into());
     }
     Ok(found)
 }

@@ -22,6 +22,7 @@ use crate::causes::chain;
 use crate::decide::{Cover, Denial, Judgement, Verdict, of_registry};
 use crate::find::{Budget, Found, Sought, find};
 use crate::oci::{ChildKind, Digest, Reference, Repository};
+use crate::oracle::Sources;
 use crate::policy::{Policy, Requirement, Rule};
 use crate::reason::Reason;
 use crate::record::{Decision, DoorName, Outcome, Recorder};
@@ -59,6 +60,8 @@ pub struct Settings {
     pub policy: Arc<Policy>,
     /// The registries.
     pub client: Client,
+    /// The registries that have their signatures in Oracle's API, for the `oracle-api` source.
+    pub oracle: Sources,
     /// `<state>/signatures`, for the `directory` source.
     pub signatures: PathBuf,
     /// How long an allow is remembered. Zero: not at all.
@@ -443,10 +446,10 @@ async fn gather(settings: &Settings, rule: &Arc<Rule>, subject: &Subject, access
     let mut remote = Budget::default();
     let mut evidence = Evidence::default();
     for source in settings.client.sources(repository.registry()).iter().copied() {
-        // Whoever may push to the registry must not use up what the administrator's own directory is looked at with.
+        // Whoever may push to the registry must not use up what other places are looked at with.
         let mut local = Budget::default();
         let budget = match source {
-            SourceName::Directory => &mut local,
+            SourceName::Directory | SourceName::OracleApi => &mut local,
             SourceName::Referrers | SourceName::Tag => &mut remote,
         };
         for format in signed.formats.iter().copied() {
@@ -456,6 +459,7 @@ async fn gather(settings: &Settings, rule: &Arc<Rule>, subject: &Subject, access
                 repository,
                 format,
                 directory,
+                oracle: settings.oracle.of(repository.registry()),
             };
             let found = find(source, sought, &settings.client, access, budget).await;
             let (judged, found) =

@@ -18,6 +18,7 @@ mod regions;
 mod request_key;
 mod request_signing;
 mod secret;
+mod source;
 mod token;
 pub mod wire;
 
@@ -36,4 +37,5 @@ pub use request_key::{
 };
 pub use request_signing::{Signer, SigningError};
 pub use secret::Secret;
+pub use source::{Source, SourceConfig, SourceError, Sources};
 pub use token::{SecurityToken, TokenError};

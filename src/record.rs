@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 
 use crate::decide::{Denial, Judgement, Verdict};
 use crate::oci::{Digest, Reference};
+use crate::oracle;
 use crate::reason::Reason;
 use crate::registry::Observer;
 
@@ -189,9 +190,12 @@ impl Recorder {
     }
 }
 
-/// Counts what is asked of registries.
+/// Counts what is asked of registries, and of Oracle's services.
 #[derive(Clone, Debug, std::default::Default)]
-pub struct Requests(Family<RequestLabels, Counter>);
+pub struct Requests {
+    registries: Family<RequestLabels, Counter>,
+    oracle: Family<RequestLabels, Counter>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -203,14 +207,36 @@ impl Requests {
     /// A counter that stands in `registry`.
     pub fn new(registry: &mut Registry) -> Self {
         let requests = Self::default();
-        registry.register("registry_requests", "Requests to registries", requests.0.clone());
+        registry.register(
+            "registry_requests",
+            "Requests to registries",
+            requests.registries.clone(),
+        );
+        registry.register(
+            "oracle_requests",
+            "Requests to Oracle's services",
+            requests.oracle.clone(),
+        );
         requests
+    }
+
+    /// What a client of Oracle's services tells of its requests.
+    #[must_use]
+    pub fn oracle_observer(&self) -> oracle::Observer {
+        let counts = self.oracle.clone();
+        std::sync::Arc::new(move |call: oracle::Call, outcome: oracle::CallOutcome| {
+            let labels = RequestLabels {
+                operation: Label(call.as_str()),
+                outcome: Label(outcome.as_str()),
+            };
+            counts.get_or_create(&labels).inc();
+        })
     }
 
     /// What a client tells of its requests.
     #[must_use]
     pub fn observer(&self) -> Observer {
-        let counts = self.0.clone();
+        let counts = self.registries.clone();
         std::sync::Arc::new(move |operation, outcome| {
             let labels = RequestLabels {
                 operation: Label(operation.as_str()),

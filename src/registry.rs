@@ -79,7 +79,7 @@ impl RegistryConfig {
             endpoints: vec![endpoint],
             ca: None,
             credentials: Credentials::Passthrough,
-            signatures: SourceName::ALL.to_vec(),
+            signatures: SourceName::DEFAULT.to_vec(),
         })
     }
 }
@@ -104,6 +104,8 @@ pub enum Credentials {
 pub enum SourceName {
     /// `<state>/signatures/<algorithm>/<hex>/*.json` on this host.
     Directory,
+    /// Oracle's Artifacts API: [`crate::oracle::Source`].
+    OracleApi,
     /// The referrers API.
     Referrers,
     /// The referrers tag `sha256-<hex>`.
@@ -112,13 +114,17 @@ pub enum SourceName {
 
 impl SourceName {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Referrers, Self::Tag, Self::Directory];
+    pub const ALL: [Self; 4] = [Self::Referrers, Self::Tag, Self::OracleApi, Self::Directory];
+
+    /// Where signatures are looked for when the configuration does not say: what needs no setting.
+    pub const DEFAULT: [Self; 3] = [Self::Referrers, Self::Tag, Self::Directory];
 
     /// As the configuration and `--json` spell it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Directory => "directory",
+            Self::OracleApi => "oracle-api",
             Self::Referrers => "referrers",
             Self::Tag => "tag",
         }
@@ -293,7 +299,7 @@ impl Client {
     pub fn sources(&self, registry: &str) -> &[SourceName] {
         self.shared
             .named(registry)
-            .map_or(&SourceName::ALL, |registry| &registry.signatures)
+            .map_or(&SourceName::DEFAULT, |registry| &registry.signatures)
     }
 
     /// Reads a manifest or index, whole: at most [`crate::limits::MANIFEST_BYTES`].

@@ -107,7 +107,7 @@ fn a_registry_without_endpoint_is_reached_at_its_host() {
         endpoints(hub),
         ["https://m.example/", "https://registry-1.docker.io/"]
     );
-    assert_eq!(hub.signatures, SourceName::ALL);
+    assert_eq!(hub.signatures, SourceName::DEFAULT);
     assert_eq!(hub.credentials, Credentials::Passthrough);
     assert_eq!(endpoints(other), ["https://registry.example:8443/"]);
     assert_eq!(other.signatures, [SourceName::Tag]);

@@ -152,7 +152,7 @@ impl Pushed {
             endpoints: vec![format!("http://{registry}").parse().unwrap()],
             ca: None,
             credentials: Credentials::Anonymous,
-            signatures: SourceName::ALL.to_vec(),
+            signatures: SourceName::DEFAULT.to_vec(),
         };
         Self {
             connection: Connection::open(registry),

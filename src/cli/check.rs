@@ -16,8 +16,7 @@ use crate::decide::{Judgement, Verdict};
 use crate::gate::{Gate, PullRequest, Storage};
 use crate::oci::Reference;
 use crate::record::{DoorName, Requests};
-use crate::signature::FormatName;
-use crate::verify::{Judged, VerifiedSignature, VerifyError};
+use crate::verify::Judged;
 
 /// Arguments of `pullgate check`.
 #[derive(Debug, Args)]
@@ -34,9 +33,8 @@ impl Check {
         let judgement = context.block_on(async {
             let config = Reach::default().over(config, &self.image);
             let own = own_listeners(&config);
-            let settings = daemon::settings(&config, own, &Requests::default()).map_err(|error| {
-                CliError::new("could not set up the client for the registries", Exit::Usage).because(error)
-            })?;
+            let settings = daemon::settings(&config, own, &Requests::default())
+                .map_err(|error| CliError::new("nothing can be asked", Exit::Usage).because(error))?;
             // Nothing is remembered, and the daemon's own store is left alone: this is what a first pull would meet.
             let storage = Storage {
                 permits: None,
@@ -100,22 +98,7 @@ pub(super) struct Signature {
 
 impl Signature {
     pub(super) fn of(judged: &Judged) -> Self {
-        Self::told(
-            judged.source.as_str(),
-            &judged.locator,
-            judged.format,
-            &judged.outcome,
-        )
-    }
-
-    /// Of a place that registries do not name.
-    pub(super) fn told(
-        source: &'static str,
-        locator: &str,
-        format: FormatName,
-        outcome: &Result<VerifiedSignature, VerifyError>,
-    ) -> Self {
-        let (key, reason, detail) = match outcome {
+        let (key, reason, detail) = match &judged.outcome {
             Ok(verified) => (Some(verified.claim().signed_by.name.clone()), None, None),
             Err(error) => (
                 error.key().map(str::to_owned),
@@ -124,9 +107,9 @@ impl Signature {
             ),
         };
         Self {
-            source,
-            locator: locator.to_owned(),
-            format: format.as_str(),
+            source: judged.source.as_str(),
+            locator: judged.locator.clone(),
+            format: judged.format.as_str(),
             key,
             verdict: if reason.is_none() { "valid" } else { "invalid" },
             reason,

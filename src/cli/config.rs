@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Context;
 use super::output::{CliError, Exit, columns, counted};
 use crate::config::{self, Problem, show_duration};
+use crate::oracle::SourceConfig;
 use crate::policy::{Requirement, Rule};
 use crate::registry::{Credentials, RegistryConfig};
 use crate::trust::{SaltLength, TrustedKey};
@@ -231,6 +232,16 @@ struct ShownRegistry {
     private_ca: bool,
     credentials: String,
     signatures: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oracle: Option<ShownOracle>,
+}
+
+#[derive(Serialize)]
+struct ShownOracle {
+    endpoint: String,
+    compartment_id: Option<String>,
+    compartment_id_in_subtree: bool,
+    auth: &'static str,
 }
 
 #[derive(Serialize)]
@@ -264,6 +275,7 @@ impl Shown {
             registry_door,
             policy,
             registries,
+            oracle,
             cache,
             limits,
             warnings: _,
@@ -275,7 +287,10 @@ impl Shown {
             rules: policy.rules().iter().map(|rule| ShownRule::of(rule)).collect(),
             keys: policy.keys().iter().map(|key| ShownKey::of(key)).collect(),
             denied: policy.denied().iter().map(ToString::to_string).collect(),
-            registries: registries.iter().map(ShownRegistry::of).collect(),
+            registries: registries
+                .iter()
+                .map(|registry| ShownRegistry::of(registry, oracle))
+                .collect(),
             door: registry_door.as_ref().map(|door| ShownDoor {
                 listen: door.listen.to_string(),
                 tls: door.tls.is_some(),
@@ -398,7 +413,8 @@ impl ShownKey {
 }
 
 impl ShownRegistry {
-    fn of(registry: &RegistryConfig) -> Self {
+    fn of(registry: &RegistryConfig, oracle: &[(String, SourceConfig)]) -> Self {
+        let oracle = oracle.iter().find(|(host, _)| *host == registry.host);
         Self {
             host: registry.host.clone(),
             endpoints: registry.endpoints.iter().map(ToString::to_string).collect(),
@@ -410,6 +426,15 @@ impl ShownRegistry {
                 Credentials::Passthrough => "passthrough".to_owned(),
             },
             signatures: registry.signatures.iter().map(|source| source.as_str()).collect(),
+            oracle: oracle.map(|(_, source)| ShownOracle {
+                endpoint: source.artifacts.to_string(),
+                compartment_id: source.compartment_id.as_ref().map(ToString::to_string),
+                compartment_id_in_subtree: source.in_subtree,
+                auth: match source.identity.principal() {
+                    None => "config-file",
+                    Some(_) => "instance-principal",
+                },
+            }),
         }
     }
 

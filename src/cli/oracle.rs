@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -89,7 +90,7 @@ impl Cloud {
             carry::read_file(&path, CERTIFICATE_BYTES)
                 .map_err(|error| usage("the certificates can't be read").because(error))
         });
-        let client = Client::new(identity, Vec::new(), ca.transpose()?.as_deref())
+        let client = Client::new(Arc::new(identity), Vec::new(), ca.transpose()?.as_deref())
             .map_err(|error| refused("Oracle's services can't be asked", error))?;
         Ok(Opened {
             client,
@@ -186,31 +187,12 @@ impl Opened {
             return Endpoint::new(endpoint, service).map_err(|error| nowhere().because(error));
         }
         let region = self.region()?.clone();
-        let place = match (region.realm(), self.tenancy.as_ref().or(key)) {
-            (_, Some(ocid)) => Place::new(region, ocid),
-            (Some(_), None) => return self.known(region, of),
-            (None, None) => {
-                return Err(nowhere().hint(format!(
-                    "the realm of `{region}` is not known here: give --endpoint"
-                )));
-            }
+        // Where the table of regions does not know it, an OCID says the realm.
+        let place = match self.tenancy.as_ref().or(key) {
+            Some(ocid) => Place::new(region, ocid),
+            None => Place::known(region),
         };
         place
-            .and_then(|place| of(&place))
-            .map_err(|error| nowhere().because(error))
-    }
-
-    /// A region whose realm is in the table: whose tenancy it is asked for makes no difference.
-    fn known(
-        &self,
-        region: Region,
-        of: impl FnOnce(&Place) -> Result<Endpoint, crate::oracle::PlaceError>,
-    ) -> Result<Endpoint, CliError> {
-        let nowhere = || usage("there is no endpoint to ask");
-        let realm = region.realm().map_or("oc1", |realm| realm.name());
-        let tenancy = format!("ocid1.tenancy.{realm}..any").parse::<Ocid>();
-        let tenancy = tenancy.map_err(|error| nowhere().because(error))?;
-        Place::new(region, &tenancy)
             .and_then(|place| of(&place))
             .map_err(|error| nowhere().because(error))
     }

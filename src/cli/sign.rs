@@ -150,7 +150,7 @@ impl Sign {
     }
 
     fn with_key(&self, key: &PrivateKey, context: &Context) -> Result<Signed, CliError> {
-        let (client, _) = self.reach.client(context, &self.image)?;
+        let client = self.reach.client(context, &self.image)?.client;
         let access = self.access();
         context.block_on(async {
             let subject = self.subject(&client, &access).await?;

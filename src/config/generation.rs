@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::rules::Rules;
 use crate::oci::Digest;
+use crate::oracle::{Ocid, SourceConfig};
 use crate::policy::{Default, Generation, Requirement, Rule, Signed, SignedRepository};
 use crate::registry::{Credentials, RegistryConfig};
 use crate::trust::{SaltLength, TrustedKey};
@@ -22,6 +23,7 @@ pub(super) fn generation(
     rules: &Rules,
     denied: &BTreeSet<Digest>,
     registries: &[RegistryConfig],
+    oracle: &[(String, SourceConfig)],
 ) -> Generation {
     let mut encoder = Encoder(Sha256::new());
     encoder.text(DOMAIN);
@@ -41,6 +43,12 @@ pub(super) fn generation(
             .iter()
             .map(|registry| encoded(|encoder| encoder.registry(registry))),
     );
+    encoder.set(oracle.iter().map(|(host, source)| {
+        encoded(|encoder| {
+            encoder.text(host);
+            encoder.oracle(source);
+        })
+    }));
     Generation(encoder.0.finalize().into())
 }
 
@@ -204,6 +212,34 @@ impl Encoder {
         self.number(signatures.len());
         for source in signatures {
             self.text(source.as_str());
+        }
+    }
+
+    fn oracle(&mut self, source: &SourceConfig) {
+        let SourceConfig {
+            artifacts,
+            compartment_id,
+            in_subtree,
+            identity,
+            // The registry's own, which is hashed there.
+            ca: _,
+        } = source;
+        self.text(artifacts.as_url().as_str());
+        self.optional(compartment_id.as_ref().map(Ocid::as_str));
+        self.number(usize::from(*in_subtree));
+        // As with credentials: what is in the file may change at any time.
+        match identity.principal() {
+            None => self.text("config-file"),
+            Some(principal) => {
+                self.text("instance-principal");
+                let metadata = principal
+                    .metadata
+                    .as_ref()
+                    .map(|service| service.as_url().as_str());
+                self.optional(metadata);
+                let federation = principal.federation.as_ref();
+                self.optional(federation.map(|endpoint| endpoint.as_url().as_str()));
+            }
         }
     }
 }

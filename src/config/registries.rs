@@ -8,17 +8,20 @@ use rustls_pki_types::pem::PemObject as _;
 use url::{Host, Url};
 
 use super::files;
+use super::oracle;
 use super::problem::{At, Report, Reported};
 use super::table::{Table, TextOrTable};
 use super::value::Text;
 use crate::limits::{CERTIFICATE_BYTES, CREDENTIALS_BYTES};
 use crate::oci::Repository;
+use crate::oracle::SourceConfig;
 use crate::registry::{Credentials, RegistryConfig, SourceName};
 
 /// Every registry.
 #[derive(Debug, Default)]
 pub(super) struct Registries {
     registries: Vec<RegistryConfig>,
+    oracle: Vec<(String, SourceConfig)>,
     hosts: BTreeMap<String, At>,
 }
 
@@ -29,7 +32,17 @@ impl Registries {
         let text = table.required_text("host", "\"registry.example\"");
         let host = text.and_then(|text| host(text, report));
         let registry = read(&mut table, host);
-        table.later("oracle", "Oracle's signature API");
+        let oracle = match (table.table("oracle", "`[registry.oracle]`"), &registry) {
+            (Ok(None), _) => Ok(None),
+            (Ok(Some(inner)), Ok(registry)) => oracle::read(inner, Ok(registry.ca.clone())).map(Some),
+            (Ok(Some(inner)), Err(_reported)) => oracle::read(inner, Err(report.again())).map(Some),
+            (Err(reported), _) => Err(reported),
+        };
+        let oracle = match (oracle, &registry) {
+            (Ok(oracle), Ok(registry)) => used(&table, registry, oracle),
+            (oracle, Err(_reported)) => oracle,
+            (Err(reported), _) => Err(reported),
+        };
         table.finish();
         let (Ok(text), Ok(host)) = (text, host) else {
             return;
@@ -45,15 +58,41 @@ impl Registries {
             return;
         }
         self.hosts.insert(host.to_owned(), text.at);
-        if let Ok(registry) = registry {
+        if let (Ok(registry), Ok(oracle)) = (registry, oracle) {
+            self.oracle
+                .extend(oracle.map(|oracle| (registry.host.clone(), oracle)));
             self.registries.push(registry);
         }
     }
 
-    /// Every registry, by host.
-    pub(super) fn sorted(mut self) -> Vec<RegistryConfig> {
+    /// Every registry, and every `[registry.oracle]`, by host.
+    pub(super) fn sorted(mut self) -> (Vec<RegistryConfig>, Vec<(String, SourceConfig)>) {
         self.registries.sort_by(|one, other| one.host.cmp(&other.host));
-        self.registries
+        self.oracle.sort_by(|(one, _), (other, _)| one.cmp(other));
+        (self.registries, self.oracle)
+    }
+}
+
+/// The table where `signatures` names it, and there alone: half of a setting would look for nothing.
+fn used(
+    table: &Table<'_>,
+    registry: &RegistryConfig,
+    oracle: Option<SourceConfig>,
+) -> Result<Option<SourceConfig>, Reported> {
+    let named = registry.signatures.contains(&SourceName::OracleApi);
+    match (named, oracle) {
+        (true, None) => Err(table.report().problem(
+            table.at_value("signatures"),
+            "`oracle-api` needs to know where Oracle's API is and as whom it is asked",
+            Some("add `[registry.oracle]` with `region`, `compartment_id` and `auth`".to_owned()),
+        )),
+        (false, Some(_)) => Err(table.report().problem(
+            table.at_key("oracle"),
+            "`[registry.oracle]` is never asked",
+            Some("add `\"oracle-api\"` to `signatures`, or take the table out".to_owned()),
+        )),
+        (true, Some(oracle)) => Ok(Some(oracle)),
+        (false, None) => Ok(None),
     }
 }
 
@@ -190,7 +229,7 @@ fn redacted(text: &str) -> String {
     shown.escape_debug().to_string()
 }
 
-fn loopback(url: &Url) -> bool {
+pub(super) fn loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -293,11 +332,7 @@ fn check_helper(helper: Text<'_>, report: &Report) -> Result<Credentials, Report
 fn signatures(table: &mut Table<'_>) -> Result<Vec<SourceName>, Reported> {
     let report = table.report();
     let sources = table.each("signatures", |text| {
-        if text.text == "oracle-api" {
-            let hint = Some("this release does not have Oracle's signature API; take it out".to_owned());
-            return Err(report.problem(text.at, "`oracle-api` is not known to this release", hint));
-        }
         text.choice("signatures", &SourceName::ALL, SourceName::as_str, report)
     })?;
-    Ok(sources.unwrap_or_else(|| SourceName::ALL.to_vec()))
+    Ok(sources.unwrap_or_else(|| SourceName::DEFAULT.to_vec()))
 }

@@ -51,12 +51,16 @@ impl Client {
     ///
     /// # Errors
     /// [`ApiError::Setup`].
-    pub fn new(identity: Identity, own: Vec<SocketAddr>, ca: Option<&[u8]>) -> Result<Self, ApiError> {
+    pub fn new(
+        identity: impl Into<Arc<Identity>>,
+        own: Vec<SocketAddr>,
+        ca: Option<&[u8]>,
+    ) -> Result<Self, ApiError> {
         let guard = Arc::new(Guard::new(own, proxies_of_environment()));
         let transport = Transport::new(Arc::clone(&guard), &system_roots(), ca)
             .map_err(|error| ApiError::Setup { what: chain(&error) })?;
         Ok(Self {
-            identity: Arc::new(identity),
+            identity: identity.into(),
             wire: Arc::new(Wire { guard, transport }),
             observer: None,
         })

@@ -124,6 +124,15 @@ impl Identity {
         }
     }
 
+    /// What an instance is asked for; none where a profile signs.
+    #[must_use]
+    pub fn principal(&self) -> Option<&InstancePrincipal> {
+        match &self.0 {
+            Kind::Instance(instance) => Some(instance.principal()),
+            Kind::Profile(_) => None,
+        }
+    }
+
     /// Somebody to sign a request that is made now.
     pub(super) async fn signer(&self, exchange: Exchange<'_>) -> Result<Lent, IdentityError> {
         match &self.0 {

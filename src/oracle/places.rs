@@ -78,6 +78,20 @@ impl Place {
         }
     }
 
+    /// A region that the table knows.
+    ///
+    /// # Errors
+    /// [`PlaceError::UnknownRealm`].
+    pub fn known(region: Region) -> Result<Self, PlaceError> {
+        match region.realm() {
+            Some(realm) => Ok(Self { region, realm }),
+            None => Err(PlaceError::UnknownRealm {
+                region,
+                realm: "-".to_owned(),
+            }),
+        }
+    }
+
     /// The region.
     #[must_use]
     pub const fn region(&self) -> &Region {

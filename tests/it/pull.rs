@@ -516,7 +516,7 @@ async fn sign_by_library(registry: &EmbeddedRegistry, key: &pullgate::sign::Priv
             endpoints: vec![registry.url().parse().unwrap()],
             ca: None,
             credentials: pullgate::registry::Credentials::Anonymous,
-            signatures: pullgate::registry::SourceName::ALL.to_vec(),
+            signatures: pullgate::registry::SourceName::DEFAULT.to_vec(),
         }],
         Vec::new(),
     )

@@ -85,6 +85,9 @@ async fn answer(shared: &Shared, socket: Socket, request: Request) -> (Answer, M
     let id = format!("{asked}/{:032X}", rand::random::<u128>());
     seen.status = answer.status;
     shared.note(seen);
+    // By which a client tells a wrong clock from a wrong key.
+    let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&shared.clock.now());
+    let answer = answer.with("date", &date.expect("a date"));
     (answer.with("opc-request-id", &id), manner)
 }
 

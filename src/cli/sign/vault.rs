@@ -13,11 +13,11 @@ use crate::cli::key::public_half;
 use crate::cli::oracle::{Opened, key_id, key_version_id, refused};
 use crate::cli::output::{CliError, Exit};
 use crate::oci::{Digest, Reference};
-use crate::oracle::Ocid;
 use crate::oracle::wire::{
     ContainerImage, CreateSignature, ImageSignature, KeyVersionState, LifecycleState, LookUpImage,
     SignRequest,
 };
+use crate::oracle::{ApiError, Ocid};
 use crate::resolve::Subject;
 use crate::sign::{signed_elsewhere, spelled};
 use crate::signature::oracle::{Message, Record};
@@ -49,7 +49,7 @@ impl Sign {
         spelled(&self.message(&key, &opened, stand_in, self.name())?).map_err(unsigned)?;
 
         let registry = if to_registry {
-            Some(self.reach.client(context, &self.image)?.0)
+            Some(self.reach.client(context, &self.image)?.client)
         } else {
             None
         };
@@ -194,7 +194,7 @@ impl Sign {
             .client
             .create_signature(&opened.artifacts()?, &signature_to_be, opened.deadline)
             .await
-            .map_err(|error| refused("the record was not uploaded", error))?;
+            .map_err(not_uploaded)?;
         if (&kept.record.message, &kept.record.signature) == (&message, &signature) {
             Ok(kept)
         } else {
@@ -207,6 +207,27 @@ impl Sign {
             )
             .hint("delete it: `pullgate signature delete --from oracle --id OCID`"))
         }
+    }
+}
+
+/// A service that answered with a refusal has not taken the record. Where its answer was lost, nobody here knows.
+fn not_uploaded(error: ApiError) -> CliError {
+    match &error {
+        ApiError::DeadlineExceeded { .. }
+        | ApiError::Malformed { .. }
+        | ApiError::Protocol { .. }
+        | ApiError::TooLarge { .. }
+        | ApiError::Unreachable { .. } => refused("it is not known whether the record was uploaded", error)
+            .hint("`pullgate signature list IMAGE --from oracle` shows it"),
+        ApiError::Clock { .. }
+        | ApiError::Identity { .. }
+        | ApiError::NotFound { .. }
+        | ApiError::Operation { .. }
+        | ApiError::PageLoop { .. }
+        | ApiError::Refused { .. }
+        | ApiError::Service { .. }
+        | ApiError::Setup { .. }
+        | ApiError::Unauthorized { .. } => refused("the record was not uploaded", error),
     }
 }
 

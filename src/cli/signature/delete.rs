@@ -6,9 +6,9 @@ use std::path::Path;
 use clap::Args;
 use serde_json::json;
 
-use super::place::{Asked, Collected, Held, Of, Place};
+use super::place::{Asked, Collected, Of, in_oracle};
 use super::write_json;
-use crate::carry;
+use crate::carry::{self, Carried};
 use crate::cli::Context;
 use crate::cli::oracle::{Opened, refused, signature_id};
 use crate::cli::output::{CliError, Exit, counted};
@@ -58,6 +58,7 @@ impl Delete {
                 if doomed.is_empty() {
                     return found.tell(context);
                 }
+                check_reach(found, &doomed)?;
                 self.ask(context, &doomed)?;
                 for held in &doomed {
                     self.delete(context, found, held)?;
@@ -95,7 +96,7 @@ impl Delete {
                 let found = opened.client.get_signature(&artifacts, id, opened.deadline).await;
                 let found =
                     found.map_err(|error| refused(format!("the record `{id}` was not deleted"), error))?;
-                held.push(Held::in_oracle(&found));
+                held.push(in_oracle(&found));
             }
             Ok::<_, CliError>(held)
         })??;
@@ -107,7 +108,7 @@ impl Delete {
         Ok(ids.iter().map(ToString::to_string).collect())
     }
 
-    fn ask(&self, context: &Context, doomed: &[&Held]) -> Result<(), CliError> {
+    fn ask(&self, context: &Context, doomed: &[&Carried]) -> Result<(), CliError> {
         if self.yes || confirmed(context, doomed)? {
             Ok(())
         } else {
@@ -115,11 +116,11 @@ impl Delete {
         }
     }
 
-    fn delete(&self, context: &Context, found: &Collected, held: &Held) -> Result<(), CliError> {
+    fn delete(&self, context: &Context, found: &Collected, held: &Carried) -> Result<(), CliError> {
         let locator = &held.candidate.locator;
-        let gone = match (held.place, &found.asked) {
-            (Place::Source(SourceName::Directory), _) => carry::remove(Path::new(locator)),
-            (Place::Source(SourceName::Referrers | SourceName::Tag), Asked::Registry(client, access)) => {
+        let gone = match (held.source, &found.asked) {
+            (SourceName::Directory, _) => carry::remove(Path::new(locator)),
+            (SourceName::Referrers | SourceName::Tag, Asked::Registry(client, access)) => {
                 let referrer = locator.parse().map_err(|error: crate::oci::DigestError| {
                     CliError::new(format!("`{locator}` is no referrer"), Exit::CouldNotTell).because(error)
                 })?;
@@ -132,7 +133,7 @@ impl Delete {
                     access,
                 ))?
             }
-            (Place::Oracle | Place::Source(_), Asked::Oracle(opened)) => {
+            (SourceName::OracleApi | SourceName::Referrers | SourceName::Tag, Asked::Oracle(opened)) => {
                 let id = signature_id(locator).map_err(|error| {
                     CliError::new(
                         format!("`{locator}` is no record of Oracle's API"),
@@ -142,8 +143,7 @@ impl Delete {
                 })?;
                 return delete_from_oracle(context, opened, &id);
             }
-            // A record of Oracle's API is found by asking it.
-            (Place::Oracle, Asked::Registry(..)) => return Ok(()),
+            (SourceName::OracleApi, Asked::Registry(..)) => return Err(out_of_reach(held)),
         };
         gone.map_err(|error| {
             CliError::new(format!("the record `{locator}` was not deleted"), Exit::CouldNotTell)
@@ -151,6 +151,26 @@ impl Delete {
                 .hint("many registries delete nothing unless told so; docker-registry wants REGISTRY_STORAGE_DELETE_ENABLED")
         })
     }
+}
+
+/// Before any of them is deleted: all of them can be.
+fn check_reach(found: &Collected, doomed: &[&Carried]) -> Result<(), CliError> {
+    match found.asked {
+        Asked::Oracle(_) => Ok(()),
+        Asked::Registry(..) => doomed
+            .iter()
+            .find(|held| held.source == SourceName::OracleApi)
+            .map_or(Ok(()), |held| Err(out_of_reach(held))),
+    }
+}
+
+/// The gate's own identity reads; who deletes comes with theirs.
+fn out_of_reach(held: &Carried) -> CliError {
+    let message = format!(
+        "the record `{}` is in Oracle's API, and nothing was deleted",
+        held.candidate.locator
+    );
+    CliError::new(message, Exit::Usage).hint("give `--from oracle`")
 }
 
 /// It was there a moment ago. Where the service says that it has it not, the first answer was lost, or somebody was
@@ -185,12 +205,12 @@ fn told(context: &Context, locator: &str, out: &mut dyn Write) -> Result<(), Cli
     Ok(())
 }
 
-fn confirmed(context: &Context, doomed: &[&Held]) -> Result<bool, CliError> {
+fn confirmed(context: &Context, doomed: &[&Carried]) -> Result<bool, CliError> {
     if !std::io::stdin().is_terminal() {
         return Ok(false);
     }
     for held in doomed {
-        context.say(&format!("{} in {}", held.candidate.locator, held.place.as_str()));
+        context.say(&format!("{} in {}", held.candidate.locator, held.source.as_str()));
     }
     context.say(&format!("delete {}? [y/N]", counted(doomed.len(), "record")));
     let mut answer = String::new();

@@ -8,12 +8,13 @@ use serde_json::json;
 
 use super::carried::digest_of;
 use super::import::attach_all;
-use super::place::{Collected, Held, Of, Place};
+use super::place::{Collected, Of};
 use super::write_json;
-use crate::carry;
+use crate::carry::{self, Carried};
 use crate::cli::output::{CliError, Exit};
 use crate::cli::{Context, reference};
 use crate::oci::Reference;
+use crate::registry::SourceName;
 use crate::signature::oracle::Record;
 
 /// Arguments of `pullgate signature export`.
@@ -90,12 +91,12 @@ impl Export {
 
 /// Oracle's service filters its lists, and keeps records that were withdrawn: what is of another image, or of none any
 /// more, is not carried on. What a registry or a directory has goes as it is.
-fn is_of_use(held: &Held, found: &Collected, context: &Context) -> bool {
+fn is_of_use(held: &Carried, found: &Collected, context: &Context) -> bool {
     let locator = &held.candidate.locator;
     let Ok(record) = Record::parse(&held.candidate.unverified) else {
         return true;
     };
-    if held.place != Place::Oracle {
+    if held.source != SourceName::OracleApi {
         return true;
     }
     let why = match (record.lifecycle_state.as_deref(), digest_of(&record)) {

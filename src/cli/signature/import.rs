@@ -85,7 +85,7 @@ pub(super) fn attach_all(
     image: &Reference,
     records: &[Record],
 ) -> Result<Vec<String>, CliError> {
-    let (client, _) = reach.client(context, image)?;
+    let client = reach.client(context, image)?.client;
     let access = Access {
         authorization: None,
         deadline: Instant::now() + PATIENCE,

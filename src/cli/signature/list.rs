@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::carried::Shape;
-use super::place::{Held, Of};
+use super::place::{Of, in_oracle};
 use super::write_json;
 use crate::cli::Context;
 use crate::cli::oracle::{refused, signature_id};
@@ -56,7 +56,7 @@ impl Show {
             let found = context
                 .block_on(opened.client.get_signature(&artifacts, &id, opened.deadline))?
                 .map_err(|error| refused(format!("the record `{id}` can't be shown"), error))?;
-            let held = Held::in_oracle(&found);
+            let held = in_oracle(&found);
             write_json(out, &Value::Array(vec![Shape::of(&held).whole(&held)]))?;
             return Ok(Exit::Yes);
         }

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
-use crate::carry;
+use crate::carry::{self, Carried};
 use crate::causes::chain;
 use crate::cli::oracle::{Cloud, Opened, compartment_id, refused};
 use crate::cli::output::{CliError, Exit};
-use crate::cli::reach::Reach;
+use crate::cli::reach::{Reach, Reached};
 use crate::cli::sign::{PATIENCE, look_up, namespaced};
 use crate::cli::{Context, reference};
 use crate::limits::CANDIDATES;
@@ -69,47 +69,22 @@ enum From {
     Oracle,
 }
 
-/// Where one record is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// Oracle's API.
-    Oracle,
-    /// A source that registries name.
-    Source(SourceName),
-}
-
-impl Place {
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Oracle => "oracle-api",
-            Self::Source(source) => source.as_str(),
-        }
-    }
-}
-
-/// One record, and where it is. Nobody has verified it.
-pub(super) struct Held {
-    pub(super) place: Place,
-    pub(super) candidate: Candidate,
-}
-
-impl Held {
-    pub(super) fn in_oracle(signature: &ImageSignature) -> Self {
-        Self {
-            place: Place::Oracle,
-            candidate: Candidate {
-                format: FormatName::Oracle,
-                locator: signature.id.to_string(),
-                unverified: signature.record.to_json().into(),
-            },
-        }
+/// A record of Oracle's API, as those of other places are.
+pub(super) fn in_oracle(signature: &ImageSignature) -> Carried {
+    Carried {
+        source: SourceName::OracleApi,
+        candidate: Candidate {
+            format: FormatName::Oracle,
+            locator: signature.id.to_string(),
+            unverified: signature.record.to_json().into(),
+        },
     }
 }
 
 /// What was found of an image.
 pub(super) struct Collected {
     pub(super) digest: Digest,
-    pub(super) held: Vec<Held>,
+    pub(super) held: Vec<Carried>,
     /// Why what a place gave as a record is none.
     pub(super) unreadable: Vec<String>,
     /// What could not be looked at.
@@ -157,7 +132,11 @@ impl Of {
             );
         }
         let image = self.named()?;
-        let (client, signatures) = self.reach.client(context, image)?;
+        let Reached {
+            client,
+            oracle,
+            signatures,
+        } = self.reach.client(context, image)?;
         let access = Access {
             authorization: None,
             deadline: Instant::now() + PATIENCE,
@@ -166,12 +145,15 @@ impl Of {
             let digest = carry::digest_of(&client, image, &access).await.map_err(|error| {
                 CliError::new(format!("the image `{image}` can't be read"), Exit::CouldNotTell).because(error)
             })?;
-            let (carried, troubles) =
-                carry::collect(&client, &signatures, &image.repository, &digest, &access).await;
-            let held = carried.into_iter().map(|carried| Held {
-                place: Place::Source(carried.source),
-                candidate: carried.candidate,
-            });
+            let (carried, troubles) = carry::collect(
+                &client,
+                oracle.of(image.repository.registry()),
+                &signatures,
+                &image.repository,
+                &digest,
+                &access,
+            )
+            .await;
             let troubles = troubles.iter().map(|trouble| {
                 format!(
                     "{} could not be looked at: {}",
@@ -181,7 +163,7 @@ impl Of {
             });
             Ok(Collected {
                 digest,
-                held: held.collect(),
+                held: carried,
                 unreadable: Vec::new(),
                 troubles: troubles.collect(),
                 asked: Asked::Registry(Box::new(client), access),
@@ -228,7 +210,7 @@ impl Of {
         let (mut held, mut unreadable) = (Vec::new(), Vec::new());
         for signature in &listed.signatures {
             match signature {
-                Ok(signature) => held.push(Held::in_oracle(signature)),
+                Ok(signature) => held.push(in_oracle(signature)),
                 Err(error) => unreadable.push(chain(error)),
             }
         }
@@ -246,7 +228,7 @@ impl Of {
         let troubles = listed.incomplete.iter().map(|error| {
             format!(
                 "{} could not be looked at to the end: {}",
-                Place::Oracle.as_str(),
+                SourceName::OracleApi.as_str(),
                 chain(error)
             )
         });
@@ -278,7 +260,7 @@ impl Collected {
         })
     }
 
-    pub(super) fn named(&self, ids: &[String]) -> Result<Vec<&Held>, CliError> {
+    pub(super) fn named(&self, ids: &[String]) -> Result<Vec<&Carried>, CliError> {
         ids.iter()
             .map(|id| {
                 self.held

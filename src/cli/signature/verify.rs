@@ -10,7 +10,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::place::{Collected, Held, Of, Place};
+use super::place::{Collected, Of};
 use super::write_json;
 use crate::cli::check::Signature as Shown;
 use crate::cli::oracle::key_id;
@@ -24,7 +24,7 @@ use crate::policy::{Requirement, Ruling, Signed, signed_name};
 use crate::registry::SourceName;
 use crate::signature::{FormatName, SignatureError};
 use crate::trust::{Fingerprint, SaltLength, SigningAlgorithm, TrustedKey};
-use crate::verify::{VerifiedSignature, VerifyError, Wanted, verify};
+use crate::verify::{Judged, Wanted, verify};
 
 /// Arguments of `pullgate signature verify`. Those that Oracle's `get-verify` has, have its names; here no service is
 /// asked whether a signature is good.
@@ -61,27 +61,11 @@ impl Verify {
         let judged = judge(&found, &signed, &name);
         let signers: BTreeSet<_> = judged
             .iter()
-            .filter_map(|(_, outcome)| outcome.as_ref().ok())
+            .filter_map(|judged| judged.outcome.as_ref().ok())
             .map(|verified| verified.claim().signed_by.public_key.fingerprint())
             .collect();
         let valid = signers.len() >= signed.threshold.get();
-        let mut shown: Vec<Shown> = judged
-            .iter()
-            .map(|(held, outcome)| {
-                let candidate = &held.candidate;
-                Shown::told(held.place.as_str(), &candidate.locator, candidate.format, outcome)
-            })
-            .collect();
-        for (number, what) in found.unreadable.iter().enumerate() {
-            let outcome = Err(SignatureError::Malformed(what.clone()).into());
-            let locator = format!("(unreadable {})", number + 1);
-            shown.push(Shown::told(
-                Place::Oracle.as_str(),
-                &locator,
-                FormatName::Oracle,
-                &outcome,
-            ));
-        }
+        let shown: Vec<Shown> = judged.iter().map(Shown::of).collect();
         if context.json {
             let answer = json!({
                 "image": self.of.label(&found.digest),
@@ -196,30 +180,29 @@ fn any_of(keys: Vec<Arc<TrustedKey>>) -> Signed {
 }
 
 /// What comes of each record. One that is damaged says nothing of the others.
-fn judge<'a>(
-    found: &'a Collected,
-    signed: &Signed,
-    name: &str,
-) -> Vec<(&'a Held, Result<VerifiedSignature, VerifyError>)> {
+fn judge(found: &Collected, signed: &Signed, name: &str) -> Vec<Judged> {
     let wanted = Wanted {
         digest: &found.digest,
         repository: name,
         signed,
     };
-    let of_one = |held: &'a Held| {
+    let mut judged = Vec::new();
+    for held in &found.held {
         let one = Found {
             candidates: vec![held.candidate.clone()],
             troubles: Vec::new(),
         };
-        let source = match held.place {
-            Place::Source(source) => source,
-            // Where a record was found decides nothing.
-            Place::Oracle => SourceName::Directory,
-        };
-        let judged = verify(source, &one, wanted, Timestamp::now());
-        judged.into_iter().map(move |judged| (held, judged.outcome))
-    };
-    found.held.iter().flat_map(of_one).collect()
+        judged.extend(verify(held.source, &one, wanted, Timestamp::now()));
+    }
+    for (number, what) in found.unreadable.iter().enumerate() {
+        judged.push(Judged {
+            source: SourceName::OracleApi,
+            locator: format!("(unreadable {})", number + 1),
+            format: FormatName::Oracle,
+            outcome: Err(SignatureError::Malformed(what.clone()).into()),
+        });
+    }
+    judged
 }
 
 /// The keys of a file, or of each `*.toml` of a directory.

@@ -62,7 +62,7 @@ fn settings(endpoint: &str, rules: Vec<(&str, Requirement)>) -> Settings {
         endpoints: vec![endpoint.parse().unwrap()],
         ca: None,
         credentials: Credentials::Passthrough,
-        signatures: SourceName::ALL.to_vec(),
+        signatures: SourceName::DEFAULT.to_vec(),
     };
     let generation = Generation([0; 32]);
     Settings {
@@ -77,6 +77,7 @@ fn settings(endpoint: &str, rules: Vec<(&str, Requirement)>) -> Settings {
             .unwrap(),
         ),
         client: Client::new(vec![registry], Vec::new()).unwrap(),
+        oracle: crate::oracle::Sources::default(),
         signatures: "signatures".into(),
         positive: Duration::from_secs(60),
         negative: Duration::from_secs(60),

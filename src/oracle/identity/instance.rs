@@ -91,6 +91,10 @@ impl Instance {
         }
     }
 
+    pub(super) const fn principal(&self) -> &InstancePrincipal {
+        &self.principal
+    }
+
     /// A signer, and which token's it is. A token that will end within a minute is replaced; if that fails, it is used
     /// to its end.
     pub(super) async fn signer(&self, exchange: Exchange<'_>) -> Result<(Signer, u64), IdentityError> {

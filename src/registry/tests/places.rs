@@ -338,7 +338,7 @@ async fn where_signatures_are_looked_for_is_as_configured() {
     config.signatures = vec![SourceName::Directory];
     let client = Client::new(vec![config], vec![]).unwrap();
     assert_eq!(client.sources(HOST), [SourceName::Directory]);
-    assert_eq!(client.sources("other.test"), SourceName::ALL);
+    assert_eq!(client.sources("other.test"), SourceName::DEFAULT);
 }
 
 #[tokio::test]

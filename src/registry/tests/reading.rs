@@ -485,7 +485,7 @@ fn a_registry_that_nobody_named_is_reached_at_its_host() {
         let config = RegistryConfig::default_for(host).unwrap();
         assert_eq!(config.endpoints, [endpoint.parse().unwrap()]);
         assert_eq!(config.credentials, Credentials::Passthrough);
-        assert_eq!(config.signatures, SourceName::ALL);
+        assert_eq!(config.signatures, SourceName::DEFAULT);
     }
     for host in [
         "",

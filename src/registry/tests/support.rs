@@ -258,7 +258,7 @@ pub(crate) fn config(endpoints: &[&str], credentials: Credentials) -> RegistryCo
             .collect(),
         ca: None,
         credentials,
-        signatures: SourceName::ALL.to_vec(),
+        signatures: SourceName::DEFAULT.to_vec(),
     }
 }
 
