@@ -16,6 +16,8 @@ mod faults;
 mod keys;
 #[path = "oracle_cloud/cloud.rs"]
 mod oracle_cloud;
+#[path = "oracle_tool/reaching.rs"]
+mod reaching;
 #[path = "oracle_tool/signing.rs"]
 mod signing;
 #[path = "oracle_tool/verbs.rs"]
