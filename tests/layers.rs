@@ -60,7 +60,9 @@ fn the_scan_sees_a_use_that_is_wrong() {
 fn declared(lib: &str) -> Vec<String> {
     lib.lines()
         .filter_map(|line| {
-            line.strip_prefix("pub mod ")
+            line.strip_prefix("pub ")
+                .unwrap_or(line)
+                .strip_prefix("mod ")
                 .and_then(|rest| rest.strip_suffix(';'))
         })
         .map(str::to_owned)
