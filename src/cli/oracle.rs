@@ -275,6 +275,11 @@ pub(super) fn signature_id(text: &str) -> Result<Ocid, String> {
     of_kind(text, "containerimagesignature")
 }
 
+/// An OCID of this kind, as an argument.
+pub(super) fn image_id(text: &str) -> Result<Ocid, String> {
+    of_kind(text, "containerimage")
+}
+
 /// A compartment, or the tenancy, which is the root of them.
 pub(super) fn compartment_id(text: &str) -> Result<Ocid, String> {
     of_kind(text, "compartment").or_else(|error| of_kind(text, "tenancy").map_err(|_other| error))

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::oracle::{Cloud, compartment_id};
+use super::oracle::{Cloud, compartment_id, image_id};
 use super::output::{CliError, Exit};
 use super::reach::Reach;
 use super::{Context, reference};
@@ -36,8 +36,12 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Args)]
 pub(super) struct Sign {
     /// The image, as a runtime names it
-    #[arg(value_name = "IMAGE", value_parser = reference)]
-    image: Reference,
+    #[arg(value_name = "IMAGE", value_parser = reference, required_unless_present = "image_id")]
+    image: Option<Reference>,
+
+    /// The image in Oracle's API, in place of IMAGE
+    #[arg(long, value_name = "OCID", value_parser = image_id, conflicts_with_all = ["image", "key", "output"])]
+    image_id: Option<Ocid>,
 
     /// Sign with this RSA private key, a PEM file; without it, with the key in OCI Vault that is named
     #[arg(long, value_name = "FILE", required_unless_present = "kms_key_id")]
@@ -150,13 +154,14 @@ impl Sign {
     }
 
     fn with_key(&self, key: &PrivateKey, context: &Context) -> Result<Signed, CliError> {
-        let client = self.reach.client(context, &self.image)?.client;
+        let image = self.named()?;
+        let client = self.reach.client(context, image)?.client;
         let access = self.access();
         context.block_on(async {
-            let subject = self.subject(&client, &access).await?;
-            let record = self.record(key, *subject.digest())?;
+            let subject = subject(image, &client, &access).await?;
+            let record = self.record(key, *subject.digest(), self.name(image))?;
             Ok(Signed {
-                image: self.image.to_string(),
+                image: image.to_string(),
                 digest: subject.digest().to_string(),
                 key: key.fingerprint().to_string(),
                 stored: Some(self.store(&client, &subject, &record, &access).await?),
@@ -173,15 +178,11 @@ impl Sign {
         }
     }
 
-    /// The image as its registry has it.
-    async fn subject(&self, client: &Client, access: &Access) -> Result<Subject, CliError> {
-        resolve(client, &self.image, access).await.map_err(|error| {
-            CliError::new(
-                format!("the image `{}` can't be read", self.image),
-                Exit::CouldNotTell,
-            )
-            .because(error)
-            .hint("push the image first; log in with `docker login` or give --authfile")
+    /// The image's name, which only a question to Oracle's API can do without.
+    fn named(&self) -> Result<&Reference, CliError> {
+        self.image.as_ref().ok_or_else(|| {
+            CliError::new("no image is named whose registry could be asked", Exit::Usage)
+                .hint("give IMAGE in place of --image-id")
         })
     }
 
@@ -213,7 +214,12 @@ impl Sign {
         Ok(format!("{}@{}", subject.repository, referrer.manifest.digest()))
     }
 
-    fn record(&self, key: &PrivateKey, image_digest: Digest) -> Result<Record, CliError> {
+    fn record(
+        &self,
+        key: &PrivateKey,
+        image_digest: Digest,
+        repository_name: String,
+    ) -> Result<Record, CliError> {
         let fingerprint = || key.fingerprint().to_string();
         let message = Message {
             description: self.description.clone(),
@@ -222,17 +228,26 @@ impl Sign {
             kms_key_version_id: self.kms_key_version_id.clone().unwrap_or_else(fingerprint),
             metadata: self.metadata.clone(),
             region: self.cloud.region.clone().unwrap_or_else(|| "local".to_owned()),
-            repository_name: self.name(),
+            repository_name,
             signing_algorithm: self.signing_algorithm,
         };
         sign(&message, key, Timestamp::now()).map_err(unsigned)
     }
 
     /// The repository that is signed.
-    fn name(&self) -> String {
+    fn name(&self, image: &Reference) -> String {
         let name = self.repository_name.clone();
-        name.unwrap_or_else(|| signed_name(&self.image.repository).to_owned())
+        name.unwrap_or_else(|| signed_name(&image.repository).to_owned())
     }
+}
+
+/// The image as its registry has it.
+async fn subject(image: &Reference, client: &Client, access: &Access) -> Result<Subject, CliError> {
+    resolve(client, image, access).await.map_err(|error| {
+        CliError::new(format!("the image `{image}` can't be read"), Exit::CouldNotTell)
+            .because(error)
+            .hint("push the image first; log in with `docker login` or give --authfile")
+    })
 }
 
 /// What cannot be signed is the caller's to change.

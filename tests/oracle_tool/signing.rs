@@ -293,6 +293,33 @@ async fn the_image_is_the_one_that_was_named() {
         .await
         .said(1, "Oracle's API has no image");
     assert_eq!(site.count(Operation::Sign), 0);
+    // As `sign-upload` names it.
+    let by_id = [
+        "sign",
+        "--image-id",
+        &site.image.id,
+        "--compartment-id",
+        &site.tenancy,
+        "--json",
+    ];
+    let ran = site
+        .run(&[&by_id, &site.with_key()[..]].concat())
+        .await
+        .ok()
+        .json();
+    assert_eq!(
+        (&ran["image"], &ran["digest"]),
+        (&json!(site.image.id), &json!(site.image.digest))
+    );
+    assert_eq!(ran["uploaded"]["compartmentId"], site.tenancy.as_str());
+    let referrer = ["sign", "--image-id", &site.image.id, "--upload", "both"];
+    site.run(&[&referrer, &site.with_key()[..]].concat())
+        .await
+        .said(2, "no image is named whose registry");
+    let absent = format!("{}zzzz", &site.image.id[..site.image.id.len() - 4]);
+    site.run(&[&["sign", "--image-id", &absent], &site.with_key()[..]].concat())
+        .await
+        .said(1, "has no image");
     // The tag was moved in between: the API and the registry do not mean the same.
     let other = format!("sha256:{}", "ab".repeat(32));
     site.cloud.push(REPOSITORY, &other, Some("v1"));
@@ -301,7 +328,7 @@ async fn the_image_is_the_one_that_was_named() {
         .run(&[&["sign", &image, "--upload", "both"], &site.with_key()[..]].concat())
         .await;
     ran.said(3, "nothing was signed");
-    assert_eq!(site.count(Operation::Sign), 0);
+    assert_eq!(site.count(Operation::Sign), 1);
     let by_digest = format!("{HOST}/{NAMESPACE}/{REPOSITORY}@{}", site.image.digest);
     let ran = site
         .run(&[&["sign", &by_digest, "--json"], &site.with_key()[..]].concat())

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Sign, Signed, Upload, unsigned};
+use super::{Sign, Signed, Upload, subject, unsigned};
 use crate::cli::Context;
 use crate::cli::key::public_half;
 use crate::cli::oracle::{Opened, key_id, key_version_id, refused};
@@ -45,11 +45,16 @@ impl Sign {
         }
         let opened = self.cloud.open()?;
         // A digest of the usual length stands in for the one that is not known yet: what is too long for it is too long.
-        let stand_in = self.image.digest.unwrap_or_else(|| Digest::sha256(b""));
-        spelled(&self.message(&key, &opened, stand_in, self.name())?).map_err(unsigned)?;
+        let stand_in = Digest::sha256(b"");
+        let name = self
+            .image
+            .as_ref()
+            .map(|image| self.name(image))
+            .unwrap_or_default();
+        spelled(&self.message(&key, &opened, stand_in, name)?).map_err(unsigned)?;
 
         let registry = if to_registry {
-            Some(self.reach.client(context, &self.image)?.client)
+            Some(self.reach.client(context, self.named()?)?.client)
         } else {
             None
         };
@@ -57,12 +62,12 @@ impl Sign {
         context.block_on(async {
             let public = self.public_half(&opened, &key).await?;
             let image = if to_oracle {
-                Some(look_up(&opened, &self.image).await?)
+                Some(self.in_oracle(&opened).await?)
             } else {
                 None
             };
             let subject = match &registry {
-                Some(client) => Some(self.subject(client, &access).await?),
+                Some(client) => Some(subject(self.named()?, client, &access).await?),
                 None => None,
             };
             let (digest, name) = self.what(image.as_ref(), subject.as_ref())?;
@@ -92,7 +97,7 @@ impl Sign {
                 (Some(_) | None, _) => None,
             };
             Ok(Signed {
-                image: self.image.to_string(),
+                image: self.label(),
                 digest: digest.to_string(),
                 key: public.fingerprint().to_string(),
                 id: record.id,
@@ -114,6 +119,33 @@ impl Sign {
             id: read(&self.kms_key_id, key_id)?,
             version: read(&self.kms_key_version_id, key_version_id)?,
         })
+    }
+
+    /// How people name the image.
+    fn label(&self) -> String {
+        match (&self.image, &self.image_id) {
+            (Some(image), _) => image.to_string(),
+            (None, id) => id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+
+    /// The image as Oracle's API has it.
+    async fn in_oracle(&self, opened: &Opened) -> Result<ContainerImage, CliError> {
+        let Some(id) = &self.image_id else {
+            return look_up(opened, self.named()?).await;
+        };
+        let found = opened
+            .client
+            .get_image(&opened.artifacts()?, id, opened.deadline)
+            .await
+            .map_err(|error| refused(format!("Oracle's API has no image `{id}`"), error))?;
+        if found.id == *id && found.lifecycle_state == LifecycleState::Available {
+            Ok(found)
+        } else {
+            let message =
+                format!("asked for `{id}`, Oracle's API answered with another, or one that is deleted");
+            Err(CliError::new(message, Exit::CouldNotTell))
+        }
     }
 
     /// As Oracle's client makes it of the same input.
@@ -165,7 +197,7 @@ impl Sign {
             (Some(image), Some(subject)) if image.digest != *subject.digest() => {
                 let message = format!(
                     "`{}` is {} in Oracle's API and {} in the registry: nothing was signed",
-                    self.image,
+                    self.label(),
                     image.digest,
                     subject.digest()
                 );
@@ -173,7 +205,7 @@ impl Sign {
                     .hint("name the image by the digest that you mean"))
             }
             (Some(image), _) => Ok((image.digest, image.repository_name.clone())),
-            (None, Some(subject)) => Ok((*subject.digest(), self.name())),
+            (None, Some(subject)) => Ok((*subject.digest(), self.name(self.named()?))),
             // Every place that a record goes to has read the image.
             (None, None) => Err(CliError::new("no image was read", Exit::CouldNotTell)),
         }
