@@ -248,8 +248,6 @@ fn what_a_later_release_brings_does_not_load_and_says_so() {
         "[door.cri]\nlisten = \"/run/pullgate/cri.sock\"",
         "[door.proxy]\nlisten = \"127.0.0.1:5444\"",
         "[door.docker]\nlisten = \"/run/docker/plugins/pullgate.sock\"",
-        "[[registry]]\nhost = \"a.example\"\nsignatures = [\"oracle-api\"]",
-        "[[registry]]\nhost = \"a.example\"\n[registry.oracle]\nregion = \"us-phoenix-1\"",
     ] {
         let errors = refused(&format!("{text}\n{LEAST}"));
         let [problem] = &errors.problems[..] else {

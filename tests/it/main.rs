@@ -11,6 +11,9 @@
 
 mod attacks;
 mod hostile;
+mod oracle;
+#[path = "../oracle_cloud/cloud.rs"]
+mod oracle_cloud;
 mod process;
 mod pull;
 mod reasons;

@@ -1,0 +1,177 @@
+//! What is let through, and what is not, by what the API lists.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use pullgate::reason::Reason;
+
+use super::super::oracle_cloud::{Fault, Operation};
+use super::super::support::{Node, signer};
+use super::{Site, denied, pulled};
+
+#[tokio::test]
+async fn what_oracles_client_signed_is_let_through_and_nothing_else() {
+    let site = Site::start().await;
+    site.push_signed("signed");
+    site.push("unsigned");
+    let node = site.node(&site.oracle()).await;
+    pulled(&node, "signed").await;
+    denied(&node, "unsigned", Reason::Unsigned).await;
+    for seen in site.cloud.requests() {
+        assert_eq!((seen.status, &seen.flaw), (200, &None), "{seen:?}");
+        let target = &seen.request.target;
+        assert!(target.contains("&repositoryName=project01%2Facme&"), "{target}");
+        assert!(target.contains("&imageDigest=sha256%3A"), "{target}");
+        assert!(!target.contains('*'), "{target}");
+    }
+    let ok = "pullgate_oracle_requests_total{operation=\"list-signatures\",outcome=\"ok\"}";
+    assert_eq!(node.metric(ok), 2);
+}
+
+#[tokio::test]
+async fn a_record_moved_under_another_image_is_no_signature_of_it() {
+    let site = Site::start().await;
+    let id = site.push_signed("signed");
+    let (_, other) = site.push("other");
+    let mut moved = site.record(&id);
+    moved["imageId"] = json!(other.id);
+    moved.as_object_mut().unwrap().remove("id");
+    site.cloud.put_signature(moved);
+    let node = site.node(&site.oracle()).await;
+    denied(&node, "other", Reason::DigestMismatch).await;
+    pulled(&node, "signed").await;
+}
+
+#[tokio::test]
+async fn a_deleted_signature_is_trusted_for_the_positive_life_at_most() {
+    let site = Site::start().await;
+    let id = site.push_signed("signed");
+    let node = site.node(&site.oracle()).await;
+    pulled(&node, "signed").await;
+    site.cloud.remove_signature(&id);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    denied(&node, "signed", Reason::Unsigned).await;
+}
+
+#[tokio::test]
+async fn a_record_in_another_state_does_not_count() {
+    for state in ["DELETING", "DELETED", "available", "NEW"] {
+        let site = Site::start().await;
+        let id = site.push_signed("signed");
+        let mut record = site.record(&id);
+        site.cloud.remove_signature(&id);
+        record["lifecycleState"] = json!(state);
+        site.cloud.put_signature(record);
+        let node = site.node(&site.oracle()).await;
+        denied(&node, "signed", Reason::Unsigned).await;
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_heeds_no_filter_lets_nothing_more_through() {
+    let site = Site::start().await;
+    site.push_signed("signed");
+    site.push("unsigned");
+    site.cloud
+        .fail(Operation::ListContainerImageSignatures, Fault::Unfiltered, None);
+    let node = site.node(&site.oracle()).await;
+    denied(&node, "unsigned", Reason::DigestMismatch).await;
+    pulled(&node, "signed").await;
+}
+
+#[tokio::test]
+async fn a_signature_on_a_later_page_is_found_and_one_beyond_the_budget_is_not_unsigned() {
+    let site = Site::start().await;
+    // The newest are listed first.
+    let id = site.push_signed("signed");
+    let mut stray = site.record(&id);
+    stray.as_object_mut().unwrap().remove("id");
+    stray["signature"] = json!("AAAA");
+    for _ in 0..110 {
+        site.cloud.put_signature(stray.clone());
+    }
+    let node = site.node(&site.oracle()).await;
+    pulled(&node, "signed").await;
+    assert_eq!(site.asked(Operation::ListContainerImageSignatures), 2);
+    let (_, image) = site.push("flooded");
+    stray["imageId"] = json!(image.id);
+    for _ in 0..130 {
+        site.cloud.put_signature(stray.clone());
+    }
+    // More than are looked at: that one of them is good is not known.
+    let refusal = node.refused(&super::image("flooded")).await;
+    assert!(
+        [Reason::LimitExceeded.code(), Reason::BadSignature.code()].contains(&refusal.reason().unwrap()),
+        "{refusal:?}"
+    );
+}
+
+#[tokio::test]
+async fn one_damaged_record_hides_no_other() {
+    let site = Site::start().await;
+    let id = site.push_signed("signed");
+    let mut damaged = site.record(&id);
+    damaged.as_object_mut().unwrap().remove("id");
+    damaged["message"] = json!(7);
+    site.cloud.put_signature(damaged.clone());
+    let node = site.node(&site.oracle()).await;
+    pulled(&node, "signed").await;
+    // Alone it is not `unsigned`: what it was is not known.
+    let (_, image) = site.push("damaged");
+    damaged["imageId"] = json!(image.id);
+    site.cloud.put_signature(damaged);
+    denied(&node, "damaged", Reason::Malformed).await;
+}
+
+#[tokio::test]
+async fn the_compartment_is_looked_up_once_for_a_repository() {
+    let site = Site::start().await;
+    site.push_signed("one");
+    site.push_signed("two");
+    site.push("unsigned");
+    let node = site.node("auth = { config_file = \"oci/config\" }\n").await;
+    pulled(&node, "one").await;
+    pulled(&node, "two").await;
+    assert_eq!(site.asked(Operation::LookupContainerImageByUri), 1);
+    // An empty list in a place that is remembered: the repository may have moved.
+    denied(&node, "unsigned", Reason::Unsigned).await;
+    assert_eq!(site.asked(Operation::LookupContainerImageByUri), 2);
+    site.cloud.fail(
+        Operation::LookupContainerImageByUri,
+        Fault::Status {
+            status: 404,
+            retry_after: None,
+        },
+        None,
+    );
+    site.push("hidden");
+    denied(&node, "hidden", Reason::SourceUnreachable).await;
+}
+
+#[tokio::test]
+async fn subcompartments_are_looked_through_from_the_tenancy() {
+    let site = Site::start().await;
+    site.push_signed("signed");
+    let auth = "auth = { config_file = \"oci/config\" }\n";
+    let tenancy = format!("compartment_id = \"{}\"\n{auth}", site.tenancy);
+    let node = site.node(&tenancy).await;
+    denied(&node, "signed", Reason::Unsigned).await;
+    let node = site
+        .node(&format!("{tenancy}compartment_id_in_subtree = true\n"))
+        .await;
+    pulled(&node, "signed").await;
+}
+
+#[tokio::test]
+async fn the_api_is_not_asked_where_an_earlier_place_has_what_the_rule_wants() {
+    let site = Site::start().await;
+    let (stored, _) = site.push("signed");
+    let record = signer::get("release").record(&stored.digest, "project01/acme");
+    let repository = "ansh81vru1zp/project01/acme";
+    signer::attach(&site.registry, repository, &stored, &record.to_string());
+    let config = site.configured("signatures = [\"referrers\", \"oracle-api\"]", &site.oracle());
+    let node = Node::start_in(site.folder(), &config).await;
+    pulled(&node, "signed").await;
+    assert_eq!(site.cloud.requests().len(), 0);
+}
