@@ -137,6 +137,10 @@ async fn wrong_places_are_refused_before_anything_is_sent() {
             vec!["list", &image, "--image-digest", &digest],
             "--image-digest is a question to Oracle's API",
         ),
+        (
+            vec!["list", "--from", "oracle", &image, "--repo-name", "x"],
+            "--repo-name is another than `project01/acme`",
+        ),
         (vec!["show", "--id", "sha256:ab"], "no record is named"),
         (vec!["delete", "--id", &site.key, "--yes"], "no record is named"),
         (

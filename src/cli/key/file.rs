@@ -55,7 +55,7 @@ impl KeyFile {
             pems: Vec::new(),
             changed: false,
         };
-        if file.path.exists() {
+        if is_there(&file.path)? {
             file.tables = file.read_tables()?;
         }
         Ok(file)
@@ -215,11 +215,18 @@ fn text_of<'a>(table: &'a Table, field: &str) -> Option<&'a str> {
 
 /// The key of a file that is there.
 fn kept(path: &Path) -> Result<Option<Fingerprint>, CliError> {
-    if path.exists() {
+    if is_there(path)? {
         super::read(path).map(|key| Some(key.fingerprint()))
     } else {
         Ok(None)
     }
+}
+
+/// What cannot be looked at is not absent.
+fn is_there(path: &Path) -> Result<bool, CliError> {
+    path.try_exists().map_err(|error| {
+        CliError::new(format!("`{}` can't be looked at", path.display()), Exit::Usage).because(error)
+    })
 }
 
 fn differs(version: &Ocid, path: &Path, here: Fingerprint, there: Fingerprint) -> CliError {

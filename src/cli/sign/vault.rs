@@ -76,7 +76,7 @@ impl Sign {
             let mut uploaded = None;
             if let Some(image) = &image {
                 let kept = self.create(&opened, image, record).await?;
-                uploaded = serde_json::from_slice::<Value>(&kept.record.to_json()).ok();
+                uploaded = Some(serde_json::from_slice::<Value>(&kept.record.to_json())?);
                 record = kept.record;
             }
             let stored = match (&registry, &subject) {

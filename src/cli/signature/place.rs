@@ -183,6 +183,13 @@ impl Of {
             (None, image) => image.as_ref().and_then(|image| image.digest),
         };
         let name = match (&self.api.repo_name, &self.image) {
+            (Some(name), Some(image)) if name != namespaced(image) => {
+                let message = format!(
+                    "--repo-name is another than `{}`, the one of IMAGE",
+                    namespaced(image)
+                );
+                return Err(CliError::new(message, Exit::Usage).hint("leave one of the two out"));
+            }
             (Some(name), _) => Some(name.as_str()),
             (None, image) => image.as_ref().map(namespaced),
         };
