@@ -148,7 +148,8 @@ const TABLES: [(&str, &str); 11] = [
 fn every_table_lists_the_keys_that_the_loader_knows() {
     let page = page(Path::new("docs/configuration.md"));
     let credentials = ("### `credentials`", "[[registry]]\n[registry.credentials]\n%");
-    for (heading, opened) in TABLES.into_iter().chain([credentials]) {
+    let oracle = ("### `[registry.oracle]`", "[[registry]]\n[registry.oracle]\n%");
+    for (heading, opened) in TABLES.into_iter().chain([credentials, oracle]) {
         let documented: BTreeSet<String> = keys(&page, heading).collect();
         // The loader says what it knows when it is asked for something that it does not.
         let known = refused(&opened.replace('%', "nobody_will_ever_know_this = 1"))

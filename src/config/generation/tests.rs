@@ -236,3 +236,37 @@ fn another_meaning_is_another_generation() {
         seen.push((what, generation));
     }
 }
+
+#[test]
+fn where_oracles_api_is_asked_and_as_what_is_in_it() {
+    let instance = "region = \"us-phoenix-1\"\nauth = \"instance-principal\"";
+    let file = "region = \"us-phoenix-1\"\nauth = { config_file = \"oci/config\" }";
+    let tenancy = "compartment_id = \"ocid1.tenancy.oc1..aaaaaaaa\"";
+    let mut seen = Vec::new();
+    for table in [
+        instance.to_owned(),
+        instance.replace("phoenix", "ashburn"),
+        format!("{instance}\n{tenancy}"),
+        format!("{instance}\n{tenancy}\ncompartment_id_in_subtree = true"),
+        format!("{instance}\nmetadata_endpoint = \"http://127.0.0.1/opc/v2\""),
+        format!("{instance}\nfederation_endpoint = \"https://auth.example\""),
+        file.to_owned(),
+    ] {
+        let text = BASE.replace(
+            "[deny]",
+            &format!("[[registry]]\nhost = \"phx.ocir.io\"\nsignatures = [\"oracle-api\"]\n[registry.oracle]\n{table}\n[deny]"),
+        );
+        let generation = generation(&[
+            ("pullgate.toml", &text),
+            ("oci/config", CONFIG),
+            ("oci/key.pem", PRIVATE),
+        ]);
+        assert!(!seen.contains(&generation), "{table}");
+        seen.push(generation);
+    }
+}
+
+const PRIVATE: &str = include_str!("../../../tests/fixtures/keys/rsa-2048.private.pem");
+
+const CONFIG: &str = "[DEFAULT]\ntenancy=ocid1.tenancy.oc1..aaaaaaaa\nuser=ocid1.user.oc1..aaaaaaaa\n\
+                      fingerprint=92:45:df:54:bf:17:b7:ab:13:09:74:e9:a5:37:9c:d4\nkey_file=key.pem\n";
