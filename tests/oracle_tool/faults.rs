@@ -72,7 +72,7 @@ async fn a_service_that_is_down_is_no_answer() {
             Fault::Truncated { bytes: 10 },
             Fault::NotJson,
             Fault::DuplicateKeys,
-            Fault::Slow { milliseconds: 3000 },
+            Fault::Slow { milliseconds: 60_000 },
             Fault::Oversized { bytes: 9 << 20 },
         ] {
             site.cloud.fail(operation, fault.clone(), None);
