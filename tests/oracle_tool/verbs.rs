@@ -138,6 +138,14 @@ async fn wrong_places_are_refused_before_anything_is_sent() {
             "--image-digest is a question to Oracle's API",
         ),
         (
+            vec!["list", &image, "--repo-name", REPOSITORY],
+            "--repo-name is a question to Oracle's API",
+        ),
+        (
+            vec!["verify", &image, "--repo-name", REPOSITORY],
+            "the rule says which name must have been signed",
+        ),
+        (
             vec!["list", "--from", "oracle", &image, "--repo-name", "x"],
             "--repo-name is another than `project01/acme`",
         ),

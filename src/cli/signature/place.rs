@@ -121,6 +121,17 @@ impl Of {
     }
 
     pub(super) fn collect(&self, context: &Context) -> Result<Collected, CliError> {
+        if self.api.repo_name.is_some() && !self.in_oracle() {
+            return Err(
+                CliError::new("--repo-name is a question to Oracle's API", Exit::Usage)
+                    .hint("name the image, or give --compartment-id as well"),
+            );
+        }
+        self.collect_as_named(context)
+    }
+
+    /// For whom `--repo-name` is what must have been signed.
+    pub(super) fn collect_as_named(&self, context: &Context) -> Result<Collected, CliError> {
         if self.in_oracle() {
             let opened = self.api.cloud.open()?;
             return context.block_on(self.collect_from_oracle(opened))?;

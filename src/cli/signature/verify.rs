@@ -57,7 +57,7 @@ impl Verify {
         } else {
             self.by_rule(context)?
         };
-        let found = self.of.collect(context)?;
+        let found = self.of.collect_as_named(context)?;
         let judged = judge(&found, &signed, &name);
         let signers: BTreeSet<_> = judged
             .iter()
@@ -114,6 +114,12 @@ impl Verify {
                 CliError::new("no key is named, and no IMAGE whose rule names some", Exit::Usage).hint(hint),
             );
         };
+        if self.of.api.repo_name.is_some() && !self.of.in_oracle() {
+            return Err(
+                CliError::new("the rule says which name must have been signed", Exit::Usage)
+                    .hint("leave --repo-name out, or name the keys as well"),
+            );
+        }
         let repository = &image.repository;
         let config = context.config()?;
         if let Ruling::Rule(rule) = config.policy.ruling(repository)
