@@ -131,14 +131,14 @@ impl FindError {
 const fn of_api(error: &ApiError) -> Reason {
     match error {
         ApiError::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
-        ApiError::Malformed { .. } | ApiError::PageLoop { .. } | ApiError::Protocol { .. } => {
-            Reason::Malformed
-        }
         ApiError::TooLarge { .. } => Reason::LimitExceeded,
         ApiError::Clock { .. }
         | ApiError::Identity { .. }
+        | ApiError::Malformed { .. }
         | ApiError::NotFound { .. }
         | ApiError::Operation { .. }
+        | ApiError::PageLoop { .. }
+        | ApiError::Protocol { .. }
         | ApiError::Refused { .. }
         | ApiError::Service { .. }
         | ApiError::Setup { .. }

@@ -61,9 +61,9 @@ async fn what_goes_wrong_is_told_apart_and_none_of_it_is_unsigned() {
         (Fault::Slow { milliseconds: 9000 }, Reason::DeadlineExceeded),
         (Fault::Drip { milliseconds: 100 }, Reason::DeadlineExceeded),
         (Fault::Oversized { bytes: 9 << 20 }, Reason::LimitExceeded),
-        (Fault::DuplicateKeys, Reason::Malformed),
-        (Fault::NotJson, Reason::Malformed),
-        (Fault::LoopingPage, Reason::Malformed),
+        (Fault::DuplicateKeys, Reason::SourceUnreachable),
+        (Fault::NotJson, Reason::SourceUnreachable),
+        (Fault::LoopingPage, Reason::SourceUnreachable),
         (Fault::WrongPage, Reason::SourceUnreachable),
     ] {
         let site = Site::start().await;

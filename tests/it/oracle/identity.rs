@@ -7,7 +7,11 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 
 use pullgate::config::Config;
-use pullgate::oracle::{ApiError, Client, Endpoint, Identity, MetadataService, Service, SignatureFilter};
+use pullgate::oracle::wire::{FederationRequest, read_token};
+use pullgate::oracle::{
+    ApiError, Client, Endpoint, Identity, LeafCertificate, MetadataService, RequestKey, Service,
+    SignatureFilter, Signer,
+};
 use pullgate::reason::Reason;
 
 use super::super::oracle_cloud::{Cloud, Fault, Operation, world};
@@ -129,6 +133,53 @@ async fn a_session_that_is_over_asks_nobody() {
     assert!(site.asked(LIST) > 0);
 }
 
+async fn body(request: reqwest::RequestBuilder) -> Vec<u8> {
+    let mut answer = request.send().await.unwrap();
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.unwrap() {
+        body.extend_from_slice(&chunk);
+    }
+    body
+}
+
+/// A token for whoever has this key, from the stand-in: `oci session authenticate` without its browser.
+async fn session(site: &Site, private: &str) -> String {
+    let http = reqwest::Client::new();
+    let metadata = |path: &str| {
+        let url = format!("{}/{path}", site.cloud.metadata_url());
+        body(http.get(url).header("authorization", "Bearer Oracle"))
+    };
+    let leaf = LeafCertificate::from_pem(&metadata("identity/cert.pem").await).unwrap();
+    let key = metadata("identity/key.pem").await;
+    let intermediate = metadata("identity/intermediate.pem").await;
+    let key = RequestKey::from_pem(&key, None).unwrap();
+    let of_session = RequestKey::from_pem(private.as_bytes(), None).unwrap();
+    let request = FederationRequest::new(&leaf, &[&intermediate], &of_session).unwrap();
+    let federation = Endpoint::new(&site.cloud.url(), Service::Federation).unwrap();
+    let operation = pullgate::oracle::Operation::federate(&federation, &request);
+    let signer = Signer::federation(&leaf, std::sync::Arc::new(key));
+    let headers = signer.sign(&operation, Timestamp::now()).unwrap();
+    let asked = http.post(operation.url).headers(headers).body(operation.body);
+    read_token(&body(asked).await).unwrap().expose().to_owned()
+}
+
+#[tokio::test]
+async fn a_session_signs_with_its_token_and_with_the_next_one_when_it_is_refreshed() {
+    let site = Site::start().await;
+    site.push_signed("one");
+    site.push_signed("two");
+    let folder = site.folder();
+    site.write_profile(folder.path(), &user().0, "security_token_file=token\n");
+    std::fs::write(folder.path().join("oci/token"), session(&site, &user().0).await).unwrap();
+    let path = folder.path().to_owned();
+    let node = Node::start_in(folder, &site.config(&site.oracle())).await;
+    pulled(&node, "one").await;
+    site.cloud.forget_tokens();
+    denied(&node, "two", Reason::SourceUnreachable).await;
+    std::fs::write(path.join("oci/token"), session(&site, &user().0).await).unwrap();
+    pulled(&node, "two").await;
+}
+
 #[tokio::test]
 async fn an_instance_has_a_token_for_as_long_as_it_is_good() {
     let site = Site::start().await;
@@ -227,6 +278,33 @@ async fn without_its_metadata_service_an_instance_is_nobody() {
     let node = site.node(&nowhere).await;
     denied(&node, "unsigned", Reason::SourceUnreachable).await;
     assert_eq!(site.cloud.requests().len(), 0);
+}
+
+/// One function leads past the guard's rule against metadata services, one function calls it, and one file calls that.
+#[test]
+fn the_way_to_the_metadata_service_is_the_identitys_alone() {
+    fn callers(folder: &std::path::Path, word: &str, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                callers(&path, word, found);
+            } else if !path.ends_with("tests.rs") && std::fs::read_to_string(&path).unwrap().contains(word) {
+                let path = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap();
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for (word, files) in [
+        ("fn to_metadata_service(", vec!["src/transport/guard.rs"]),
+        (".to_metadata_service(", vec!["src/oracle/client/exchange.rs"]),
+        ("exchange.metadata(", vec!["src/oracle/identity/instance.rs"]),
+    ] {
+        let mut found = Vec::new();
+        callers(&source, word, &mut found);
+        found.sort();
+        assert_eq!(found, files, "{word}");
+    }
 }
 
 /// The rule itself has its tests beside the guard; this is what a configuration can make of it.

@@ -1,10 +1,13 @@
 //! What is let through, and what is not, by what the API lists.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use pullgate::gate::PullRequest;
 use pullgate::reason::Reason;
+use pullgate::record::DoorName;
+use pullgate::registry::SourceName;
 
 use super::super::oracle_cloud::{Fault, Operation};
 use super::super::support::{Node, signer};
@@ -13,11 +16,11 @@ use super::{Site, denied, pulled};
 #[tokio::test]
 async fn what_oracles_client_signed_is_let_through_and_nothing_else() {
     let site = Site::start().await;
-    site.push_signed("signed");
+    let id = site.push_signed("signed");
     site.push("unsigned");
     let node = site.node(&site.oracle()).await;
-    pulled(&node, "signed").await;
     denied(&node, "unsigned", Reason::Unsigned).await;
+    pulled(&node, "signed").await;
     for seen in site.cloud.requests() {
         assert_eq!((seen.status, &seen.flaw), (200, &None), "{seen:?}");
         let target = &seen.request.target;
@@ -25,6 +28,21 @@ async fn what_oracles_client_signed_is_let_through_and_nothing_else() {
         assert!(target.contains("&imageDigest=sha256%3A"), "{target}");
         assert!(!target.contains('*'), "{target}");
     }
+    let request = PullRequest {
+        door: DoorName::Tool,
+        peer: "test".to_owned(),
+        reference: super::image("signed"),
+        authorization: None,
+        deadline: Instant::now() + Duration::from_secs(30),
+    };
+    let judgement = node.gate.admit(&request).await;
+    let [signature] = &judgement.signatures[..] else {
+        panic!("{:?}", judgement.signatures)
+    };
+    assert_eq!(
+        (signature.source, &signature.locator),
+        (SourceName::OracleApi, &id)
+    );
     let ok = "pullgate_oracle_requests_total{operation=\"list-signatures\",outcome=\"ok\"}";
     assert_eq!(node.metric(ok), 2);
 }
