@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::find::{Budget, Found, Sought, Trouble, find};
 use crate::limits;
 use crate::oci::{Blob, Digest, Document, ManifestError, MediaType, Reference, Repository, Tag};
+use crate::oracle::Source;
 use crate::registry::{Access, Client, RegistryError, SourceName, Target};
 use crate::signature::{Candidate, FormatName};
 
@@ -71,6 +72,7 @@ pub struct Carried {
 /// Every record of an image that can be found, whoever signed it, and what could not be looked at.
 pub async fn collect(
     client: &Client,
+    oracle: Option<&Source>,
     signatures: &Path,
     repository: &Repository,
     digest: &Digest,
@@ -85,7 +87,7 @@ pub async fn collect(
                 repository,
                 format,
                 directory: signatures,
-                oracle: None,
+                oracle,
             };
             let Found {
                 candidates,
@@ -272,26 +274,36 @@ pub fn folder_of(signatures: &Path, digest: &Digest) -> PathBuf {
     signatures.join(digest.algorithm()).join(digest.encoded())
 }
 
-/// Writes a record for an image of this digest below `signatures`, and says where. The same record twice is one file;
-/// a reader never sees half of one.
+/// Writes a record for an image of this digest below `signatures`, and says where. The same record twice is one file.
 ///
 /// # Errors
 /// [`CarryError::File`].
 pub fn store(signatures: &Path, digest: &Digest, record: &[u8]) -> Result<PathBuf, CarryError> {
     let folder = folder_of(signatures, digest);
+    let name = hex::encode(Sha256::digest(record));
+    let name = name.get(..16).unwrap_or(&name);
+    let path = folder.join(format!("{name}.json"));
+    write_file(&path, record)?;
+    Ok(path)
+}
+
+/// Writes a file, and the folders above it, so that a reader sees the old one or the new one and never half of one.
+///
+/// # Errors
+/// [`CarryError::File`].
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CarryError> {
     let file = |path: &Path, source| CarryError::File {
         path: path.to_owned(),
         doing: "written",
         source,
     };
-    std::fs::create_dir_all(&folder).map_err(|source| file(&folder, source))?;
-    let name = hex::encode(Sha256::digest(record));
-    let name = name.get(..16).unwrap_or(&name);
-    let path = folder.join(format!("{name}.json"));
+    let folder = path.parent().unwrap_or(Path::new(""));
+    std::fs::create_dir_all(folder).map_err(|source| file(folder, source))?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    // Hidden: neither the gate nor an `include` takes it for a file of theirs.
     let unfinished = folder.join(format!(".{name}.{}", std::process::id()));
-    std::fs::write(&unfinished, record).map_err(|source| file(&unfinished, source))?;
-    std::fs::rename(&unfinished, &path).map_err(|source| file(&path, source))?;
-    Ok(path)
+    std::fs::write(&unfinished, bytes).map_err(|source| file(&unfinished, source))?;
+    std::fs::rename(&unfinished, path).map_err(|source| file(path, source))
 }
 
 /// Deletes a record that [`store`] wrote.

@@ -10,6 +10,8 @@ mod check;
 mod completions;
 mod config;
 mod demo;
+mod key;
+mod oracle;
 mod output;
 mod reach;
 mod sign;
@@ -77,11 +79,14 @@ enum Verb {
     Config(config::Config),
     /// Show the gate at work: images in a registry of this process, pulled through a gate of this process
     Demo(demo::Demo),
+    /// Show public keys, and bring those of OCI Vault
+    #[command(subcommand)]
+    Key(Box<key::Key>),
     /// Print the manual page, or write the pages of all commands
     Man(completions::Man),
-    /// Sign an image with a key of this machine
+    /// Sign an image with a key of this machine, or with one in OCI Vault
     Sign(Box<sign::Sign>),
-    /// List, show, verify, delete and carry the signatures of images
+    /// List, show, verify, tag, delete and carry the signatures of images
     #[command(subcommand)]
     Signature(Box<signature::Signature>),
 }
@@ -93,6 +98,7 @@ impl Verb {
             Self::Completions(verb) => verb.run(out),
             Self::Config(verb) => verb.run(context, out),
             Self::Demo(verb) => verb.run(context, out),
+            Self::Key(verb) => verb.run(context, out),
             Self::Man(verb) => verb.run(out),
             Self::Sign(verb) => verb.run(context, out),
             Self::Signature(verb) => verb.run(context, out),

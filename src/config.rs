@@ -32,6 +32,7 @@ use crate::door;
 use crate::oracle::SourceConfig;
 use crate::policy::{Default as DefaultRuling, Policy};
 use crate::registry::RegistryConfig;
+use crate::trust::TrustedKey;
 use keys::Keys;
 use problem::{At, Report, Reported, Source};
 use registries::Registries;
@@ -178,6 +179,39 @@ impl Config {
         let (config, warnings) = report.finish(config, &sources)?;
         Ok(Self { warnings, ..config })
     }
+}
+
+/// Reads the keys of one file that a configuration may include (`[[key]]`); its rules, registries and denials are passed
+/// over.
+///
+/// # Errors
+/// [`ConfigErrors`]: everything that is wrong with the file and its keys.
+pub fn load_keys(path: &Path) -> Result<Vec<Arc<TrustedKey>>, ConfigErrors> {
+    let source = files::source(path).map_err(|error| ConfigErrors {
+        problems: vec![problem::whole_file(path, error.why(), error.hint())],
+    })?;
+    let report = Report::default();
+    let (tree, errors) = DeTable::parse_recoverable(&source.text);
+    let document = Document {
+        source: &source,
+        file: 0,
+        tree: &tree,
+        errors: &errors,
+    };
+    syntax(&document, &report);
+    let mut keys = Keys::default();
+    if errors.is_empty() {
+        let mut root = document.root(&report);
+        for table in root.tables("key", "`[[key]]`") {
+            keys.add(table);
+        }
+        root.allow(&["deny", "registry", "rule"]);
+        root.finish();
+    }
+    keys.spread_revocation();
+    let loaded = keys.loaded().map(|(key, _)| Arc::clone(key)).collect();
+    let (loaded, _warnings) = report.finish(Ok(loaded), &[&source])?;
+    Ok(loaded)
 }
 
 /// One file, parsed as far as it could be.

@@ -229,7 +229,16 @@ fn completions_are_for_each_shell() {
         assert_eq!(code(&output), 0);
         let script = text(&output.stdout);
         assert!(
-            script.contains("pullgate") && script.contains("config") && script.contains("check"),
+            [
+                "pullgate",
+                "config",
+                "check",
+                "kms-key-id",
+                "trusted-keys",
+                "freeform-tags"
+            ]
+            .iter()
+            .all(|word| script.contains(word)),
             "{shell}"
         );
     }
@@ -251,6 +260,10 @@ fn each_command_has_a_manual_page() {
         "pullgate-config.1",
         "pullgate-config-check.1",
         "pullgate-completions.1",
+        "pullgate-key-import.1",
+        "pullgate-key-show.1",
+        "pullgate-sign.1",
+        "pullgate-signature-tag.1",
     ] {
         let page = std::fs::read_to_string(folder.path().join("man1").join(name)).unwrap();
         assert!(page.contains(".SH NAME"), "{name}");

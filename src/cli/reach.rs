@@ -10,6 +10,7 @@ use super::Context;
 use super::output::{CliError, Exit};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::oci::Reference;
+use crate::oracle::Sources;
 use crate::registry::{Client, Credentials, RegistryConfig};
 
 /// Where the tool and the daemon keep signatures when no configuration says.
@@ -27,24 +28,40 @@ pub(super) struct Reach {
     authfile: Option<PathBuf>,
 }
 
+/// What is asked about an image.
+pub(super) struct Reached {
+    /// The registries.
+    pub(super) client: Client,
+    /// Oracle's API, for the registries of which the configuration says that their signatures are there.
+    pub(super) oracle: Sources,
+    /// The folder of local signatures.
+    pub(super) signatures: PathBuf,
+}
+
 impl Reach {
-    /// The client and the folder of local signatures. A signing machine has no gate, so where the default configuration
-    /// is absent, it is not missed.
-    pub(super) fn client(&self, context: &Context, image: &Reference) -> Result<(Client, PathBuf), CliError> {
+    /// What is asked about an image. A signing machine has no gate, so where the default configuration is absent, it is
+    /// not missed.
+    pub(super) fn client(&self, context: &Context, image: &Reference) -> Result<Reached, CliError> {
         let absent =
             context.config_path == std::path::Path::new(DEFAULT_PATH) && !context.config_path.exists();
-        let (registries, own, state) = if absent {
-            (Vec::new(), Vec::new(), PathBuf::from(DEFAULT_STATE))
+        let (registries, oracle, own, state) = if absent {
+            (Vec::new(), Vec::new(), Vec::new(), PathBuf::from(DEFAULT_STATE))
         } else {
             let config = context.config()?;
             let own = own_listeners(&config);
-            (config.registries, own, config.daemon.state)
+            (config.registries, config.oracle, own, config.daemon.state)
         };
+        let oracle = Sources::new(&oracle, &own, None)
+            .map_err(|error| CliError::new("nothing can be asked", Exit::Usage).because(error))?;
         let registries = self.with_logins(registries, image)?;
         let client = Client::new(registries, own).map_err(|error| {
             CliError::new("could not set up the client for the registries", Exit::Usage).because(error)
         })?;
-        Ok((client, state.join("signatures")))
+        Ok(Reached {
+            client,
+            oracle,
+            signatures: state.join("signatures"),
+        })
     }
 
     /// The configuration, with the logins of whoever runs the tool in the place of the pulling client's.

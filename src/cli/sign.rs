@@ -1,23 +1,30 @@
-//! `pullgate sign`: a record for an image, with a key of this machine.
+//! `pullgate sign`: a record for an image, with a key of this machine or in OCI Vault.
+
+mod vault;
+
+pub(super) use vault::{look_up, namespaced};
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
+use super::oracle::{Cloud, compartment_id, image_id};
 use super::output::{CliError, Exit};
 use super::reach::Reach;
 use super::{Context, reference};
 use crate::carry;
 use crate::limits;
-use crate::oci::Reference;
+use crate::oci::{Digest, Reference};
+use crate::oracle::Ocid;
 use crate::policy::signed_name;
-use crate::registry::Access;
-use crate::resolve::resolve;
-use crate::sign::{PrivateKey, artifact, sign};
+use crate::registry::{Access, Client};
+use crate::resolve::{Subject, resolve};
+use crate::sign::{PrivateKey, SignError, artifact, sign};
 use crate::signature::oracle::{Message, Record};
 use crate::trust::SigningAlgorithm;
 
@@ -29,12 +36,16 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Args)]
 pub(super) struct Sign {
     /// The image, as a runtime names it
-    #[arg(value_name = "IMAGE", value_parser = reference)]
-    image: Reference,
+    #[arg(value_name = "IMAGE", value_parser = reference, required_unless_present = "image_id")]
+    image: Option<Reference>,
 
-    /// The RSA private key, a PEM file
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    /// The image in Oracle's API, in place of IMAGE
+    #[arg(long, value_name = "OCID", value_parser = image_id, conflicts_with_all = ["image", "key", "output"])]
+    image_id: Option<Ocid>,
+
+    /// Sign with this RSA private key, a PEM file; without it, with the key in OCI Vault that is named
+    #[arg(long, value_name = "FILE", required_unless_present = "kms_key_id")]
+    key: Option<PathBuf>,
 
     /// The algorithm
     #[arg(long, value_name = "NAME", default_value = "SHA_256_RSA_PKCS_PSS", ignore_case = true,
@@ -49,21 +60,25 @@ pub(super) struct Sign {
     #[arg(long, value_name = "JSON", default_value = "", hide_default_value = true)]
     metadata: String,
 
-    /// The Vault key that this key is imported as; else the record names the key's fingerprint
+    /// The key in OCI Vault that signs; with --key, the one that the private key is imported as
     #[arg(long, value_name = "OCID", requires = "kms_key_version_id")]
     kms_key_id: Option<String>,
 
-    /// The Vault key version that this key is imported as
+    /// The version of that key
     #[arg(long, value_name = "OCID", requires = "kms_key_id")]
     kms_key_version_id: Option<String>,
-
-    /// The region that is signed with the image
-    #[arg(long, value_name = "NAME", default_value = "local")]
-    region: String,
 
     /// The repository that is signed, where it is not the one of IMAGE: for a mirror
     #[arg(long, value_name = "NAME")]
     repository_name: Option<String>,
+
+    /// Where a record goes that OCI Vault signed; to Oracle's API when left out
+    #[arg(long, value_name = "PLACE", value_enum, conflicts_with_all = ["key", "output"])]
+    upload: Option<Upload>,
+
+    /// The compartment that Oracle's API keeps the record in; that of the image when left out
+    #[arg(long, value_name = "OCID", value_parser = compartment_id, conflicts_with_all = ["key", "output"])]
+    compartment_id: Option<Ocid>,
 
     /// Write the record below this directory (`sha256/<hex>/<name>.json`), and push nothing
     #[arg(long, value_name = "DIR")]
@@ -71,6 +86,20 @@ pub(super) struct Sign {
 
     #[command(flatten)]
     reach: Reach,
+
+    #[command(flatten)]
+    cloud: Cloud,
+}
+
+/// Where a record goes that OCI Vault signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Upload {
+    /// To Oracle's Artifacts API and to the image's registry.
+    Both,
+    /// To Oracle's Artifacts API, as Oracle's client does.
+    Oracle,
+    /// To the image's registry, as a referrer.
+    Referrer,
 }
 
 fn algorithm(text: &str) -> Result<SigningAlgorithm, String> {
@@ -79,70 +108,118 @@ fn algorithm(text: &str) -> Result<SigningAlgorithm, String> {
         .map_err(|error: crate::trust::UnknownAlgorithm| error.to_string())
 }
 
-/// `--json`.
+/// What was done; `--json`.
 #[derive(Serialize)]
 struct Signed {
     image: String,
     digest: String,
+    /// The fingerprint.
     key: String,
     id: Option<String>,
-    stored: String,
+    /// The referrer or the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored: Option<String>,
+    /// The record as Oracle's API keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uploaded: Option<Value>,
+}
+
+impl Signed {
+    fn print(&self, context: &Context, out: &mut dyn Write) -> Result<(), CliError> {
+        if context.json {
+            serde_json::to_writer_pretty(&mut *out, self)?;
+            writeln!(out)?;
+            return Ok(());
+        }
+        writeln!(out, "signed  {} ({})", self.image, self.digest)?;
+        writeln!(out, "key     {}", self.key)?;
+        if self.uploaded.is_some() {
+            writeln!(out, "id      {}", self.id.as_deref().unwrap_or("-"))?;
+        }
+        if let Some(stored) = &self.stored {
+            writeln!(out, "stored  {stored}")?;
+        }
+        Ok(())
+    }
 }
 
 impl Sign {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
-        let key = read_key(&self.key)?;
-        let (client, _) = self.reach.client(context, &self.image)?;
-        let access = Access {
-            authorization: None,
-            deadline: Instant::now() + PATIENCE,
+        let signed = match &self.key {
+            Some(key) => self.with_key(&read_key(key)?, context)?,
+            None => self.in_vault(context)?,
         };
-        let signed = context.block_on(async {
-            let subject = resolve(&client, &self.image, &access).await.map_err(|error| {
-                CliError::new(format!("the image `{}` can't be read", self.image), Exit::CouldNotTell)
-                    .because(error)
-                    .hint("push the image first; log in with `docker login` or give --authfile")
-            })?;
-            let record = self.record(&key, *subject.digest())?;
-            let stored = match &self.output {
-                Some(folder) => carry::store(folder, subject.digest(), &record.to_json())
-                    .map_err(|error| CliError::new("the record was not stored", Exit::CouldNotTell).because(error))?
-                    .display()
-                    .to_string(),
-                None => {
-                    let media_type = subject.document.media_type();
-                    let referrer = artifact(&record, &subject.manifest, media_type, Timestamp::now());
-                    carry::attach(&client, &subject.repository, subject.digest(), &referrer, &access).await.map_err(
-                        |error| {
-                            CliError::new("the record was not stored", Exit::CouldNotTell)
-                                .because(error)
-                                .hint("pushing needs a login; --output DIR writes the record to a directory instead")
-                        },
-                    )?;
-                    format!("{}@{}", subject.repository, referrer.manifest.digest())
-                }
-            };
-            Ok::<_, CliError>(Signed {
-                image: self.image.to_string(),
-                digest: subject.digest().to_string(),
-                key: key.fingerprint().to_string(),
-                id: record.id,
-                stored,
-            })
-        })??;
-        if context.json {
-            serde_json::to_writer_pretty(&mut *out, &signed)?;
-            writeln!(out)?;
-        } else {
-            writeln!(out, "signed  {} ({})", signed.image, signed.digest)?;
-            writeln!(out, "key     {}", signed.key)?;
-            writeln!(out, "stored  {}", signed.stored)?;
-        }
+        signed.print(context, out)?;
         Ok(Exit::Yes)
     }
 
-    fn record(&self, key: &PrivateKey, image_digest: crate::oci::Digest) -> Result<Record, CliError> {
-        let name = self.repository_name.clone();
+    fn with_key(&self, key: &PrivateKey, context: &Context) -> Result<Signed, CliError> {
+        let image = self.named()?;
+        let client = self.reach.client(context, image)?.client;
+        let access = self.access();
+        context.block_on(async {
+            let subject = subject(image, &client, &access).await?;
+            let record = self.record(key, *subject.digest(), self.name(image))?;
+            Ok(Signed {
+                image: image.to_string(),
+                digest: subject.digest().to_string(),
+                key: key.fingerprint().to_string(),
+                stored: Some(self.store(&client, &subject, &record, &access).await?),
+                id: record.id,
+                uploaded: None,
+            })
+        })?
+    }
+
+    fn access(&self) -> Access {
+        Access {
+            authorization: None,
+            deadline: Instant::now() + PATIENCE,
+        }
+    }
+
+    /// The image's name, which only a question to Oracle's API can do without.
+    fn named(&self) -> Result<&Reference, CliError> {
+        self.image.as_ref().ok_or_else(|| {
+            CliError::new("no image is named whose registry could be asked", Exit::Usage)
+                .hint("give IMAGE in place of --image-id")
+        })
+    }
+
+    /// Writes the record to the directory that is named, or attaches it to the image in its registry.
+    async fn store(
+        &self,
+        client: &Client,
+        subject: &Subject,
+        record: &Record,
+        access: &Access,
+    ) -> Result<String, CliError> {
+        let failed = || CliError::new("the record was not stored", Exit::CouldNotTell);
+        if let Some(folder) = &self.output {
+            let path = carry::store(folder, subject.digest(), &record.to_json());
+            return Ok(path
+                .map_err(|error| failed().because(error))?
+                .display()
+                .to_string());
+        }
+        let media_type = subject.document.media_type();
+        let referrer = artifact(record, &subject.manifest, media_type, Timestamp::now());
+        carry::attach(client, &subject.repository, subject.digest(), &referrer, access)
+            .await
+            .map_err(|error| {
+                failed()
+                    .because(error)
+                    .hint("pushing needs a login; --output DIR writes the record to a directory instead")
+            })?;
+        Ok(format!("{}@{}", subject.repository, referrer.manifest.digest()))
+    }
+
+    fn record(
+        &self,
+        key: &PrivateKey,
+        image_digest: Digest,
+        repository_name: String,
+    ) -> Result<Record, CliError> {
         let fingerprint = || key.fingerprint().to_string();
         let message = Message {
             description: self.description.clone(),
@@ -150,13 +227,32 @@ impl Sign {
             kms_key_id: self.kms_key_id.clone().unwrap_or_else(fingerprint),
             kms_key_version_id: self.kms_key_version_id.clone().unwrap_or_else(fingerprint),
             metadata: self.metadata.clone(),
-            region: self.region.clone(),
-            repository_name: name.unwrap_or_else(|| signed_name(&self.image.repository).to_owned()),
+            region: self.cloud.region.clone().unwrap_or_else(|| "local".to_owned()),
+            repository_name,
             signing_algorithm: self.signing_algorithm,
         };
-        sign(&message, key, Timestamp::now())
-            .map_err(|error| CliError::new("the image was not signed", Exit::Usage).because(error))
+        sign(&message, key, Timestamp::now()).map_err(unsigned)
     }
+
+    /// The repository that is signed.
+    fn name(&self, image: &Reference) -> String {
+        let name = self.repository_name.clone();
+        name.unwrap_or_else(|| signed_name(&image.repository).to_owned())
+    }
+}
+
+/// The image as its registry has it.
+async fn subject(image: &Reference, client: &Client, access: &Access) -> Result<Subject, CliError> {
+    resolve(client, image, access).await.map_err(|error| {
+        CliError::new(format!("the image `{image}` can't be read"), Exit::CouldNotTell)
+            .because(error)
+            .hint("push the image first; log in with `docker login` or give --authfile")
+    })
+}
+
+/// What cannot be signed is the caller's to change.
+fn unsigned(error: SignError) -> CliError {
+    CliError::new("the image was not signed", Exit::Usage).because(error)
 }
 
 fn read_key(path: &std::path::Path) -> Result<PrivateKey, CliError> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use rsa::BoxedUint;
 use rsa::pkcs1::RsaPublicKeyRef;
-use rsa::pkcs8::EncodePublicKey as _;
+use rsa::pkcs8::{EncodePublicKey as _, LineEnding};
 use rsa::traits::PublicKeyParts as _;
 use sha2::digest::FixedOutputReset;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
@@ -76,6 +76,25 @@ impl PublicKey {
     pub const fn bits(&self) -> usize {
         match self {
             Self::Rsa(key) => key.bits,
+        }
+    }
+
+    /// The key as PEM (SubjectPublicKeyInfo): what a `[[key]] public_key` file holds. One key has one text, whatever
+    /// text it was read from.
+    ///
+    /// # Errors
+    /// [`KeyError::Spki`]: cannot happen with a key whose fingerprint was taken.
+    pub fn to_pem(&self) -> Result<String, KeyError> {
+        match self {
+            Self::Rsa(key) => Ok(key.inner.to_public_key_pem(LineEnding::LF)?),
+        }
+    }
+
+    /// What kind of key it is, for people and `--json`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Rsa(_) => "RSA",
         }
     }
 

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::carry::{self, Carried, IMPORT_BYTES};
+use crate::carry::Carried;
+use crate::carry::{self, IMPORT_BYTES};
 use crate::cli::{CliError, Exit};
 use crate::limits;
 use crate::oci::Digest;
@@ -18,34 +19,34 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    pub(super) fn of(carried: &Carried) -> Self {
+    pub(super) fn of(held: &Carried) -> Self {
         Self {
-            id: carried.candidate.locator.clone(),
+            id: held.candidate.locator.clone(),
             // One that can't be read is listed all the same, so that it can be deleted.
-            record: Record::parse(&carried.candidate.unverified).ok(),
+            record: Record::parse(&held.candidate.unverified).ok(),
         }
     }
 
-    pub(super) fn row(&self, carried: &Carried) -> Vec<String> {
+    pub(super) fn row(&self, held: &Carried) -> Vec<String> {
         let text = |of: fn(&Record) -> Option<&str>| {
             let text = self.record.as_ref().and_then(of);
             text.map_or_else(|| "-".to_owned(), crate::oci::excerpt)
         };
         vec![
             self.id.clone(),
-            carried.source.as_str().to_owned(),
+            held.source.as_str().to_owned(),
             text(|record| Some(&record.kms_key_id)),
             text(|record| Some(&record.signing_algorithm)),
             text(|record| record.time_created.as_deref()),
         ]
     }
 
-    pub(super) fn json(&self, carried: &Carried) -> Value {
+    pub(super) fn json(&self, held: &Carried) -> Value {
         let record = self.record.as_ref();
         json!({
             "id": self.id,
-            "source": carried.source.as_str(),
-            "format": carried.candidate.format.as_str(),
+            "source": held.source.as_str(),
+            "format": held.candidate.format.as_str(),
             "kmsKeyId": record.map(|record| &record.kms_key_id),
             "kmsKeyVersionId": record.map(|record| &record.kms_key_version_id),
             "signingAlgorithm": record.map(|record| &record.signing_algorithm),
@@ -54,8 +55,8 @@ impl Shape {
     }
 
     /// With the record as it is kept, and its message in the clear.
-    pub(super) fn whole(&self, carried: &Carried) -> Value {
-        let mut shown = self.json(carried);
+    pub(super) fn whole(&self, held: &Carried) -> Value {
+        let mut shown = self.json(held);
         let message = self
             .record
             .as_ref()

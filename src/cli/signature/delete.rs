@@ -6,20 +6,29 @@ use std::path::Path;
 use clap::Args;
 use serde_json::json;
 
-use super::{Collected, Image, write_json};
+use super::place::{Asked, Collected, Of, in_oracle};
+use super::write_json;
 use crate::carry::{self, Carried};
 use crate::cli::Context;
+use crate::cli::oracle::{Opened, refused, signature_id};
 use crate::cli::output::{CliError, Exit, counted};
+use crate::oracle::wire::LifecycleState;
+use crate::oracle::{ApiError, Ocid};
 use crate::registry::SourceName;
 
 /// Arguments of `pullgate signature delete`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Delete {
     #[command(flatten)]
-    of: Image,
+    of: Of,
 
-    /// The record, as `signature list` names it; more than one may be given
-    #[arg(long, value_name = "ID", required_unless_present = "all")]
+    /// The record, as `signature list` names it; without IMAGE the OCID of one in Oracle's API; more than one may be given
+    #[arg(
+        long,
+        value_name = "ID",
+        alias = "image-signature-id",
+        required_unless_present = "all"
+    )]
     id: Vec<String>,
 
     /// All records of the image
@@ -33,76 +42,175 @@ pub(in crate::cli) struct Delete {
 
 impl Delete {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
-        let found = self.of.collect(context)?;
-        let doomed = if self.all {
-            found.carried.iter().collect()
+        let found = if self.of.image.is_none() && !self.all {
+            None
         } else {
-            found.named(&self.id)?
+            Some(self.of.collect(context)?)
         };
-        if doomed.is_empty() {
-            return found.tell(context);
-        }
-        if !self.yes && !confirmed(context, &doomed)? {
-            return Err(CliError::new("nothing was deleted", Exit::No).hint("answer `y`, or give --yes"));
-        }
-        let repository = &self.of.image.repository;
-        for carried in &doomed {
-            let locator = &carried.candidate.locator;
-            let gone = match carried.source {
-                SourceName::Directory => carry::remove(Path::new(locator)),
-                SourceName::OracleApi => {
-                    return Err(CliError::new(
-                        format!("the record `{locator}` is in Oracle's API, where the tool deletes nothing"),
-                        Exit::No,
-                    )
-                    .hint("oci artifacts container image-signature delete --image-signature-id …"));
+        let deleted = match &found {
+            None => self.by_id(context, out)?,
+            Some(found) => {
+                let doomed = if self.all {
+                    found.held.iter().collect()
+                } else {
+                    found.named(&self.id)?
+                };
+                if doomed.is_empty() {
+                    return found.tell(context);
                 }
-                SourceName::Referrers | SourceName::Tag => {
-                    let referrer = locator.parse().map_err(|error: crate::oci::DigestError| {
-                        CliError::new(format!("`{locator}` is no referrer"), Exit::CouldNotTell)
-                            .because(error)
-                    })?;
-                    let Collected {
-                        client,
-                        access,
-                        digest,
-                        ..
-                    } = &found;
-                    context.block_on(carry::detach(client, repository, digest, &referrer, access))?
+                check_reach(found, &doomed)?;
+                self.ask(context, &doomed)?;
+                for held in &doomed {
+                    self.delete(context, found, held)?;
+                    told(context, &held.candidate.locator, out)?;
                 }
-            };
-            gone.map_err(|error| {
-                CliError::new(format!("the record `{locator}` was not deleted"), Exit::CouldNotTell)
-                    .because(error)
-                    .hint("many registries delete nothing unless told so; docker-registry wants REGISTRY_STORAGE_DELETE_ENABLED")
-            })?;
-            if !context.json {
-                writeln!(out, "deleted  {locator}")?;
+                doomed.iter().map(|held| held.candidate.locator.clone()).collect()
             }
-        }
+        };
         if context.json {
-            let all: Vec<&str> = doomed
-                .iter()
-                .map(|carried| carried.candidate.locator.as_str())
-                .collect();
-            write_json(out, &json!({ "deleted": all }))?;
+            write_json(out, &json!({ "deleted": deleted }))?;
         }
         context
             .say("a gate that remembers the verdict trusts the image until its positive cache life is over");
         Ok(Exit::Yes)
     }
+
+    /// Records in Oracle's API that are named by themselves.
+    fn by_id(&self, context: &Context, out: &mut dyn Write) -> Result<Vec<String>, CliError> {
+        let ids = self
+            .id
+            .iter()
+            .map(|id| signature_id(id))
+            .collect::<Result<Vec<_>, _>>();
+        let ids = ids.map_err(|error| {
+            CliError::new("no record is named", Exit::Usage)
+                .because(error)
+                .hint("give IMAGE as well, unless ID is the OCID of a record in Oracle's API")
+        })?;
+        let opened = self.of.api.cloud.open()?;
+        let artifacts = opened.artifacts()?;
+        // Read first: who is asked sees what it is, and an id that names nothing deletes nothing of the others.
+        let held = context.block_on(async {
+            let mut held = Vec::new();
+            for id in &ids {
+                let found = opened.client.get_signature(&artifacts, id, opened.deadline).await;
+                let found =
+                    found.map_err(|error| refused(format!("the record `{id}` was not deleted"), error))?;
+                held.push(in_oracle(&found));
+            }
+            Ok::<_, CliError>(held)
+        })??;
+        self.ask(context, &held.iter().collect::<Vec<_>>())?;
+        for id in &ids {
+            delete_from_oracle(context, &opened, id)?;
+            told(context, id.as_str(), out)?;
+        }
+        Ok(ids.iter().map(ToString::to_string).collect())
+    }
+
+    fn ask(&self, context: &Context, doomed: &[&Carried]) -> Result<(), CliError> {
+        if self.yes || confirmed(context, doomed)? {
+            Ok(())
+        } else {
+            Err(CliError::new("nothing was deleted", Exit::No).hint("answer `y`, or give --yes"))
+        }
+    }
+
+    fn delete(&self, context: &Context, found: &Collected, held: &Carried) -> Result<(), CliError> {
+        let locator = &held.candidate.locator;
+        let gone = match (held.source, &found.asked) {
+            (SourceName::Directory, _) => carry::remove(Path::new(locator)),
+            (SourceName::Referrers | SourceName::Tag, Asked::Registry(client, access)) => {
+                let referrer = locator.parse().map_err(|error: crate::oci::DigestError| {
+                    CliError::new(format!("`{locator}` is no referrer"), Exit::CouldNotTell).because(error)
+                })?;
+                let repository = &self.of.named()?.repository;
+                context.block_on(carry::detach(
+                    client,
+                    repository,
+                    &found.digest,
+                    &referrer,
+                    access,
+                ))?
+            }
+            (SourceName::OracleApi | SourceName::Referrers | SourceName::Tag, Asked::Oracle(opened)) => {
+                let id = signature_id(locator).map_err(|error| {
+                    CliError::new(
+                        format!("`{locator}` is no record of Oracle's API"),
+                        Exit::CouldNotTell,
+                    )
+                    .because(error)
+                })?;
+                return delete_from_oracle(context, opened, &id);
+            }
+            (SourceName::OracleApi, Asked::Registry(..)) => return Err(out_of_reach(held)),
+        };
+        gone.map_err(|error| {
+            CliError::new(format!("the record `{locator}` was not deleted"), Exit::CouldNotTell)
+                .because(error)
+                .hint("many registries delete nothing unless told so; docker-registry wants REGISTRY_STORAGE_DELETE_ENABLED")
+        })
+    }
+}
+
+/// Before any of them is deleted: all of them can be.
+fn check_reach(found: &Collected, doomed: &[&Carried]) -> Result<(), CliError> {
+    match found.asked {
+        Asked::Oracle(_) => Ok(()),
+        Asked::Registry(..) => doomed
+            .iter()
+            .find(|held| held.source == SourceName::OracleApi)
+            .map_or(Ok(()), |held| Err(out_of_reach(held))),
+    }
+}
+
+/// The gate's own identity reads; who deletes comes with theirs.
+fn out_of_reach(held: &Carried) -> CliError {
+    let message = format!(
+        "the record `{}` is in Oracle's API, and nothing was deleted",
+        held.candidate.locator
+    );
+    CliError::new(message, Exit::Usage).hint("give `--from oracle`")
+}
+
+/// It was there a moment ago. Where the service says that it has it not, the first answer was lost, or somebody was
+/// faster, or it may be read here and not deleted: only asking for it again tells which.
+fn delete_from_oracle(context: &Context, opened: &Opened, id: &Ocid) -> Result<(), CliError> {
+    let artifacts = opened.artifacts()?;
+    let refusal = |error| refused(format!("the record `{id}` was not deleted"), error);
+    context.block_on(async {
+        let Opened { client, deadline, .. } = opened;
+        match client.delete_signature(&artifacts, id, *deadline).await {
+            Ok(()) => Ok(()),
+            Err(error @ ApiError::NotFound { .. }) => {
+                match client.get_signature(&artifacts, id, *deadline).await {
+                    Err(ApiError::NotFound { .. }) => Ok(()),
+                    Ok(kept) if kept.lifecycle_state != LifecycleState::Available => Ok(()),
+                    Ok(_) => Err(CliError {
+                        exit: Exit::CouldNotTell,
+                        ..refusal(error)
+                    }),
+                    Err(error) => Err(refusal(error)),
+                }
+            }
+            Err(error) => Err(refusal(error)),
+        }
+    })?
+}
+
+fn told(context: &Context, locator: &str, out: &mut dyn Write) -> Result<(), CliError> {
+    if !context.json {
+        writeln!(out, "deleted  {locator}")?;
+    }
+    Ok(())
 }
 
 fn confirmed(context: &Context, doomed: &[&Carried]) -> Result<bool, CliError> {
     if !std::io::stdin().is_terminal() {
         return Ok(false);
     }
-    for carried in doomed {
-        context.say(&format!(
-            "{} in {}",
-            carried.candidate.locator,
-            carried.source.as_str()
-        ));
+    for held in doomed {
+        context.say(&format!("{} in {}", held.candidate.locator, held.source.as_str()));
     }
     context.say(&format!("delete {}? [y/N]", counted(doomed.len(), "record")));
     let mut answer = String::new();

@@ -48,7 +48,7 @@ impl Import {
             records.extend(parse_records(path)?);
         }
         let stored = match &self.to {
-            Some(image) => self.attach_all(context, image, &records)?,
+            Some(image) => attach_all(context, &self.reach, image, &records)?,
             None => self.store_all(context, &records)?,
         };
         if context.json {
@@ -76,46 +76,47 @@ impl Import {
         };
         records.iter().map(store).collect()
     }
+}
 
-    fn attach_all(
-        &self,
-        context: &Context,
-        image: &Reference,
-        records: &[Record],
-    ) -> Result<Vec<String>, CliError> {
-        let (client, _) = self.reach.client(context, image)?;
-        let access = Access {
-            authorization: None,
-            deadline: Instant::now() + PATIENCE,
-        };
-        context.block_on(async {
-            let subject = resolve(&client, image, &access).await.map_err(|error| {
-                CliError::new(format!("the image `{image}` can't be read"), Exit::CouldNotTell).because(error)
-            })?;
-            let mut stored = Vec::new();
-            for record in records {
-                let signed = carried::digest_of(record)?;
-                if signed != *subject.digest() {
-                    context.say(&format!(
-                        "left out: the record `{}` signs {signed}",
-                        record.locator()
-                    ));
-                    continue;
-                }
-                let referrer = artifact(
-                    record,
-                    &subject.manifest,
-                    subject.document.media_type(),
-                    Timestamp::now(),
-                );
-                carry::attach(&client, &subject.repository, subject.digest(), &referrer, &access)
-                    .await
-                    .map_err(|error| {
-                        CliError::new("the record was not stored", Exit::CouldNotTell).because(error)
-                    })?;
-                stored.push(format!("{}@{}", subject.repository, referrer.manifest.digest()));
+/// Attaches each record that signs the image to it, in its registry, and says where.
+pub(super) fn attach_all(
+    context: &Context,
+    reach: &Reach,
+    image: &Reference,
+    records: &[Record],
+) -> Result<Vec<String>, CliError> {
+    let client = reach.client(context, image)?.client;
+    let access = Access {
+        authorization: None,
+        deadline: Instant::now() + PATIENCE,
+    };
+    context.block_on(async {
+        let subject = resolve(&client, image, &access).await.map_err(|error| {
+            CliError::new(format!("the image `{image}` can't be read"), Exit::CouldNotTell).because(error)
+        })?;
+        let mut stored = Vec::new();
+        for record in records {
+            let signed = carried::digest_of(record)?;
+            if signed != *subject.digest() {
+                context.say(&format!(
+                    "left out: the record `{}` signs {signed}",
+                    record.locator()
+                ));
+                continue;
             }
-            Ok(stored)
-        })?
-    }
+            let referrer = artifact(
+                record,
+                &subject.manifest,
+                subject.document.media_type(),
+                Timestamp::now(),
+            );
+            carry::attach(&client, &subject.repository, subject.digest(), &referrer, &access)
+                .await
+                .map_err(|error| {
+                    CliError::new("the record was not stored", Exit::CouldNotTell).because(error)
+                })?;
+            stored.push(format!("{}@{}", subject.repository, referrer.manifest.digest()));
+        }
+        Ok(stored)
+    })?
 }

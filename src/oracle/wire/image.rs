@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{LifecycleState, WireError, bounded, ocid, ocid_of_any_kind, read};
 use crate::limits::ORACLE_ANSWER_BYTES;
-use crate::oci::{Digest, NAME_LENGTH, Repository};
+use crate::oci::{Digest, NAME_LENGTH, Reference, Repository, Tag};
 use crate::oracle::Ocid;
 
 /// One push of an image: pushed again it has another id, and the signatures stay with the old one.
@@ -81,6 +81,21 @@ impl LookUpImage {
     pub fn new(repository: &Repository, digest: &Digest) -> Self {
         Self {
             image_uri: format!("{}@{digest}", repository.path()),
+        }
+    }
+
+    /// What a reference names: by digest where it has one, else by tag.
+    #[must_use]
+    pub fn of(reference: &Reference) -> Self {
+        let repository = &reference.repository;
+        match (&reference.digest, &reference.tag) {
+            (Some(digest), _) => Self::new(repository, digest),
+            (None, tag) => {
+                let tag = tag.clone().unwrap_or_else(Tag::latest);
+                Self {
+                    image_uri: format!("{}:{}", repository.path(), tag.as_str()),
+                }
+            }
         }
     }
 

@@ -288,6 +288,24 @@ impl TryFrom<KeyVersionWire> for KeyVersion {
 }
 
 impl KeyVersionState {
+    /// The service's spelling.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::CancellingDeletion => "CANCELLING_DELETION",
+            Self::Creating => "CREATING",
+            Self::Deleted => "DELETED",
+            Self::Deleting => "DELETING",
+            Self::Disabled => "DISABLED",
+            Self::Disabling => "DISABLING",
+            Self::Enabled => "ENABLED",
+            Self::Enabling => "ENABLING",
+            Self::PendingDeletion => "PENDING_DELETION",
+            Self::SchedulingDeletion => "SCHEDULING_DELETION",
+            Self::Other(other) => other,
+        }
+    }
+
     /// As the service spells it.
     #[must_use]
     pub fn of(text: &str) -> Self {

@@ -1,0 +1,242 @@
+//! `pullgate signature verify` as Oracle's `get-verify` is called, and where it answers better.
+
+use serde_json::{Value, json};
+
+use super::oracle_cloud::world::{Key, Version};
+use super::oracle_cloud::{Kind, Lifecycle, Operation};
+use super::{ALGORITHM, REPOSITORY, Ran, Site};
+
+impl Site {
+    /// `get-verify`, word by word.
+    async fn get_verify(&self, trusted: &[&str], more: &[&str]) -> Ran {
+        let mut arguments = vec![
+            "signature",
+            "verify",
+            "--compartment-id",
+            &self.compartment,
+            "--repo-name",
+            REPOSITORY,
+            "--image-digest",
+            &self.image.digest,
+            "--json",
+        ];
+        for key in trusted {
+            arguments.extend(["--trusted-keys", key]);
+        }
+        arguments.extend(more);
+        self.run(&arguments).await
+    }
+
+    /// Brings the public halves of a key.
+    async fn import(&self, key: &str) {
+        let import = [
+            "key",
+            "import",
+            "--kms-key-id",
+            key,
+            "--all-versions",
+            "--output",
+            "policy.d",
+        ];
+        self.run(&import).await.ok();
+    }
+}
+
+fn reasons(answer: &Value) -> Vec<Option<String>> {
+    let signatures = answer["signatures"].as_array().unwrap().iter();
+    signatures
+        .map(|each| each["reason"].as_str().map(str::to_owned))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_good_signature_is_valid_without_asking_the_vault() {
+    let site = Site::start().await;
+    let id = site.sign();
+    site.import(&site.key).await;
+    site.cloud.forget_requests();
+    for more in [&[][..], &["--keys", "policy.d"]] {
+        let answer = site.get_verify(&[&site.key], more).await.ok().json();
+        assert_eq!(
+            (&answer["valid"], &answer["digest"]),
+            (&json!(true), &json!(site.image.digest))
+        );
+        assert_eq!(answer["signatures"][0]["locator"], id.as_str(), "{answer}");
+        assert_eq!(answer["signatures"][0]["source"], "oracle-api");
+    }
+    let seen = site.cloud.requests();
+    assert!(
+        seen.iter()
+            .all(|seen| seen.operation == Some(Operation::ListContainerImageSignatures))
+    );
+    assert_eq!(seen.len(), 2);
+    // By the image's name and rule, as the gate would.
+    let name = format!(
+        "vault-{}-{}",
+        &site.key[site.key.len() - 10..],
+        &site.version[site.version.len() - 10..]
+    );
+    let rule = format!("[[rule]]\nscope = \"phx.ocir.io/**\"\nrequire = \"signed\"\nkeys = [\"{name}\"]\n");
+    site.write("pullgate.toml", &site.configuration(&rule));
+    let ran = site
+        .run(&["signature", "verify", &site.tagged(), "--from", "oracle"])
+        .await
+        .ok();
+    assert!(
+        ran.out.contains("valid: signed by 1 key of the 1 wanted"),
+        "{ran:?}"
+    );
+    let subtree = [
+        "signature",
+        "verify",
+        &site.tagged(),
+        "--compartment-id",
+        &site.tenancy,
+        "--compartment-id-in-subtree",
+        "true",
+    ];
+    site.run(&subtree).await.ok();
+}
+
+#[tokio::test]
+async fn keys_that_are_not_here_are_said_before_anything_is_asked() {
+    let site = Site::start().await;
+    site.sign();
+    site.get_verify(&[&site.key], &[])
+        .await
+        .said(2, "no public half of");
+    site.get_verify(&[&site.version], &[])
+        .await
+        .said(2, "names a `keyversion`, and a `key` is wanted");
+    std::fs::create_dir(site.path("empty")).unwrap();
+    site.get_verify(&[], &["--keys", "empty"])
+        .await
+        .said(2, "there is no key to verify under");
+    site.get_verify(&[], &["--keys", "nowhere"])
+        .await
+        .said(2, "`nowhere` can't be read");
+    assert!(site.cloud.requests().is_empty());
+}
+
+#[tokio::test]
+async fn false_is_an_exit_code_and_each_record_says_why() {
+    let mut other = (String::new(), String::new());
+    let site = Site::start_with(|world| other = world.key(Kind::Rsa)).await;
+    site.import(&site.key).await;
+    // None at all.
+    let ran = site.get_verify(&[&site.key], &[]).await;
+    assert_eq!((ran.code, &ran.json()["valid"]), (1, &json!(false)));
+    // Another key's; another image's, moved under this one; a damaged one; a withdrawn one.
+    site.cloud.sign_and_upload(&site.image, &other.1, ALGORITHM);
+    let elsewhere = site
+        .cloud
+        .push(REPOSITORY, &format!("sha256:{}", "cd".repeat(32)), None);
+    let moved = site.cloud.sign_and_upload(&elsewhere, &site.version, ALGORITHM);
+    let mut record = site.record(&moved);
+    site.cloud.remove_signature(&moved);
+    record["imageId"] = json!(site.image.id);
+    record.as_object_mut().unwrap().remove("id");
+    site.cloud.put_signature(record.clone());
+    let other_name = site.cloud.push("project01/other", &site.image.digest, None);
+    let renamed = site.cloud.sign_and_upload(&other_name, &site.version, ALGORITHM);
+    let mut renamed_record = site.record(&renamed);
+    site.cloud.remove_signature(&renamed);
+    renamed_record["imageId"] = json!(site.image.id);
+    renamed_record.as_object_mut().unwrap().remove("id");
+    site.cloud.put_signature(renamed_record);
+    let good = site.sign();
+    let good_record = site.record(&good);
+    site.cloud.remove_signature(&good);
+    for (field, value) in [
+        ("lifecycleState", json!("DELETED")),
+        ("kmsKeyVersionId", json!(other.1)),
+        ("message", json!(7)),
+    ] {
+        let mut record = good_record.clone();
+        record[field] = value;
+        record.as_object_mut().unwrap().remove("id");
+        site.cloud.put_signature(record);
+    }
+    let ran = site.get_verify(&[&site.key], &[]).await;
+    let answer = ran.json();
+    assert_eq!((ran.code, &answer["valid"]), (1, &json!(false)));
+    let mut found: Vec<_> = reasons(&answer).into_iter().flatten().collect();
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "digest-mismatch",
+            "malformed",
+            "repository-mismatch",
+            "unsigned",
+            "untrusted-key",
+            "untrusted-key"
+        ],
+        "{answer:#}"
+    );
+    // One good one among them will do, whatever the others are.
+    site.sign();
+    let ran = site.get_verify(&[&site.key], &[]).await.ok();
+    assert_eq!(ran.json()["signatures"].as_array().unwrap().len(), 7);
+    // Either key of two.
+    site.import(&other.0).await;
+    let answer = site.get_verify(&[&other.0, &site.key], &[]).await.ok().json();
+    assert_eq!(
+        reasons(&answer).iter().filter(|reason| reason.is_none()).count(),
+        2,
+        "{answer:#}"
+    );
+}
+
+#[tokio::test]
+async fn all_pages_are_looked_at() {
+    let site = Site::start().await;
+    site.import(&site.key).await;
+    let good = site.sign();
+    let mut record = site.record(&good);
+    record["signature"] = json!("AAAA");
+    record.as_object_mut().unwrap().remove("id");
+    for _ in 0..110 {
+        site.cloud.put_signature(record.clone());
+    }
+    site.cloud.forget_requests();
+    let answer = site.get_verify(&[&site.key], &[]).await.ok().json();
+    assert_eq!(answer["signatures"].as_array().unwrap().len(), 111);
+    assert_eq!(site.count(Operation::ListContainerImageSignatures), 2);
+    // More than a gate looks at: what was seen decides yes, and never no.
+    for _ in 0..40 {
+        site.cloud.put_signature(record.clone());
+    }
+    site.cloud.remove_signature(&good);
+    let ran = site.get_verify(&[&site.key], &[]).await;
+    ran.said(3, "more than 128 records");
+}
+
+#[tokio::test]
+async fn a_version_that_was_taken_out_verifies_nothing() {
+    let site = Site::start_with(|world| {
+        world.keys.push(Key {
+            id: String::new(),
+            kind: Kind::Rsa,
+            state: Lifecycle::Enabled,
+            compartment: None,
+            versions: vec![Version::default(), Version::default()],
+        });
+        *world = world.clone().complete();
+    })
+    .await;
+    let key = site.cloud.world().keys[1].clone();
+    let [one, two] = [&key.versions[0].id, &key.versions[1].id];
+    site.import(&key.id).await;
+    site.cloud.sign_and_upload(&site.image, one, ALGORITHM);
+    site.get_verify(&[&key.id], &[]).await.ok();
+    site.cloud.set_key_state(one, Lifecycle::Disabled);
+    site.import(&key.id).await;
+    let ran = site.get_verify(&[&key.id], &[]).await;
+    assert_eq!(
+        (ran.code, reasons(&ran.json())),
+        (1, vec![Some("key-revoked".to_owned())])
+    );
+    site.cloud.sign_and_upload(&site.image, two, ALGORITHM);
+    site.get_verify(&[&key.id], &[]).await.ok();
+}
