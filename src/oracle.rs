@@ -1,9 +1,9 @@
 //! Talking to Oracle Cloud Infrastructure: its configuration file, keys and tokens, the signature on each request, where
 //! its services are, what they are asked and answer, and a client that asks them.
 //!
-//! All but [`Client`] and [`Identity`] are functions over bytes and a time that is handed in, and open no connection.
-//! What comes from a service or a file is bounded before it is read. Sources: the SDK `oci` 2.189.0 and `oci-cli` 3.95.1,
-//! and Oracle's documentation where a comment says so.
+//! All but [`Client`], [`Identity`] and [`Source`] are functions over bytes and a time that is handed in, and open no
+//! connection. What comes from a service or a file is bounded before it is read. Where facts are from: the SDK `oci`
+//! 2.189.0 and `oci-cli` 3.95.1, and Oracle's documentation where a comment says so.
 
 mod client;
 mod config_file;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::problem::{Report, Reported};
+use super::registries;
 use super::table::{Table, TextOrTable};
 use super::value::Text;
 use crate::causes::chain;
@@ -192,13 +193,18 @@ fn url<T>(
     let report = table.report();
     let example = || Some(format!("write `{key} = \"https://host.example\"`"));
     let made = read(text.text).map_err(|error| report.problem(text.at, error.to_string(), example()))?;
-    let is_metadata = key == "metadata_endpoint";
+    // The metadata service is the only one that is there, and it speaks plain http.
+    if key == "metadata_endpoint" {
+        return Ok(Some(made));
+    }
     // That it is a URL was seen above.
-    let plain = text
-        .text
-        .parse::<url::Url>()
-        .is_ok_and(|url| url.scheme() == "http" && !super::registries::loopback(&url) && !is_metadata);
-    if plain {
+    let url = text.text.parse::<url::Url>().ok();
+    if url.as_ref().is_some_and(registries::link_local) {
+        let message = format!("`{}` is a link-local address", text.text.escape_debug());
+        let hint = Some("the gate never asks those: cloud metadata lives there".to_owned());
+        return Err(report.problem(text.at, message, hint));
+    }
+    if url.is_some_and(|url| url.scheme() == "http" && !registries::loopback(&url)) {
         let message = "requests that identify this node do not go in the clear";
         let hint = Some("use https; plain http is for 127.0.0.1 alone".to_owned());
         return Err(report.problem(text.at, message, hint));

@@ -239,7 +239,7 @@ pub(super) fn loopback(url: &Url) -> bool {
 }
 
 /// 169.254.0.0/16 (RFC 3927) and fe80::/10 (RFC 4291, 2.5.6).
-fn link_local(url: &Url) -> bool {
+pub(super) fn link_local(url: &Url) -> bool {
     let address = match url.host() {
         Some(Host::Ipv4(address)) => IpAddr::V4(address),
         Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical(),

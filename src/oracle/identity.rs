@@ -89,6 +89,25 @@ pub enum IdentityError {
 }
 
 impl IdentityError {
+    /// Whether nothing is wrong but that there was no more time.
+    fn is_deadline(&self) -> bool {
+        match self {
+            Self::Metadata(error) | Self::TokenService(error) => {
+                matches!(**error, ApiError::DeadlineExceeded { .. })
+            }
+            Self::Certificate(_)
+            | Self::ConfigFile(_)
+            | Self::Crashed { .. }
+            | Self::Credentials(_)
+            | Self::Key(_)
+            | Self::Place(_)
+            | Self::Region(_)
+            | Self::Signing { .. }
+            | Self::Token(_)
+            | Self::TokenAnswer(_) => false,
+        }
+    }
+
     pub(super) fn crashed(error: &JoinError) -> Self {
         // A panic's own words are not known to be harmless.
         let what = if error.is_panic() { "a panic" } else { "cancelled" };

@@ -120,7 +120,10 @@ impl Instance {
                 Ok((signer, state.generation))
             }
             Err(error) => {
-                state.failed = Some((Instant::now(), error.clone()));
+                // Another one's deadline is later.
+                if !error.is_deadline() {
+                    state.failed = Some((Instant::now(), error.clone()));
+                }
                 state.until_its_end(now).ok_or(error)
             }
         }
@@ -138,7 +141,7 @@ impl Instance {
         let found = self.found(exchange).await?;
         let federation = match &self.principal.federation {
             Some(named) => named.clone(),
-            None => Place::new(found.region, found.leaf.tenancy())?.federation()?,
+            None => self.federation(&found, exchange).await?,
         };
         // A second or so of computing: not on a thread that others wait for.
         let session_key = computed(|| RequestKey::generate(SESSION_KEY_BITS)).await??;
@@ -162,6 +165,16 @@ impl Instance {
         Ok(Held { token, signer })
     }
 
+    /// The token service of the region that the instance is in.
+    async fn federation(&self, found: &Found, exchange: Exchange<'_>) -> Result<Endpoint, IdentityError> {
+        let service = &found.service;
+        let url = service.below("instance/region");
+        let region = exchange.metadata(&url, service.as_url()).await;
+        let region = region.map_err(|error| IdentityError::Metadata(Box::new(error)))?;
+        let region: Region = String::from_utf8_lossy(region.trim_ascii()).parse()?;
+        Ok(Place::new(region, found.leaf.tenancy())?.federation()?)
+    }
+
     /// What the metadata service says. Certificate and key are two answers, and may be renewed in between: then both are
     /// asked for once more.
     async fn found(&self, exchange: Exchange<'_>) -> Result<Found, IdentityError> {
@@ -183,8 +196,6 @@ impl Instance {
         let key = rest("identity/key.pem").await?;
         let key = zeroize::Zeroizing::new(key.to_vec());
         let intermediate = rest("identity/intermediate.pem").await?.to_vec();
-        let region = rest("instance/region").await?;
-        let region: Region = String::from_utf8_lossy(region.trim_ascii()).parse()?;
         let leaf = LeafCertificate::from_pem(&certificate)?;
         let key = computed(move || RequestKey::from_pem(&key, None)).await??;
         leaf.check(&key)?;
@@ -192,7 +203,7 @@ impl Instance {
             leaf,
             key,
             intermediate,
-            region,
+            service,
         })
     }
 
@@ -241,7 +252,8 @@ struct Found {
     leaf: LeafCertificate,
     key: RequestKey,
     intermediate: Vec<u8>,
-    region: Region,
+    /// Which said it.
+    service: MetadataService,
 }
 
 async fn computed<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, IdentityError> {

@@ -313,13 +313,18 @@ async fn nothing_but_the_identity_asks_a_metadata_service() {
     let site = Site::start().await;
     site.push("unsigned");
     let config = site.config(&site.oracle());
-    for place in ["https://169.254.169.254/", "https://[fd00:c1::a9fe:a9fe]/"] {
-        let config = config.replace(
-            &format!("endpoint = \"{}\"\ncompartment", site.cloud.url()),
-            &format!("endpoint = \"{place}\"\ncompartment"),
-        );
-        let node = Node::start_in(site.folder(), &config).await;
-        denied(&node, "unsigned", Reason::SourceUnreachable).await;
-    }
+    let place = "https://[fd00:c1::a9fe:a9fe]/";
+    let there = config.replace(
+        &format!("{}\"\ncompartment", site.cloud.url()),
+        &format!("{place}\"\ncompartment"),
+    );
+    assert!(there.contains(place));
+    let node = Node::start_in(site.folder(), &there).await;
+    let refusal = node.refused(&super::image("unsigned")).await;
+    assert_eq!(refusal.reason(), Some(Reason::SourceUnreachable.code()));
+    assert!(
+        refusal.message.contains("the address is a metadata service"),
+        "{refusal:?}"
+    );
     assert!(MetadataService::new("http://user:secret@169.254.169.254/opc/v2").is_err());
 }
