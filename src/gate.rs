@@ -4,9 +4,10 @@ mod memory;
 mod permits;
 mod pull;
 mod questions;
+mod search;
 
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,15 +21,15 @@ use quick_cache::sync::Cache;
 
 use crate::causes::chain;
 use crate::decide::{Cover, Denial, Judgement, Verdict, of_registry};
-use crate::find::{Budget, Found, Sought, Trouble, find};
+use crate::find::Trouble;
 use crate::oci::{ChildKind, Digest, Reference, Repository};
 use crate::oracle::Sources;
-use crate::policy::{Policy, Requirement, Rule};
+use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::record::{Decision, DoorName, Outcome, Recorder};
-use crate::registry::{Access, BlobStream, Client, RegistryError, SourceName};
+use crate::registry::{BlobStream, Client, RegistryError};
 use crate::resolve::{self, ResolveError, Subject, fetch};
-use crate::verify::{Evidence, Judged, Wanted, verify};
+use crate::verify::Evidence;
 use memory::{
     ByBytes, ByRecords, EvidenceKey, Question, Read, Remembered, SUBJECT_BYTES, SUBJECT_LIFE, SUBJECTS,
     Shown, SubjectKey,
@@ -37,6 +38,7 @@ use permits::Permits;
 pub use permits::PermitsError;
 use pull::Pull;
 use questions::{Answers, Questions};
+use search::gather;
 
 /// What a door asks.
 #[derive(Clone)]
@@ -459,84 +461,3 @@ fn is_whole(evidence: &Arc<Evidence>) -> bool {
     let late = |trouble: &Trouble| trouble.error.reason() == Reason::DeadlineExceeded;
     !evidence.troubles.iter().any(late)
 }
-
-/// Find and verify, source by source, until the rule is satisfied: a place that is not needed is not asked.
-async fn gather(settings: &Settings, rule: &Arc<Rule>, subject: &Subject, access: &Access) -> Evidence {
-    let Requirement::Signed(signed) = &rule.requirement else {
-        return Evidence::default();
-    };
-    let (digest, repository) = (subject.digest(), &subject.repository);
-    let mut remote = Budget::default();
-    let mut evidence = Evidence::default();
-    for source in settings.client.sources(repository.registry()).iter().copied() {
-        // Whoever may push to the registry must not use up what other places are looked at with.
-        let mut local = Budget::default();
-        let budget = match source {
-            SourceName::Directory | SourceName::OracleApi => &mut local,
-            SourceName::Referrers | SourceName::Tag => &mut remote,
-        };
-        for format in signed.formats.iter().copied() {
-            let directory: &Path = &settings.signatures;
-            let sought = Sought {
-                digest,
-                repository,
-                format,
-                directory,
-                oracle: settings.oracle.of(repository.registry()),
-            };
-            let found = find(source, sought, &settings.client, access, budget).await;
-            let (judged, found) =
-                verified(source, found, Arc::clone(rule), *digest, repository.clone()).await;
-            evidence.judged = evidence.judged.iter().cloned().chain(judged).collect();
-            evidence.troubles = evidence.troubles.iter().cloned().chain(found.troubles).collect();
-        }
-        evidence.asked.push(source);
-        if evidence.signers(Timestamp::now()).len() >= signed.threshold.get() {
-            break;
-        }
-    }
-    evidence
-}
-
-/// Verifies what was found. More than a few records apart from the threads that serve: 128 of them under many large keys
-/// take seconds, and no other pull must wait for them.
-async fn verified(
-    source: SourceName,
-    found: Found,
-    rule: Arc<Rule>,
-    digest: Digest,
-    repository: Repository,
-) -> (Vec<Judged>, Found) {
-    if found.candidates.is_empty() {
-        return (Vec::new(), found);
-    }
-    let keys = match &rule.requirement {
-        Requirement::Signed(signed) => signed.keys.len(),
-        Requirement::Digest(_) | Requirement::InsecureAcceptAnything | Requirement::Reject => 0,
-    };
-    let is_little = found.candidates.len().saturating_mul(keys) <= AT_ONCE;
-    let work = move || {
-        let Requirement::Signed(signed) = &rule.requirement else {
-            return (Vec::new(), found);
-        };
-        let name = rule.signed_name(&repository);
-        let wanted = Wanted {
-            digest: &digest,
-            repository: &name,
-            signed,
-        };
-        (verify(source, &found, wanted, Timestamp::now()), found)
-    };
-    if is_little {
-        return work();
-    }
-    match tokio::task::spawn_blocking(work).await {
-        Ok(judged) => judged,
-        // A panic goes on to where panics of a pull are turned into a denial.
-        Err(crash) => std::panic::resume_unwind(crash.into_panic()),
-    }
-}
-
-/// RSA verifications that a thread which serves does by itself: of 2048 bits one takes 0.06 ms, of 8192 less than 1 ms. To
-/// wake another thread, and be woken by it, takes as long as the first of them.
-const AT_ONCE: usize = 4;
