@@ -1,6 +1,6 @@
 //! Signing: the message as Oracle's client builds it, the record as its API keeps it, and the referrer that carries it.
 //! The signature is a key's of this machine, or a vault's, which is then checked before anything is made of it. The
-//! operator's side: the daemon never signs and never reads a private key.
+//! operator's side: the daemon never signs an image and never reads a key that does.
 //!
 //! RUSTSEC-2023-0071 concerns the timing of private-key operations of the `rsa` crate that an attacker can observe over
 //! a network. Here a person signs on a machine of theirs, with blinding, and nobody outside can ask for signatures.
