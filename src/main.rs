@@ -6,11 +6,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use pullgate::daemon::{Daemon, StartError};
 
-/// Requests of one client are served by several threads in turn, each freeing what another one allocated: glibc's
-/// allocator locks for that.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The gate between this node's container runtime and its registries.
 #[derive(Parser)]
 #[command(name = "pullgated", version, about)]
