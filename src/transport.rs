@@ -1,6 +1,7 @@
 //! The one HTTP client: TLS, proxies, pools, and the guard that says where a request may go. It follows nothing,
 //! retries nothing that was answered, and reads no body by itself.
 
+pub(crate) mod again;
 mod connect;
 mod connection;
 pub(crate) mod guard;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{HOST, PROXY_AUTHORIZATION, USER_AGENT};
+use http::header::{CONTENT_ENCODING, HOST, PROXY_AUTHORIZATION, USER_AGENT};
 use http::uri::InvalidUri;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, response};
 use http_body_util::Full;
@@ -186,6 +187,13 @@ impl Response {
 
     pub(crate) fn headers(&self) -> &HeaderMap {
         &self.head.headers
+    }
+
+    /// The first encoding of the body that is one. None is ever asked for: a bound on compressed bytes would bound
+    /// nothing.
+    pub(crate) fn compressed(&self) -> Option<&HeaderValue> {
+        let mut encodings = self.headers().get_all(CONTENT_ENCODING).iter();
+        encodings.find(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
     }
 
     /// The reason phrase, where it is not the status's own (RFC 9112, 4).

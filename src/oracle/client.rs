@@ -16,6 +16,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustls::RootCertStore;
+
 use self::exchange::{Ask, Exchange, Given, Wire};
 use super::wire::{
     ContainerImage, CreateSignature, ImageSignature, KeyVersion, KeyVersionPage, LookUpImage, SignAnswer,
@@ -56,8 +58,18 @@ impl Client {
         own: Vec<SocketAddr>,
         ca: Option<&[u8]>,
     ) -> Result<Self, ApiError> {
+        Self::trusting(identity, own, &system_roots(), ca)
+    }
+
+    /// As [`Self::new`], with the system's certificates, which take milliseconds to read.
+    pub(super) fn trusting(
+        identity: impl Into<Arc<Identity>>,
+        own: Vec<SocketAddr>,
+        system: &RootCertStore,
+        ca: Option<&[u8]>,
+    ) -> Result<Self, ApiError> {
         let guard = Arc::new(Guard::new(own, proxies_of_environment()));
-        let transport = Transport::new(Arc::clone(&guard), &system_roots(), ca)
+        let transport = Transport::new(Arc::clone(&guard), system, ca)
             .map_err(|error| ApiError::Setup { what: chain(&error) })?;
         Ok(Self {
             identity: identity.into(),

@@ -10,6 +10,7 @@ use super::wire::{LookUpImage, WireError};
 use super::{ApiError, Client, Endpoint, Identity, Observer, Ocid, SignatureFilter, SignatureList};
 use crate::oci::{Digest, Repository};
 use crate::transport::guard::host_of;
+use crate::transport::system_roots;
 
 /// `[registry.oracle]`: where the API is asked about the images of one registry, and as whom.
 #[derive(Clone, Debug)]
@@ -77,8 +78,13 @@ impl Sources {
         observer: Option<&Observer>,
     ) -> Result<Self, ApiError> {
         let mut by_host = HashMap::new();
+        if configs.is_empty() {
+            return Ok(Self { by_host });
+        }
+        let system = system_roots();
         for (host, config) in configs {
-            let client = Client::new(Arc::clone(&config.identity), own.to_vec(), config.ca.as_deref())?;
+            let identity = Arc::clone(&config.identity);
+            let client = Client::trusting(identity, own.to_vec(), &system, config.ca.as_deref())?;
             let source = Source {
                 client: match observer {
                     Some(observer) => client.observed(Arc::clone(observer)),

@@ -298,7 +298,7 @@ impl Turn<'_> {
             return Err(answer.malformed("the token realm answered 404".to_owned()));
         }
         let answer = answer.expect(&[StatusCode::OK]).await?;
-        body::refuse_compressed(answer.headers(), &answer.host)?;
+        body::refuse_compressed(&answer.response, &answer.host)?;
         let host = answer.host;
         let unverified = body::read_bounded(answer.response, &host, limits::TOKEN_BYTES).await?;
         read_token(&unverified).map_err(|what| RegistryError::Malformed { host, what })

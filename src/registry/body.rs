@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, Stream, StreamExt};
-use http::{HeaderMap, header};
+use http::header;
 use tokio::time::{Instant, Sleep};
 
 use super::RegistryError;
@@ -95,21 +95,17 @@ pub(super) fn printable(unverified: &[u8]) -> String {
     quoted
 }
 
-/// Refuses a compressed body: we asked for none, and a bound on compressed bytes would bound nothing.
-pub(super) fn refuse_compressed(headers: &HeaderMap, host: &str) -> Result<(), RegistryError> {
-    for encoding in headers.get_all(header::CONTENT_ENCODING) {
-        if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
-            let what = format!(
+/// Refuses a compressed body: we asked for none.
+pub(super) fn refuse_compressed(response: &Response, host: &str) -> Result<(), RegistryError> {
+    response.compressed().map_or(Ok(()), |encoding| {
+        Err(RegistryError::Malformed {
+            host: host.to_owned(),
+            what: format!(
                 "`Content-Encoding: {}` was not asked for",
                 printable(encoding.as_bytes())
-            );
-            return Err(RegistryError::Malformed {
-                host: host.to_owned(),
-                what,
-            });
-        }
-    }
-    Ok(())
+            ),
+        })
+    })
 }
 
 /// The bytes of a body as they come. Ends with an error when nothing comes for `idle`, or when the body breaks off;

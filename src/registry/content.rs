@@ -63,7 +63,7 @@ impl Task for ManifestTask<'_> {
             .await?
             .expect(&[StatusCode::OK])
             .await?;
-        body::refuse_compressed(answer.headers(), &answer.host)?;
+        body::refuse_compressed(&answer.response, &answer.host)?;
         let content_type = content_type(&answer)?;
         let claimed = answer.headers().get(CONTENT_DIGEST).cloned();
         let Answer { response, host, .. } = answer;
@@ -113,7 +113,7 @@ impl Task for BlobTask<'_> {
             .await?
             .expect(&[StatusCode::OK])
             .await?;
-        body::refuse_compressed(answer.headers(), &answer.host)?;
+        body::refuse_compressed(&answer.response, &answer.host)?;
         let Answer { response, host, .. } = answer;
         let bytes = body::read_bounded(response, &host, *limit).await?;
         sized(descriptor, bytes, &host)
@@ -164,7 +164,7 @@ impl Task for BlobStreamTask<'_> {
             .await?
             .expect(&wanted)
             .await?;
-        body::refuse_compressed(answer.headers(), &answer.host)?;
+        body::refuse_compressed(&answer.response, &answer.host)?;
         let status = answer.status();
         let mut headers = HeaderMap::new();
         for name in BLOB_HEADERS {
@@ -214,7 +214,7 @@ impl Task for TagsTask<'_> {
             .await?
             .expect(&[StatusCode::OK])
             .await?;
-        body::refuse_compressed(answer.headers(), &answer.host)?;
+        body::refuse_compressed(&answer.response, &answer.host)?;
         let link = answer.headers().get(header::LINK).cloned();
         let Answer { response, host, .. } = answer;
         let bytes = body::read_bounded(response, &host, limits::TAGS_BYTES).await?;

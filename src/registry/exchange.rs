@@ -11,17 +11,14 @@ use super::endpoint::{Endpoint, Registry};
 use super::outcome::{Observer, Operation, Outcome};
 use super::{Access, RegistryError, body, challenge};
 use crate::limits;
+use crate::transport::again::{backoff, retry_after};
 use crate::transport::guard::{Guard, host_of, same_origin};
 use crate::transport::{self, Outgoing, Response};
 
 /// How often one request is sent in all. Only GET and HEAD, and only where the answer may be better a moment later.
 const ATTEMPTS: u32 = 3;
 
-/// The wait before the second attempt; doubled for the third, each with up to as much again by chance, so that
-/// a thousand nodes do not come back at once.
-const BACKOFF: Duration = Duration::from_millis(100);
-
-/// Longest such wait, where the registry names no other.
+/// Longest wait before another attempt, where the registry names no other.
 const BACKOFF_MOST: Duration = Duration::from_secs(1);
 
 /// One endpoint that is asked for one thing.
@@ -189,7 +186,7 @@ impl Turn<'_> {
                 Err(failure) if failure.transient => None,
                 Ok(_) | Err(_) => return outcome.map_err(|failure| failure.error),
             };
-            let wait = named.unwrap_or_else(|| backoff(attempt));
+            let wait = named.unwrap_or_else(|| backoff(attempt, BACKOFF_MOST));
             let too_late = Instant::now()
                 .checked_add(wait)
                 .is_none_or(|then| then >= self.deadline);
@@ -372,15 +369,4 @@ fn is_transient(status: StatusCode) -> bool {
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT
     )
-}
-
-/// `Retry-After` in seconds (RFC 9110, 10.2.3). Registries send no dates there.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
-fn backoff(attempt: u32) -> Duration {
-    let wait = BACKOFF.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
-    wait.mul_f64(rand::random_range(1.0..2.0)).min(BACKOFF_MOST)
 }

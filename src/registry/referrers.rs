@@ -154,7 +154,7 @@ fn is_of_type(descriptor: &Descriptor, artifact_type: &str) -> bool {
 /// One page: an OCI index, and called one (a registry that answers any path with its start page has no referrers to
 /// tell of, and must not look as if it had none).
 async fn page_of(answer: Answer) -> Result<Vec<Descriptor>, RegistryError> {
-    body::refuse_compressed(answer.headers(), &answer.host)?;
+    body::refuse_compressed(&answer.response, &answer.host)?;
     let content_type = content::content_type(&answer)?;
     if content_type.as_deref().and_then(MediaType::from_content_type) != Some(MediaType::OciIndex) {
         let said = content_type.as_deref().unwrap_or("-");

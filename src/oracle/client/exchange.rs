@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, DATE, RETRY_AFTER};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, DATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use url::Url;
@@ -17,17 +17,14 @@ use super::{ApiError, Call, CallOutcome, Observer};
 use crate::causes::chain;
 use crate::limits::{ERROR_BYTES, METADATA_BYTES};
 use crate::oci::excerpt;
+use crate::transport::again::{backoff, retry_after};
 use crate::transport::guard::{Guard, host_of};
 use crate::transport::{self, Outgoing, Response, Transport, Unread};
 
 /// How often one request is sent in all (SDK 2.189.0, `retry/__init__.py`).
 const ATTEMPTS: u32 = 8;
 
-/// The wait before the second attempt; doubled for each further one, with up to as much again by chance, so that
-/// a thousand nodes do not come back at once.
-const BACKOFF: Duration = Duration::from_millis(100);
-
-/// Longest such wait, where the service names no other (SDK, as [`ATTEMPTS`]).
+/// Longest wait before another attempt, where the service names no other (SDK, as [`ATTEMPTS`]).
 const BACKOFF_MOST: Duration = Duration::from_secs(30);
 
 /// How long one attempt may take (SDK, `base_client.py`: 60 s for a read).
@@ -193,7 +190,7 @@ impl Exchange<'_> {
                 Ok(given) => return Ok(given),
                 Err(failed) => failed,
             };
-            let wait = failed.after.unwrap_or_else(|| backoff(attempt));
+            let wait = failed.after.unwrap_or_else(|| backoff(attempt, BACKOFF_MOST));
             let too_late = Instant::now()
                 .checked_add(wait)
                 .is_none_or(|then| then >= self.deadline);
@@ -250,13 +247,11 @@ async fn read(response: Response, host: &str, limit: usize, asked_at: Timestamp)
             what,
         })
     };
-    for encoding in response.headers().get_all(CONTENT_ENCODING) {
-        if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
-            let encoding = excerpt(&String::from_utf8_lossy(encoding.as_bytes()));
-            return Err(against(format!(
-                "`Content-Encoding: {encoding}` was not asked for"
-            )));
-        }
+    if let Some(encoding) = response.compressed() {
+        let encoding = excerpt(&String::from_utf8_lossy(encoding.as_bytes()));
+        return Err(against(format!(
+            "`Content-Encoding: {encoding}` was not asked for"
+        )));
     }
     let next_page = match response.headers().get(NEXT_PAGE) {
         None => None,
@@ -382,17 +377,6 @@ fn clock(headers: &HeaderMap) -> Option<Timestamp> {
     jiff::fmt::rfc2822::DateTimeParser::new()
         .parse_timestamp(date)
         .ok()
-}
-
-/// `Retry-After` in seconds (RFC 9110, 10.2.3). Oracle's services send no dates there.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
-fn backoff(attempt: u32) -> Duration {
-    let wait = BACKOFF.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
-    wait.mul_f64(rand::random_range(1.0..2.0)).min(BACKOFF_MOST)
 }
 
 const NEXT_PAGE: &str = "opc-next-page";
