@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::Args;
 use serde_json::json;
 
-use super::place::{Asked, Collected, Of, in_oracle};
+use super::place::{Asked, Collected, Of, in_oracle, record_id};
 use super::write_json;
 use crate::carry::{self, Carried};
 use crate::cli::Context;
@@ -77,16 +77,8 @@ impl Delete {
 
     /// Records in Oracle's API that are named by themselves.
     fn by_id(&self, context: &Context, out: &mut dyn Write) -> Result<Vec<String>, CliError> {
-        let ids = self
-            .id
-            .iter()
-            .map(|id| signature_id(id))
-            .collect::<Result<Vec<_>, _>>();
-        let ids = ids.map_err(|error| {
-            CliError::new("no record is named", Exit::Usage)
-                .because(error)
-                .hint("give IMAGE as well, unless ID is the OCID of a record in Oracle's API")
-        })?;
+        let ids = self.id.iter().map(|id| record_id(id));
+        let ids = ids.collect::<Result<Vec<_>, _>>()?;
         let opened = self.of.api.cloud.open()?;
         let artifacts = opened.artifacts()?;
         // Read first: who is asked sees what it is, and an id that names nothing deletes nothing of the others.

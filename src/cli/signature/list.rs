@@ -6,10 +6,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::carried::Shape;
-use super::place::{Of, in_oracle};
+use super::place::{Of, in_oracle, record_id};
 use super::write_json;
 use crate::cli::Context;
-use crate::cli::oracle::{refused, signature_id};
+use crate::cli::oracle::refused;
 use crate::cli::output::{CliError, Exit, columns};
 
 /// Arguments of `pullgate signature show`.
@@ -46,11 +46,7 @@ pub(super) fn list(of: &Of, context: &Context, out: &mut dyn Write) -> Result<Ex
 impl Show {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         if let (Some(id), None) = (&self.id, &self.of.image) {
-            let id = signature_id(id).map_err(|error| {
-                CliError::new("no record is named", Exit::Usage)
-                    .because(error)
-                    .hint("give IMAGE as well, unless ID is the OCID of a record in Oracle's API")
-            })?;
+            let id = record_id(id)?;
             let opened = self.of.api.cloud.open()?;
             let artifacts = opened.artifacts()?;
             let found = context

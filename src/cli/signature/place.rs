@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::carry::{self, Carried};
 use crate::causes::chain;
-use crate::cli::oracle::{Cloud, Opened, compartment_id, refused};
+use crate::cli::oracle::{Cloud, Opened, compartment_id, refused, signature_id};
 use crate::cli::output::{CliError, Exit};
 use crate::cli::reach::{Reach, Reached};
 use crate::cli::sign::{PATIENCE, look_up, namespaced};
@@ -67,6 +67,15 @@ pub(in crate::cli) struct Api {
 enum From {
     /// Oracle's Artifacts API.
     Oracle,
+}
+
+/// A record that is named without its image: then it is one of Oracle's API.
+pub(super) fn record_id(text: &str) -> Result<Ocid, CliError> {
+    signature_id(text).map_err(|error| {
+        CliError::new("no record is named", Exit::Usage)
+            .because(error)
+            .hint("give IMAGE as well, unless ID is the OCID of a record in Oracle's API")
+    })
 }
 
 /// A record of Oracle's API, as those of other places are.
