@@ -1,6 +1,9 @@
 //! The verdict. Only this module makes a [`Permit`].
 
+mod explain;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use jiff::Timestamp;
@@ -12,6 +15,7 @@ use crate::reason::Reason;
 use crate::registry::RegistryError;
 use crate::resolve::{ResolveError, Subject};
 use crate::verify::{Evidence, Judged};
+pub use explain::{Step, steps};
 
 /// Leave to serve one manifest: the one that was judged, by its digest. Only this module makes one.
 #[derive(Clone, Debug)]
@@ -171,15 +175,23 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// The rule that spoke: its scope, or `default`.
     pub rule: String,
-    /// Every record that was looked at (at most [`crate::limits::CANDIDATES`]).
-    pub signatures: Arc<[Judged]>,
+    /// What is known of who signed it, where the rule wants to know and it came so far.
+    pub evidence: Option<Arc<Evidence>>,
     /// Whether who signed was remembered from an earlier pull.
     pub cached: bool,
+    /// How long who signed is remembered from now on, where it is `cached`.
+    pub left: Option<Duration>,
     /// The manifest that was judged by itself, where this one is covered by it.
     pub root: Option<Digest>,
 }
 
 impl Judgement {
+    /// Every record that was looked at (at most [`crate::limits::CANDIDATES`]).
+    #[must_use]
+    pub fn signatures(&self) -> &[Judged] {
+        self.evidence.as_deref().map_or(&[], |evidence| &evidence.judged)
+    }
+
     /// The digest that was judged, if it came so far.
     #[must_use]
     pub fn digest(&self) -> Option<&Digest> {

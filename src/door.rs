@@ -1,6 +1,10 @@
 //! The ways in: one runtime front door a file, and the one table from [`Reason`] to what each protocol answers.
 
+mod accept;
+pub mod admission;
+pub(crate) mod grpc;
 pub mod registry;
+pub mod unix;
 
 use http::StatusCode;
 

@@ -4,6 +4,8 @@ mod memory;
 mod permits;
 mod pull;
 mod questions;
+mod remembered;
+mod request;
 mod search;
 
 use std::panic::AssertUnwindSafe;
@@ -26,34 +28,21 @@ use crate::oci::{ChildKind, Digest, Reference, Repository};
 use crate::oracle::Sources;
 use crate::policy::Policy;
 use crate::reason::Reason;
-use crate::record::{Decision, DoorName, Outcome, Recorder};
+use crate::record::{Decision, Decisions, Outcome, Recorded, Recorder};
 use crate::registry::{BlobStream, Client, RegistryError};
 use crate::resolve::{self, ResolveError, Subject, fetch};
 use crate::verify::Evidence;
 use memory::{
-    ByBytes, ByRecords, EvidenceKey, Question, Read, Remembered, SUBJECT_BYTES, SUBJECT_LIFE, SUBJECTS,
-    Shown, SubjectKey,
+    ByBytes, ByRecords, EvidenceKey, Question, READERS, Read, Remembered, SUBJECT_BYTES, SUBJECT_LIFE,
+    SUBJECTS, Shown, SubjectKey,
 };
 use permits::Permits;
 pub use permits::PermitsError;
 use pull::Pull;
 use questions::{Answers, Questions};
+pub use remembered::RememberedVerdict;
+pub use request::{Described, PullRequest, Purpose};
 use search::gather;
-
-/// What a door asks.
-#[derive(Clone)]
-pub struct PullRequest {
-    /// Which door.
-    pub door: DoorName,
-    /// Who, for the record: a socket address or a process.
-    pub peer: String,
-    /// What.
-    pub reference: Reference,
-    /// The client's own `Authorization`.
-    pub authorization: Option<HeaderValue>,
-    /// When the answer is due.
-    pub deadline: Instant,
-}
 
 /// What the gate takes from the configuration; swapped whole at a reload.
 #[derive(Clone)]
@@ -87,6 +76,8 @@ pub struct Storage {
 pub struct Gate {
     settings: ArcSwap<Settings>,
     subjects: Cache<SubjectKey, Arc<Read>, ByBytes>,
+    /// Whose credentials a manifest was read with last.
+    readers: Cache<(Repository, Digest), Shown>,
     evidence: Cache<EvidenceKey, Arc<Remembered>, ByRecords>,
     questions: Questions<Question, Result<Arc<Subject>, ResolveError>>,
     searches: Questions<(EvidenceKey, Shown), Arc<Evidence>>,
@@ -119,6 +110,7 @@ impl Gate {
         Ok(Self {
             settings: ArcSwap::from_pointee(settings),
             subjects: Cache::with_weighter(SUBJECTS, SUBJECT_BYTES, ByBytes),
+            readers: Cache::new(READERS),
             evidence: Cache::with_weighter(storage.most_verdicts, most, ByRecords),
             questions: Questions::new(Answers::Change),
             searches: Questions::new(Answers::Stand),
@@ -138,6 +130,11 @@ impl Gate {
         self.settings.load_full()
     }
 
+    /// The decisions of all doors: see [`Recorder::watch`].
+    pub fn watch(&self, most: usize, wanted: impl Fn(&Recorded) -> bool) -> (Vec<Arc<Recorded>>, Decisions) {
+        self.recorder.watch(most, wanted)
+    }
+
     /// The way of one pull: policy, resolve, find, verify, decide, record. Whatever happens on it, a panic too, ends in
     /// a verdict that is recorded.
     pub async fn admit(&self, request: &PullRequest) -> Judgement {
@@ -148,6 +145,7 @@ impl Gate {
             settings: &settings,
             ruling: &ruling,
             request,
+            epoch: self.permits.epoch(),
         };
         let stages = pin!(self.judge(pull));
         let judgement = pull.contained(stages).await;
@@ -161,7 +159,8 @@ impl Gate {
                 self.permits
                     .covering(&request.reference.repository, &digest, ChildKind::Manifest)
             });
-            let until = above.map_or(Timestamp::MAX, |kept| kept.expires_at);
+            let left = judgement.left.map_or(Timestamp::MAX, from_now);
+            let until = above.map_or(left, |kept| kept.expires_at);
             let root = judgement.root.unwrap_or(digest);
             self.remember(pull, permit.covers(root, settings.policy.generation()), until);
         }
@@ -179,17 +178,18 @@ impl Gate {
     async fn judge(&self, pull: Pull<'_>) -> Judgement {
         let case = pull.case();
         if let Err(denial) = pull.before_asking() {
-            return pull.judged(Verdict::Deny(denial), None, false);
+            return pull.denied(denial);
         }
         let Some(cover) = self.admitted_cover(pull, ChildKind::Manifest).await else {
             return self.judge_by_itself(pull).await;
         };
-        match self.subject(pull).await {
+        match self.known_subject(pull).await {
             Ok(subject) => Judgement {
                 root: Some(*cover.root()),
-                ..pull.judged(case.derived(subject, &cover), None, true)
+                cached: true,
+                ..pull.judged(case.derived(subject, &cover), None)
             },
-            Err(error) => pull.judged(Verdict::Deny(case.unresolved(&error)), None, false),
+            Err(denial) => pull.denied(denial),
         }
     }
 
@@ -198,16 +198,27 @@ impl Gate {
     async fn judge_by_itself(&self, pull: Pull<'_>) -> Judgement {
         let case = pull.case();
         if let Err(denial) = pull.before_asking() {
-            return pull.judged(Verdict::Deny(denial), None, false);
+            return pull.denied(denial);
         }
-        let subject = match self.subject(pull).await {
+        let subject = match self.known_subject(pull).await {
             Ok(subject) => subject,
-            Err(error) => return pull.judged(Verdict::Deny(case.unresolved(&error)), None, false),
+            Err(denial) => return pull.denied(denial),
         };
-        let (evidence, cached) = self.evidence(pull, &subject).await;
-        let verdict = case.decide(subject, evidence.as_deref(), Timestamp::now());
-        self.keep(pull, &verdict, evidence.as_ref(), cached);
-        pull.judged(verdict, evidence.as_deref(), cached)
+        let gathered = self.evidence(pull, &subject).await;
+        let evidence = gathered.as_ref().map(|gathered| &*gathered.evidence);
+        let verdict = case.decide(subject, evidence, Timestamp::now());
+        if let Some(gathered) = &gathered {
+            self.keep(pull, &verdict, gathered);
+        }
+        pull.judged(verdict, gathered.as_ref())
+    }
+
+    /// The manifest that is meant, and that is what the asker was told of it.
+    async fn known_subject(&self, pull: Pull<'_>) -> Result<Arc<Subject>, Box<Denial>> {
+        let subject = self.subject(pull).await;
+        let subject = subject.map_err(|error| pull.case().unresolved(&error))?;
+        pull.as_described(&subject)?;
+        Ok(subject)
     }
 
     /// The manifest that is meant. A tag is asked for each time; what a digest names does not change, so it is asked for
@@ -215,10 +226,7 @@ impl Gate {
     async fn subject(&self, pull: Pull<'_>) -> Result<Arc<Subject>, ResolveError> {
         let PullRequest { reference, .. } = pull.request;
         let shown = Shown::of(pull.request);
-        let read = reference
-            .digest
-            .and_then(|digest| self.subjects.get(&(reference.repository.clone(), digest, shown)));
-        if let Some(read) = read.filter(|read| read.at.elapsed() < SUBJECT_LIFE) {
+        if let Some(read) = self.read_before(pull.request, shown) {
             return Ok(Arc::clone(&read.subject));
         }
         let question = Question {
@@ -226,9 +234,21 @@ impl Gate {
             target: resolve::target(reference),
             shown,
             generation: pull.settings.policy.generation(),
+            epoch: pull.epoch,
         };
         let ask = || self.ask(pull, shown);
         self.questions.ask(question, ask, is_for_all).await
+    }
+
+    fn read_before(&self, request: &PullRequest, shown: Shown) -> Option<Arc<Read>> {
+        let repository = &request.reference.repository;
+        let digest = request.reference.digest?;
+        let of = |shown| self.subjects.get(&(repository.clone(), digest, shown));
+        match request.purpose {
+            Purpose::Serve => of(shown).filter(|read| read.at.elapsed() < SUBJECT_LIFE),
+            // Nothing of it is handed out, and it can not have changed: whoever read it last, and when, does as well.
+            Purpose::Judge(_) => of(shown).or_else(|| of(self.readers.get(&(repository.clone(), digest))?)),
+        }
     }
 
     async fn ask(&self, pull: Pull<'_>, shown: Shown) -> Result<Arc<Subject>, ResolveError> {
@@ -247,6 +267,8 @@ impl Gate {
             content_type,
             at: Instant::now(),
         };
+        let (repository, digest, _) = key.clone();
+        self.readers.insert((repository, digest), shown);
         self.subjects.insert(key, Arc::new(read));
         Ok(subject)
     }
@@ -263,6 +285,7 @@ impl Gate {
             settings: &settings,
             ruling: &ruling,
             request,
+            epoch: self.permits.epoch(),
         };
         let work = pin!(self.judge_blob(pull));
         let work = AssertUnwindSafe(work).catch_unwind();
@@ -328,6 +351,7 @@ impl Gate {
             settings: &settings,
             ruling: &ruling,
             request,
+            epoch: self.permits.epoch(),
         };
         let opened = settings
             .client
@@ -368,13 +392,15 @@ impl Gate {
         };
         let request = PullRequest {
             reference,
+            purpose: pull.request.purpose.of_another(),
             ..pull.request.clone()
         };
         let root = Pull {
             request: &request,
             ..pull
         };
-        match Box::pin(self.judge_by_itself(root)).await.verdict {
+        let judged = Box::pin(self.judge_by_itself(root)).await;
+        match judged.verdict {
             Verdict::Allow(_) => {
                 let cover = Cover::restored(
                     repository.clone(),
@@ -383,7 +409,8 @@ impl Gate {
                     *kept.cover.root(),
                     pull.settings.policy.generation(),
                 );
-                self.remember(pull, std::iter::once(cover.clone()), Timestamp::MAX);
+                let until = judged.left.map_or(Timestamp::MAX, from_now);
+                self.remember(pull, std::iter::once(cover.clone()), until);
                 Some(cover)
             }
             Verdict::Deny(_) => None,
@@ -393,35 +420,39 @@ impl Gate {
     /// Remembers edges, until then at most: a key whose window ends covers nothing after it.
     fn remember(&self, pull: Pull<'_>, covers: impl Iterator<Item = Cover>, until: Timestamp) {
         let now = Timestamp::now();
-        let life = SignedDuration::try_from(pull.settings.positive).unwrap_or(SignedDuration::MAX);
-        let expires_at = now.saturating_add(life).unwrap_or(Timestamp::MAX);
+        let expires_at = from_now(pull.settings.positive);
         let ends = pull.signed().into_iter().flat_map(|(_, signed)| &signed.keys);
         let ends = ends.filter_map(|key| key.not_after).filter(|end| *end > now);
         let expires_at = ends.fold(expires_at.min(until), Timestamp::min);
-        self.permits.remember(covers, now, expires_at);
+        self.permits.remember(covers, now, expires_at, pull.epoch);
     }
 
     /// Who signed the subject: remembered, or found and verified now. `None` where the rule wants no signature.
-    async fn evidence(&self, pull: Pull<'_>, subject: &Arc<Subject>) -> (Option<Arc<Evidence>>, bool) {
-        let Some((rule, _)) = pull.signed() else {
-            return (None, false);
-        };
+    async fn evidence(&self, pull: Pull<'_>, subject: &Arc<Subject>) -> Option<Gathered> {
+        let (rule, _) = pull.signed()?;
         let key = pull.evidence_key(subject.digest());
         if let Some(remembered) = self.evidence.get(&key) {
-            if remembered.until > Instant::now() {
-                return (Some(Arc::clone(&remembered.evidence)), true);
+            let left = remembered.until.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                return Some(Gathered {
+                    evidence: Arc::clone(&remembered.evidence),
+                    left: Some(left),
+                });
             }
             self.evidence.remove(&key);
         }
         let search = || async { Arc::new(gather(pull.settings, rule, subject, &pull.access()).await) };
         let sought = (key, Shown::of(pull.request));
-        (Some(self.searches.ask(sought, search, is_whole).await), false)
+        Some(Gathered {
+            evidence: self.searches.ask(sought, search, is_whole).await,
+            left: None,
+        })
     }
 
     /// Remembers who signed, for as long as the verdict it led to is good for. What could not be looked at is asked
     /// again at once: an outage is not remembered as a denial.
-    fn keep(&self, pull: Pull<'_>, verdict: &Verdict, evidence: Option<&Arc<Evidence>>, cached: bool) {
-        let Some(evidence) = evidence.filter(|_| !cached) else {
+    fn keep(&self, pull: Pull<'_>, verdict: &Verdict, gathered: &Gathered) {
+        let Gathered { evidence, left: None } = gathered else {
             return;
         };
         let (digest, life) = match verdict {
@@ -446,6 +477,17 @@ impl Gate {
         self.evidence
             .insert(pull.evidence_key(&digest), Arc::new(remembered));
     }
+}
+
+/// Who signed, and how long that is remembered from now on, if it was.
+struct Gathered {
+    evidence: Arc<Evidence>,
+    left: Option<Duration>,
+}
+
+fn from_now(left: Duration) -> Timestamp {
+    let left = SignedDuration::try_from(left).unwrap_or(SignedDuration::MAX);
+    Timestamp::now().saturating_add(left).unwrap_or(Timestamp::MAX)
 }
 
 /// Whose time was over speaks for himself alone: another may have more.

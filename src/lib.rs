@@ -15,6 +15,7 @@
 pub mod causes;
 pub mod limits;
 pub mod oci;
+pub mod proto;
 pub mod reason;
 pub mod trust;
 pub mod signature;

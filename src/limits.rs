@@ -107,3 +107,9 @@ pub const KEY_VERSION_PAGES: usize = 16;
 
 /// Largest answer of an instance's metadata service that is read: a certificate, a key or a region's name.
 pub const METADATA_BYTES: usize = 64 * 1024;
+
+/// Largest head of a gRPC call that is read. The soft limit of gRPC's own core is 8 KiB (`GRPC_ARG_MAX_METADATA_SIZE`).
+pub const GRPC_HEAD_BYTES: u32 = 32 * 1024;
+
+/// Largest message that our own gRPC services read. A question with credentials has some 10 KiB.
+pub const GRPC_REQUEST_BYTES: usize = 64 * 1024;

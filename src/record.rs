@@ -1,5 +1,8 @@
 //! Each decision, written once: a journal line and the counters out of one function, so that they cannot disagree.
 
+mod feed;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -13,11 +16,15 @@ use crate::oci::{Digest, Reference};
 use crate::oracle;
 use crate::reason::Reason;
 use crate::registry::Observer;
+use feed::Feed;
+pub use feed::{Decisions, Event, KEPT, Recorded};
 
 /// The ways in, as logs and metrics spell them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DoorName {
+    /// `pullgate.v1.Admission`.
+    Admission,
     /// The registry API.
     Registry,
     /// `pullgate check`.
@@ -29,6 +36,7 @@ impl DoorName {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Admission => "admission",
             Self::Registry => "registry",
             Self::Tool => "tool",
         }
@@ -70,7 +78,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const fn verdict(self) -> &'static str {
+    /// `allow`, `deny` or `warn`.
+    #[must_use]
+    pub const fn verdict(self) -> &'static str {
         match self {
             Self::Allow => "allow",
             Self::Deny(_) => "deny",
@@ -78,7 +88,9 @@ impl Outcome {
         }
     }
 
-    const fn reason(self) -> &'static str {
+    /// The code of what was found wrong; `none` where nothing was.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
         match self {
             Self::Allow => "none",
             Self::Deny(reason) | Self::Warn(reason) => reason.code(),
@@ -123,6 +135,7 @@ pub struct Recorder {
     pulls: Family<PullLabels, Counter>,
     durations: Family<DurationLabels, Histogram>,
     blobs: Family<PullLabels, Counter>,
+    feed: Feed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -154,6 +167,7 @@ impl Recorder {
             pulls: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             blobs: Family::default(),
+            feed: Feed::new(),
         };
         registry.register("pulls", "Manifests that were judged", recorder.pulls.clone());
         registry.register(
@@ -176,7 +190,7 @@ impl Recorder {
         self.durations
             .get_or_create(&labels)
             .observe(decision.took.as_secs_f64());
-        decision.write();
+        self.write(decision);
     }
 
     /// Records the decision on a blob. Allowed ones are counted only: one line a pull is what people read.
@@ -185,8 +199,19 @@ impl Recorder {
             .get_or_create(&PullLabels::of(decision.door, decision.outcome))
             .inc();
         if decision.outcome != Outcome::Allow {
-            decision.write();
+            self.write(decision);
         }
+    }
+
+    fn write(&self, decision: &Decision<'_>) {
+        decision.write();
+        self.feed.add(decision);
+    }
+
+    /// The last `most` decisions (at most [`KEPT`]) of those that `wanted` takes, oldest first, and all that come after
+    /// them.
+    pub fn watch(&self, most: usize, wanted: impl Fn(&Recorded) -> bool) -> (Vec<Arc<Recorded>>, Decisions) {
+        self.feed.watch(most, wanted)
     }
 }
 
@@ -224,7 +249,7 @@ impl Requests {
     #[must_use]
     pub fn oracle_observer(&self) -> oracle::Observer {
         let counts = self.oracle.clone();
-        std::sync::Arc::new(move |call: oracle::Call, outcome: oracle::CallOutcome| {
+        Arc::new(move |call: oracle::Call, outcome: oracle::CallOutcome| {
             let labels = RequestLabels {
                 operation: Label(call.as_str()),
                 outcome: Label(outcome.as_str()),
@@ -237,7 +262,7 @@ impl Requests {
     #[must_use]
     pub fn observer(&self) -> Observer {
         let counts = self.registries.clone();
-        std::sync::Arc::new(move |operation, outcome| {
+        Arc::new(move |operation, outcome| {
             let labels = RequestLabels {
                 operation: Label(operation.as_str()),
                 outcome: Label(outcome.as_str()),

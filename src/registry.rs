@@ -24,8 +24,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use sha2::{Digest as _, Sha256};
 use url::Url;
 
+pub use credentials::{Login, Secret};
 pub use outcome::{Observer, Operation, Outcome};
 
 use self::client::Shared;
@@ -132,24 +134,52 @@ impl SourceName {
 }
 
 /// What one client showed, and until when its pull may take.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Access {
-    /// The client's own `Authorization` header. Used with [`Credentials::Passthrough`] only.
-    pub authorization: Option<HeaderValue>,
+    /// What the client presented, if anything. Used with [`Credentials::Passthrough`] only.
+    pub presented: Option<Presented>,
     /// No request begins, and no answer is waited for, after this instant.
     pub deadline: Instant,
 }
 
-impl std::fmt::Debug for Access {
+/// A client's own credentials. Those of one client are never shown for another.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Presented {
+    /// An `Authorization` header, which is shown as it came: the client answers challenges itself.
+    Header(HeaderValue),
+    /// A login, with which we answer the challenges.
+    Login(Login),
+}
+
+impl Presented {
+    /// Stands for the credentials wherever they must be told apart and not be kept.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let mut part = |text: &[u8]| {
+            // The length first, so that no two lists of parts run together to one.
+            hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.update(text);
+        };
+        match self {
+            Self::Header(header) => part(header.as_bytes()),
+            Self::Login(Login::Basic { user, password }) => {
+                part(b"basic");
+                part(user.as_bytes());
+                part(password.expose().as_bytes());
+            }
+            Self::Login(Login::IdentityToken(token)) => {
+                part(b"identity");
+                part(token.expose().as_bytes());
+            }
+        }
+        hash.finalize().into()
+    }
+}
+
+impl std::fmt::Debug for Presented {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Access")
-            .field(
-                "authorization",
-                &self.authorization.as_ref().map(|_| "(not shown)"),
-            )
-            .field("deadline", &self.deadline)
-            .finish()
+        formatter.write_str("(not shown)")
     }
 }
 

@@ -206,7 +206,7 @@ impl Store for Pushed {
     fn attach(&mut self, repository: &str, subject: &Digest, referrer: &Referrer) {
         let repository = Repository::new(HOST, repository).unwrap();
         let access = Access {
-            authorization: None,
+            presented: None,
             deadline: Instant::now() + Duration::from_secs(30),
         };
         let attached = attach(&self.client, &repository, subject, referrer, &access);

@@ -13,7 +13,7 @@ use super::{Context, reference};
 use crate::causes::chain;
 use crate::daemon;
 use crate::decide::{Judgement, Verdict};
-use crate::gate::{Gate, PullRequest, Storage};
+use crate::gate::{Gate, PullRequest, Purpose, Storage};
 use crate::oci::Reference;
 use crate::record::{DoorName, Requests};
 use crate::verify::Judged;
@@ -48,8 +48,9 @@ impl Check {
                 door: DoorName::Tool,
                 peer: "pullgate check".to_owned(),
                 reference: self.image.clone(),
-                authorization: None,
+                presented: None,
                 deadline,
+                purpose: Purpose::Serve,
             };
             Ok::<_, CliError>(gate.admit(&request).await)
         })??;
@@ -160,7 +161,7 @@ impl Answer {
             detail: denial.map(|denial| denial.detail.clone()),
             warned: warned.map(|warned| warned.reason.code()),
             rule: judgement.rule.clone(),
-            signatures: judgement.signatures.iter().map(Signature::of).collect(),
+            signatures: judgement.signatures().iter().map(Signature::of).collect(),
         }
     }
 

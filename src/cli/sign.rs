@@ -173,7 +173,7 @@ impl Sign {
 
     fn access(&self) -> Access {
         Access {
-            authorization: None,
+            presented: None,
             deadline: Instant::now() + PATIENCE,
         }
     }

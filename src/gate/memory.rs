@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quick_cache::Weighter;
-use sha2::{Digest as _, Sha256};
 
 use super::PullRequest;
 use crate::oci::{Digest, Repository};
 use crate::policy::Generation;
-use crate::registry::Target;
+use crate::registry::{Presented, Target};
 use crate::resolve::Subject;
 use crate::verify::Evidence;
 
@@ -17,6 +16,9 @@ use crate::verify::Evidence;
 pub(super) const SUBJECTS: usize = 1024;
 pub(super) const SUBJECT_BYTES: u64 = 8 * 1024 * 1024;
 pub(super) const SUBJECT_LIFE: Duration = Duration::from_secs(60);
+
+/// For how many manifests it is known who read them last.
+pub(super) const READERS: usize = 4096;
 
 /// Whose manifest: content that one client may read is not handed to one that did not show the same credentials.
 pub(super) type SubjectKey = (Repository, Digest, Shown);
@@ -28,6 +30,7 @@ pub(super) struct Question {
     pub(super) target: Target,
     pub(super) shown: Shown,
     pub(super) generation: Generation,
+    pub(super) epoch: u64,
 }
 
 pub(super) struct Read {
@@ -47,12 +50,14 @@ impl Weighter<SubjectKey, Arc<Read>> for ByBytes {
     }
 }
 
-/// What a remembered verdict is about. Another policy, another key: a reload forgets everything.
+/// What a remembered verdict is about. Another policy, another key: a reload forgets everything. Another epoch too:
+/// what a pull that was under way brings back after `pullgate cache clear` is found by no one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct EvidenceKey {
     pub(super) repository: Repository,
     pub(super) digest: Digest,
     pub(super) generation: Generation,
+    pub(super) epoch: u64,
 }
 
 pub(super) struct Remembered {
@@ -78,7 +83,6 @@ pub(super) struct Shown(Option<[u8; 32]>);
 
 impl Shown {
     pub(super) fn of(request: &PullRequest) -> Self {
-        let shown = request.authorization.as_ref();
-        Self(shown.map(|shown| Sha256::digest(shown.as_bytes()).into()))
+        Self(request.presented.as_ref().map(Presented::hash))
     }
 }

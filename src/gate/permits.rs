@@ -9,6 +9,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -24,11 +25,7 @@ use sha2::{Digest as _, Sha256};
 use crate::decide::Cover;
 use crate::oci::{ChildKind, Digest, Repository};
 use crate::policy::Generation;
-
-#[expect(unreachable_pub, reason = "generated: prost writes `pub`")]
-mod wire {
-    include!(concat!(env!("OUT_DIR"), "/pullgate.v1.rs"));
-}
+use crate::proto::state;
 
 /// An edge's end: where it is, what it is called, how it is asked for.
 type Child = (Repository, Digest, ChildKind);
@@ -37,6 +34,9 @@ type Child = (Repository, Digest, ChildKind);
 type Key = [u8; 32];
 
 const EDGES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("derived");
+
+/// In the file, the epoch that holds.
+const EPOCH: TableDefinition<'_, (), u64> = TableDefinition::new("epoch");
 
 /// Batches that wait for the disk. More than that are dropped: see the module's documentation.
 const QUEUE: usize = 256;
@@ -54,11 +54,14 @@ const IN_MEMORY: usize = 65_536;
 pub(super) struct Kept {
     pub(super) cover: Cover,
     pub(super) expires_at: Timestamp,
+    /// What was kept in an earlier epoch is a fact still, and no verdict any more.
+    pub(super) epoch: u64,
 }
 
 pub(super) struct Permits {
     memory: Cache<Child, Arc<Kept>>,
     store: Option<Store>,
+    epoch: AtomicU64,
 }
 
 struct Store {
@@ -81,6 +84,9 @@ pub enum PermitsError {
         #[source]
         source: Box<redb::DatabaseError>,
     },
+    /// Since when verdicts stand could not be read or written.
+    #[error("the epoch of the permit store could not be read or written")]
+    Epoch(#[source] Box<redb::Error>),
     /// The thread that writes could not be started.
     #[error("the thread that writes `{path}` could not be started")]
     Thread {
@@ -96,10 +102,34 @@ impl Permits {
     /// In memory alone when there is no `file`; at most `most` edges in the file.
     pub(super) fn open(file: Option<&Path>, most: usize) -> Result<Self, PermitsError> {
         let store = file.map(|file| Store::open(file, most)).transpose()?;
+        let epoch = match &store {
+            Some(store) => store
+                .epoch()
+                .map_err(|source| PermitsError::Epoch(Box::new(source)))?,
+            None => 0,
+        };
         Ok(Self {
             memory: Cache::new(IN_MEMORY.min(most.max(1))),
             store,
+            epoch: AtomicU64::new(epoch),
         })
+    }
+
+    /// The epoch that pulls which begin now belong to.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Begins another epoch: no verdict of those before stands any more. It waits for the disk, so that a restart does
+    /// not bring them back.
+    pub(super) fn advance(&self) -> Result<(), PermitsError> {
+        let next = self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
+        match &self.store {
+            Some(store) => store
+                .set_epoch(next)
+                .map_err(|source| PermitsError::Epoch(Box::new(source))),
+            None => Ok(()),
+        }
     }
 
     /// Remembers edges. Those that stand already, with most of their time left, cost a look-up each, whichever root they
@@ -109,6 +139,7 @@ impl Permits {
         covers: impl Iterator<Item = Cover>,
         now: Timestamp,
         expires_at: Timestamp,
+        epoch: u64,
     ) {
         let mut new = Vec::new();
         for cover in covers {
@@ -116,10 +147,15 @@ impl Permits {
             let stands = self.memory.get(&child).is_some_and(|kept| {
                 let left = kept.expires_at.as_second() - now.as_second();
                 let whole = expires_at.as_second() - now.as_second();
-                kept.cover.generation() == cover.generation() && left * 2 > whole
+                let same = kept.cover.generation() == cover.generation() && kept.epoch == epoch;
+                same && left * 2 > whole
             });
             if !stands {
-                let kept = Arc::new(Kept { cover, expires_at });
+                let kept = Arc::new(Kept {
+                    cover,
+                    expires_at,
+                    epoch,
+                });
                 self.memory.insert(child, Arc::clone(&kept));
                 new.push(kept);
             }
@@ -182,6 +218,21 @@ impl Store {
             batches: Some(batches),
             writer: Some(writer),
         })
+    }
+
+    fn epoch(&self) -> Result<u64, redb::Error> {
+        match self.database.begin_read()?.open_table(EPOCH) {
+            Ok(table) => Ok(table.get(())?.map_or(0, |epoch| epoch.value())),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn set_epoch(&self, epoch: u64) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        transaction.open_table(EPOCH)?.insert((), epoch)?;
+        transaction.commit()?;
+        Ok(())
     }
 
     fn write_behind(&self, batch: Vec<Arc<Kept>>) {
@@ -300,21 +351,22 @@ fn write(database: &Database, batch: &[Arc<Kept>], most: usize) -> Result<(), re
 }
 
 fn expiry(value: &[u8]) -> i64 {
-    wire::Derived::decode(value).map_or(i64::MIN, |derived| derived.expires_at)
+    state::Derived::decode(value).map_or(i64::MIN, |derived| derived.expires_at)
 }
 
 fn encode(kept: &Kept) -> Vec<u8> {
-    wire::Derived {
+    state::Derived {
         root: kept.cover.root().to_string(),
         generation: kept.cover.generation().0.to_vec(),
         expires_at: kept.expires_at.as_second(),
         manifest: kept.cover.kind() == ChildKind::Manifest,
+        epoch: kept.epoch,
     }
     .encode_to_vec()
 }
 
 fn decode(value: &[u8], repository: &Repository, child: &Digest, kind: ChildKind) -> Option<Kept> {
-    let derived = wire::Derived::decode(value).ok()?;
+    let derived = state::Derived::decode(value).ok()?;
     let root = derived.root.parse().ok()?;
     let generation = Generation(derived.generation.try_into().ok()?);
     let expires_at = Timestamp::from_second(derived.expires_at).ok()?;
@@ -322,6 +374,7 @@ fn decode(value: &[u8], repository: &Repository, child: &Digest, kind: ChildKind
     same_kind.then(|| Kept {
         cover: Cover::restored(repository.clone(), *child, kind, root, generation),
         expires_at,
+        epoch: derived.epoch,
     })
 }
 

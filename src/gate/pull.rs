@@ -8,13 +8,13 @@ use jiff::Timestamp;
 
 use super::memory::EvidenceKey;
 use super::permits::Kept;
-use super::{PullRequest, Settings};
+use super::{Gathered, PullRequest, Purpose, Settings};
 use crate::decide::{Case, Denial, Judgement, Verdict};
 use crate::oci::Digest;
 use crate::policy::{Default, Requirement, Rule, Ruling, Signed};
 use crate::reason::Reason;
 use crate::registry::Access;
-use crate::verify::Evidence;
+use crate::resolve::Subject;
 
 /// One pull on its way: what it asks, and the settings it began with.
 #[derive(Clone, Copy)]
@@ -22,6 +22,7 @@ pub(super) struct Pull<'a> {
     pub(super) settings: &'a Settings,
     pub(super) ruling: &'a Ruling,
     pub(super) request: &'a PullRequest,
+    pub(super) epoch: u64,
 }
 
 impl<'a> Pull<'a> {
@@ -47,7 +48,7 @@ impl<'a> Pull<'a> {
 
     pub(super) fn access(self) -> Access {
         Access {
-            authorization: self.request.authorization.clone(),
+            presented: self.request.presented.clone(),
             deadline: self.request.deadline,
         }
     }
@@ -70,7 +71,9 @@ impl<'a> Pull<'a> {
     }
 
     pub(super) fn stands(self, kept: &Kept) -> bool {
-        kept.cover.generation() == self.settings.policy.generation() && kept.expires_at > Timestamp::now()
+        kept.cover.generation() == self.settings.policy.generation()
+            && kept.epoch == self.epoch
+            && kept.expires_at > Timestamp::now()
     }
 
     pub(super) fn evidence_key(self, digest: &Digest) -> EvidenceKey {
@@ -78,17 +81,46 @@ impl<'a> Pull<'a> {
             repository: self.request.reference.repository.clone(),
             digest: *digest,
             generation: self.settings.policy.generation(),
+            epoch: self.epoch,
         }
     }
 
-    pub(super) fn judged(self, verdict: Verdict, evidence: Option<&Evidence>, cached: bool) -> Judgement {
+    /// Whether the subject is what the asker was told of it. The digest alone does not say how it is read.
+    pub(super) fn as_described(self, subject: &Subject) -> Result<(), Box<Denial>> {
+        let Purpose::Judge(Some(described)) = &self.request.purpose else {
+            return Ok(());
+        };
+        let media_type = subject.document.media_type().as_str();
+        let size = u64::try_from(subject.manifest.bytes().len()).unwrap_or(u64::MAX);
+        let detail = if described.media_type != media_type {
+            let told = described.media_type.escape_debug();
+            format!("the asker was told that this is `{told}`, and it is `{media_type}`")
+        } else if described.size != size {
+            format!(
+                "the asker was told of {} bytes, and the manifest has {size}",
+                described.size
+            )
+        } else {
+            return Ok(());
+        };
+        Err(self
+            .case()
+            .denial(Reason::Malformed, Some(*subject.digest()), detail))
+    }
+
+    pub(super) fn judged(self, verdict: Verdict, gathered: Option<&Gathered>) -> Judgement {
         Judgement {
             verdict,
             rule: self.ruling.name().to_owned(),
-            signatures: evidence.map_or_else(Arc::default, |evidence| Arc::clone(&evidence.judged)),
-            cached,
+            evidence: gathered.map(|it| Arc::clone(&it.evidence)),
+            cached: gathered.is_some_and(|it| it.left.is_some()),
+            left: gathered.and_then(|it| it.left),
             root: None,
         }
+    }
+
+    pub(super) fn denied(self, denial: Box<Denial>) -> Judgement {
+        self.judged(Verdict::Deny(denial), None)
     }
 
     /// Runs the stages with the pull's deadline and with a floor under them: late or crashed is denied.
@@ -96,8 +128,8 @@ impl<'a> Pull<'a> {
         let stages = AssertUnwindSafe(stages).catch_unwind();
         match tokio::time::timeout_at(self.request.deadline.into(), stages).await {
             Ok(Ok(judgement)) => judgement,
-            Ok(Err(_panic)) => self.judged(Verdict::Deny(self.crashed()), None, false),
-            Err(_elapsed) => self.judged(Verdict::Deny(self.late()), None, false),
+            Ok(Err(_panic)) => self.denied(self.crashed()),
+            Err(_elapsed) => self.denied(self.late()),
         }
     }
 

@@ -14,7 +14,7 @@ use super::challenge::{self, Challenge};
 use super::credentials::{CredentialsError, Identity, Login, Secret, look_up, without_values};
 use super::exchange::{Answer, Ask, Turn};
 use super::outcome::Operation;
-use super::{Credentials, RegistryError};
+use super::{Credentials, Presented, RegistryError};
 use super::{body, endpoint::Endpoint};
 use crate::limits;
 use crate::oci::json::{self, Object};
@@ -62,7 +62,7 @@ pub(super) struct Need<'a> {
 }
 
 /// What a token was got for, and under whose credentials. Nothing that a client sends is in it but the name of
-/// a repository: clients' own credentials get no tokens here.
+/// a repository, and a hash of the login with which we answer challenges for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct TokenKey {
     endpoint: Url,
@@ -146,15 +146,14 @@ impl Turn<'_> {
     pub(super) async fn first(&self, need: &Need<'_>) -> Result<Shown, RegistryError> {
         let credentials = &self.registry.credentials;
         if *credentials == Credentials::Passthrough
-            && self.endpoint.own
-            && let Some(of_client) = &self.access.authorization
+            && let Some(Presented::Header(of_client)) = self.presented()
             && of_client.as_bytes() != BASIC_NOTHING
         {
             let mut header = of_client.clone();
             header.set_sensitive(true);
             return Ok(Shown::OfClient(header));
         }
-        let identity = Identity::of(credentials)
+        let identity = Identity::of(credentials, self.presented())
             .await
             .map_err(|error| self.credentials_error(&error))?;
         let key = TokenKey {
@@ -179,9 +178,14 @@ impl Turn<'_> {
         let challenges =
             challenge::parse(refused.headers()).map_err(|error| refused.malformed(error.to_string()))?;
         let server = server_of(self.registry.host.as_str(), self.endpoint);
-        let login = look_up(&self.registry.credentials, server, need.repository)
-            .await
-            .map_err(|error| self.credentials_error(&error))?;
+        let login = look_up(
+            &self.registry.credentials,
+            self.presented(),
+            server,
+            need.repository,
+        )
+        .await
+        .map_err(|error| self.credentials_error(&error))?;
         if let Some(bearer) = challenges.iter().find(|challenge| challenge.is_bearer()) {
             return self.token(bearer, refused, login, key).await.map(Some);
         }
@@ -197,6 +201,11 @@ impl Turn<'_> {
             }
             Some(_) | None => Ok(None),
         }
+    }
+
+    /// What the client presented, for the registry that it means: no mirror is shown it.
+    fn presented(&self) -> Option<&Presented> {
+        self.access.presented.as_ref().filter(|_| self.endpoint.own)
     }
 
     async fn token(

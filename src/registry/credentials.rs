@@ -14,8 +14,8 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use super::Credentials;
 use super::body::printable;
+use super::{Credentials, Presented};
 use crate::oci::json::{self, JsonError, Object};
 
 /// Largest credentials file that is read.
@@ -39,10 +39,12 @@ const HUB_KEY: &str = "https://index.docker.io/v1/";
 
 /// Text that is never printed.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Secret(String);
+pub struct Secret(String);
 
 impl Secret {
-    pub(super) fn new(text: String) -> Self {
+    /// This text.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
         Self(text)
     }
 
@@ -59,18 +61,25 @@ impl fmt::Debug for Secret {
 
 /// What can be shown to a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Login {
+pub enum Login {
     /// A name and a password.
-    Basic { user: String, password: Secret },
+    Basic {
+        /// The name.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
     /// A token that a token endpoint takes for another (OAuth 2 `refresh_token`).
     IdentityToken(Secret),
 }
 
-/// Under which credentials a token was got: two different ones never share a token. Clients whose own credentials
-/// pass through have no place here: for them we get no tokens at all.
+/// Under which credentials a token was got: two different ones never share a token. Clients whose own `Authorization`
+/// passes through have no place here: for them we get no tokens at all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Identity {
     Anonymous,
+    /// A client's own login, as [`Presented::hash`] tells it apart.
+    Client([u8; 32]),
     /// One state of one file: a login that writes it makes another identity.
     File {
         path: PathBuf,
@@ -82,9 +91,16 @@ pub(super) enum Identity {
 
 impl Identity {
     /// Under which identity these credentials are shown now.
-    pub(super) async fn of(credentials: &Credentials) -> Result<Self, CredentialsError> {
+    pub(super) async fn of(
+        credentials: &Credentials,
+        presented: Option<&Presented>,
+    ) -> Result<Self, CredentialsError> {
         match credentials {
-            Credentials::Anonymous | Credentials::Passthrough => Ok(Self::Anonymous),
+            Credentials::Anonymous => Ok(Self::Anonymous),
+            Credentials::Passthrough => Ok(match presented {
+                Some(presented @ Presented::Login(_)) => Self::Client(presented.hash()),
+                Some(Presented::Header(_)) | None => Self::Anonymous,
+            }),
             Credentials::File(path) => {
                 let unreadable = |source| CredentialsError::File {
                     path: path.clone(),
@@ -132,11 +148,16 @@ pub(super) enum CredentialsError {
 /// repository there. None where nothing is known: then the registry is asked without credentials.
 pub(super) async fn look_up(
     credentials: &Credentials,
+    presented: Option<&Presented>,
     server: &str,
     repository: &str,
 ) -> Result<Option<Login>, CredentialsError> {
     match credentials {
-        Credentials::Anonymous | Credentials::Passthrough => Ok(None),
+        Credentials::Anonymous => Ok(None),
+        Credentials::Passthrough => Ok(match presented {
+            Some(Presented::Login(login)) => Some(login.clone()),
+            Some(Presented::Header(_)) | None => None,
+        }),
         Credentials::File(path) => from_file(path, server, repository).await,
         Credentials::Helper(name) => from_helper(&program(name)?, server).await,
     }

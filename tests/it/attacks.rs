@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha512};
 use pullgate::decide::Verdict;
 use pullgate::demo::registry::EmbeddedRegistry;
 use pullgate::demo::runtime::Dialect;
-use pullgate::gate::PullRequest;
+use pullgate::gate::{PullRequest, Purpose};
 use pullgate::oci::{Descriptor, Digest, Reference};
 use pullgate::reason::Reason;
 use pullgate::record::DoorName;
@@ -173,8 +173,9 @@ async fn a_signed_name_does_not_reach_a_terminal_as_it_is() {
             door: DoorName::Registry,
             peer: "test".to_owned(),
             reference: image("acme/app:v1"),
-            authorization: None,
+            presented: None,
             deadline: Instant::now() + LATEST,
+            purpose: Purpose::Serve,
         })
         .await;
     let Verdict::Deny(denial) = judgement.verdict else {

@@ -522,7 +522,7 @@ async fn sign_by_library(registry: &EmbeddedRegistry, key: &pullgate::sign::Priv
     )
     .unwrap();
     let access = pullgate::registry::Access {
-        authorization: None,
+        presented: None,
         deadline: std::time::Instant::now() + crate::support::LATEST,
     };
     let subject = pullgate::resolve::resolve(&client, &image("acme/app:v1"), &access)

@@ -87,7 +87,7 @@ pub(super) fn attach_all(
 ) -> Result<Vec<String>, CliError> {
     let client = reach.client(context, image)?.client;
     let access = Access {
-        authorization: None,
+        presented: None,
         deadline: Instant::now() + PATIENCE,
     };
     context.block_on(async {

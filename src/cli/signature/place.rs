@@ -158,7 +158,7 @@ impl Of {
             signatures,
         } = self.reach.client(context, image)?;
         let access = Access {
-            authorization: None,
+            presented: None,
             deadline: Instant::now() + PATIENCE,
         };
         context.block_on(async {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{AUTHORIZATION, RANGE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 
 use super::answer::{self, Puller};
 use super::body::Body;
@@ -12,12 +12,12 @@ use super::route::{Name, Page, Route, RouteError};
 use super::serve::{Answer, Handler};
 use crate::causes::chain;
 use crate::decide::{Case, Denial, Verdict, of_registry};
-use crate::gate::{Gate, PullRequest};
+use crate::gate::{Gate, PullRequest, Purpose};
 use crate::limits;
 use crate::oci::{Descriptor, Document, Reference, Tag};
 use crate::reason::Reason;
 use crate::record::DoorName;
-use crate::registry::{Access, FetchedManifest, RegistryError, Target};
+use crate::registry::{Access, FetchedManifest, Presented, RegistryError, Target};
 
 /// Answers requests by asking the gate.
 pub(super) struct Pulls {
@@ -54,7 +54,7 @@ impl Handler for Pulls {
 struct Asked<'a> {
     method: &'a Method,
     headers: &'a HeaderMap,
-    authorization: Option<HeaderValue>,
+    presented: Option<Presented>,
 }
 
 impl Pulls {
@@ -70,13 +70,13 @@ impl Pulls {
             });
         }
         let route = Route::parse(method, uri.path(), uri.query(), self.default_registry.as_deref())?;
-        let authorization = authorization(headers)?;
+        let presented = presented(headers)?;
         Ok((
             route,
             Asked {
                 method,
                 headers,
-                authorization,
+                presented,
             },
         ))
     }
@@ -86,8 +86,9 @@ impl Pulls {
             door: DoorName::Registry,
             peer: peer.to_owned(),
             reference,
-            authorization: asked.authorization.clone(),
+            presented: asked.presented.clone(),
             deadline: began + self.pull_deadline,
+            purpose: Purpose::Serve,
         };
         // What is rarely asked has a place of its own: a pull would carry it along.
         let answered = match route {
@@ -143,10 +144,10 @@ impl Pulls {
     async fn base(&self, asked: &Asked<'_>, began: Instant) -> Response<Body> {
         let challenge = match &self.default_registry {
             // Who shows credentials was told before. Whether they are good, the pull shows.
-            Some(registry) if asked.authorization.is_none() => {
+            Some(registry) if asked.presented.is_none() => {
                 let deadline = began + self.pull_deadline.min(BASE_DEADLINE);
                 let access = Access {
-                    authorization: None,
+                    presented: None,
                     deadline,
                 };
                 match self.gate.settings().client.challenge(registry, &access).await {
@@ -260,7 +261,7 @@ fn tagged(fetched: &FetchedManifest, artifact_type: Option<&str>) -> Result<Vec<
 
 fn access(pull: &PullRequest) -> Access {
     Access {
-        authorization: pull.authorization.clone(),
+        presented: pull.presented.clone(),
         deadline: pull.deadline,
     }
 }
@@ -274,7 +275,7 @@ fn failed(case: Case<'_>, error: &RegistryError) -> Box<Denial> {
 }
 
 /// The client's own credentials, if it shows any.
-fn authorization(headers: &HeaderMap) -> Result<Option<HeaderValue>, RouteError> {
+fn presented(headers: &HeaderMap) -> Result<Option<Presented>, RouteError> {
     let mut shown = headers.get_all(AUTHORIZATION).iter();
     let Some(first) = shown.next() else {
         return Ok(None);
@@ -289,7 +290,7 @@ fn authorization(headers: &HeaderMap) -> Result<Option<HeaderValue>, RouteError>
     }
     let mut credentials = first.clone();
     credentials.set_sensitive(true);
-    Ok(Some(credentials))
+    Ok(Some(Presented::Header(credentials)))
 }
 
 /// Docker waits 15 s for `/v2/` (moby, `registry.PingV2Registry`), and asks nothing else before.
@@ -300,8 +301,9 @@ mod tests {
     use http::header::AUTHORIZATION;
     use http::{HeaderMap, HeaderValue};
 
-    use super::authorization;
+    use super::presented;
     use crate::door::registry::route::RouteError;
+    use crate::registry::Presented;
 
     fn headers(values: &[&'static str]) -> HeaderMap {
         values
@@ -312,20 +314,23 @@ mod tests {
 
     #[test]
     fn credentials_are_passed_on_as_they_came_and_never_printed() {
-        let shown = authorization(&headers(&["Bearer secret"])).unwrap().unwrap();
-        assert_eq!(shown, "Bearer secret");
+        let shown = presented(&headers(&["Bearer secret"])).unwrap().unwrap();
+        assert_eq!(
+            shown,
+            Presented::Header(HeaderValue::from_static("Bearer secret"))
+        );
         assert!(!format!("{shown:?}").contains("secret"));
-        assert_eq!(authorization(&HeaderMap::new()), Ok(None));
+        assert_eq!(presented(&HeaderMap::new()), Ok(None));
     }
 
     #[test]
     fn empty_credentials_are_none_and_two_are_refused() {
         for empty in ["Basic Og==", "basic Og=="] {
-            assert_eq!(authorization(&headers(&[empty])), Ok(None));
+            assert_eq!(presented(&headers(&[empty])), Ok(None));
         }
-        assert!(authorization(&headers(&["Basic Ojo="])).unwrap().is_some());
+        assert!(presented(&headers(&["Basic Ojo="])).unwrap().is_some());
         assert_eq!(
-            authorization(&headers(&["Basic YTpi", "Basic Yzpk"])),
+            presented(&headers(&["Basic YTpi", "Basic Yzpk"])),
             Err(RouteError::Duplicate("Authorization"))
         );
     }

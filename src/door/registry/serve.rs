@@ -1,7 +1,6 @@
 //! The listener: connections within bounds, one request after the other, until told to stop.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -17,9 +16,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::answer::{crashed, refused};
@@ -27,6 +25,7 @@ use super::body::Body;
 use super::route::RouteError;
 use super::socket::Socket;
 use crate::causes::chain;
+use crate::door::accept::{accept_until_stopped, stopped};
 use crate::limits;
 
 /// Answers one request, whose body is never read.
@@ -77,69 +76,15 @@ pub(super) struct Server<H> {
 pub(super) async fn serve<H: Handler>(
     server: Arc<Server<H>>,
     listener: TcpListener,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
     grace: Duration,
 ) {
-    let slots = Arc::new(Semaphore::new(server.bounds.connections.max(1)));
-    let mut connections = JoinSet::new();
-    let each = stop.clone();
-    loop {
-        tokio::select! {
-            biased;
-            () = stopped(&mut stop) => break,
-            Some(ended) = connections.join_next() => report(ended),
-            (slot, stream, peer) = next(&slots, || listener.accept()) => {
-                let (server, stop) = (Arc::clone(&server), each.clone());
-                connections.spawn(async move {
-                    connection(&server, stream, peer, stop).await;
-                    drop(slot);
-                });
-            }
-        }
-    }
-    drop(listener);
-    let finished = timeout(grace, async {
-        while let Some(ended) = connections.join_next().await {
-            report(ended);
-        }
-    });
-    if finished.await.is_err() {
-        tracing::warn!(
-            connections = connections.len(),
-            "Connections are cut: the time to finish them is over"
-        );
-        connections.shutdown().await;
-    }
-}
-
-/// The next connection, once there is room for it: until then the kernel's queue holds it, and no memory of ours.
-#[expect(
-    clippy::expect_used,
-    reason = "nobody closes this semaphore: `serve` alone has it"
-)]
-async fn next<F>(
-    slots: &Arc<Semaphore>,
-    accept: impl Fn() -> F,
-) -> (OwnedSemaphorePermit, TcpStream, SocketAddr)
-where
-    F: Future<Output = io::Result<(TcpStream, SocketAddr)>>,
-{
-    let slot = Arc::clone(slots)
-        .acquire_owned()
-        .await
-        .expect("the semaphore is open");
-    loop {
-        match accept().await {
-            Ok((stream, peer)) => return (slot, stream, peer),
-            // The client was gone before we came (accept(2)); the next one may be there.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            // Out of file descriptors or memory: at once it would fail again, and fill a core and the log.
-            Err(error) => {
-                tracing::warn!(%error, "A connection could not be accepted");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    let bounds = server.bounds;
+    let serve = move |stream, peer, stop| {
+        let server = Arc::clone(&server);
+        async move { connection(&server, stream, peer, stop).await }
+    };
+    accept_until_stopped(listener, bounds.connections, stop, grace, serve).await;
 }
 
 async fn connection<H: Handler>(
@@ -227,21 +172,6 @@ async fn answer<H: Handler>(handler: &H, request: Request<Incoming>, peer: &str)
     }
     answer
 }
-
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    if stop.wait_for(|stop| *stop).await.is_err() {
-        tracing::debug!("Whoever could stop the door is gone: it stops");
-    }
-}
-
-fn report(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "A connection crashed; the others go on");
-    }
-}
-
-/// Long enough for other connections to end and give back what they hold, too short for a pull to be given up.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests;

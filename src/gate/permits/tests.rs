@@ -27,7 +27,12 @@ fn cover(path: &str, child: u32) -> Cover {
 
 fn remember(permits: &Permits, covers: impl Iterator<Item = Cover>, life: i64) {
     let now = Timestamp::now();
-    permits.remember(covers, now, now + SignedDuration::from_secs(life));
+    permits.remember(
+        covers,
+        now,
+        now + SignedDuration::from_secs(life),
+        permits.epoch(),
+    );
 }
 
 /// Reopens until the thread of the gate before has let go of the file.

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use tokio::process::Command;
 
-use super::{CredentialsError, Identity, Login, Secret, ask, look_up, normal, program};
+use super::{CredentialsError, Identity, Login, Presented, Secret, ask, look_up, normal, program};
 use crate::registry::Credentials;
 
 fn basic(user: &str, password: &str) -> Login {
@@ -22,7 +22,7 @@ fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
 
 async fn found(text: &str, server: &str, repository: &str) -> Result<Option<Login>, CredentialsError> {
     let (_folder, path) = file(text);
-    look_up(&Credentials::File(path), server, repository).await
+    look_up(&Credentials::File(path), None, server, repository).await
 }
 
 #[test]
@@ -118,6 +118,7 @@ async fn a_file_that_is_not_one_is_an_error() {
     }
     let missing = look_up(
         &Credentials::File("/nonexistent/auth.json".into()),
+        None,
         "quay.io",
         "a",
     )
@@ -222,14 +223,36 @@ async fn a_helper_that_fails_is_an_error_and_never_anonymous() {
 async fn a_login_makes_another_identity() {
     let (_folder, path) = file("{}");
     let credentials = Credentials::File(path.clone());
-    let before = Identity::of(&credentials).await.unwrap();
-    assert_eq!(Identity::of(&credentials).await.unwrap(), before);
+    let before = Identity::of(&credentials, None).await.unwrap();
+    assert_eq!(Identity::of(&credentials, None).await.unwrap(), before);
     std::fs::write(&path, "{ }").unwrap();
-    assert_ne!(Identity::of(&credentials).await.unwrap(), before);
+    assert_ne!(Identity::of(&credentials, None).await.unwrap(), before);
     assert_eq!(
-        Identity::of(&Credentials::Passthrough).await.unwrap(),
+        Identity::of(&Credentials::Passthrough, None).await.unwrap(),
         Identity::Anonymous
     );
+}
+
+#[tokio::test]
+async fn a_login_that_a_client_presented_answers_where_credentials_pass_through_and_nowhere_else() {
+    let login = basic("user", "hunter2");
+    let presented = Presented::Login(login.clone());
+    for (credentials, expected) in [
+        (Credentials::Passthrough, Some(login)),
+        (Credentials::Anonymous, None),
+    ] {
+        let found = look_up(&credentials, Some(&presented), "registry.test", "app").await;
+        assert_eq!(found.unwrap(), expected, "{credentials:?}");
+    }
+    let other = Presented::Login(basic("user", "hunter3"));
+    let identity = async |presented| {
+        Identity::of(&Credentials::Passthrough, Some(presented))
+            .await
+            .unwrap()
+    };
+    assert_eq!(identity(&presented).await, identity(&presented).await);
+    assert_ne!(identity(&presented).await, identity(&other).await);
+    assert!(!format!("{presented:?}").contains("hunter2"));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::oci::{Blob, Descriptor, Digest, Repository};
 use crate::registry::{
-    Access, Client, Credentials, Operation, Outcome, RegistryConfig, RegistryError, SourceName,
+    Access, Client, Credentials, Operation, Outcome, Presented, RegistryConfig, RegistryError, SourceName,
 };
 
 /// The registry that images of the tests name.
@@ -269,21 +269,21 @@ pub(crate) fn repository() -> Repository {
 /// A client that shows nothing and has five seconds.
 pub(crate) fn anyone() -> Access {
     Access {
-        authorization: None,
+        presented: None,
         deadline: Instant::now() + Duration::from_secs(5),
     }
 }
 
 pub(crate) fn someone(authorization: &'static str) -> Access {
     Access {
-        authorization: Some(HeaderValue::from_static(authorization)),
+        presented: Some(Presented::Header(HeaderValue::from_static(authorization))),
         ..anyone()
     }
 }
 
 pub(crate) fn within(time: Duration) -> Access {
     Access {
-        authorization: None,
+        presented: None,
         deadline: Instant::now() + time,
     }
 }

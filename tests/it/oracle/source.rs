@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use pullgate::gate::PullRequest;
+use pullgate::gate::{PullRequest, Purpose};
 use pullgate::reason::Reason;
 use pullgate::record::DoorName;
 use pullgate::registry::SourceName;
@@ -32,12 +32,13 @@ async fn what_oracles_client_signed_is_let_through_and_nothing_else() {
         door: DoorName::Tool,
         peer: "test".to_owned(),
         reference: super::image("signed"),
-        authorization: None,
+        presented: None,
         deadline: Instant::now() + Duration::from_secs(30),
+        purpose: Purpose::Serve,
     };
     let judgement = node.gate.admit(&request).await;
-    let [signature] = &judgement.signatures[..] else {
-        panic!("{:?}", judgement.signatures)
+    let [signature] = judgement.signatures() else {
+        panic!("{:?}", judgement.signatures())
     };
     assert_eq!(
         (signature.source, &signature.locator),

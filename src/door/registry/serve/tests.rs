@@ -14,7 +14,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Answer, Body, Bounds, Handler, Server, next, serve};
+use super::{Answer, Body, Bounds, Handler, Server, serve};
+use crate::door::accept::{ACCEPT_PAUSE, next};
 use crate::oci::Digest;
 use crate::registry::RegistryError;
 
@@ -481,10 +482,6 @@ async fn a_failed_accept_is_tried_again() {
     let ((slot, ..), client) = tokio::join!(next(&slots, accept), TcpStream::connect(address));
     assert_eq!(slots.available_permits(), 0);
     // Two of the three are the machine's trouble, and waited for.
-    assert!(
-        began.elapsed() >= super::ACCEPT_PAUSE * 2,
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() >= ACCEPT_PAUSE * 2, "{:?}", began.elapsed());
     drop((slot, client));
 }

@@ -1,0 +1,137 @@
+//! What the gate decided, as the API shows it.
+
+use crate::causes::chain;
+use crate::decide::{Denial, Judgement, Step, Verdict};
+use crate::oci::{Descriptor, Document};
+use crate::policy::Generation;
+use crate::proto::v1;
+use crate::record::{Outcome, Recorded};
+use crate::verify::Judged;
+
+/// The verdict that a judgement is.
+pub(crate) fn verdict(judgement: &Judgement, generation: Generation) -> v1::Verdict {
+    let (outcome, found): (_, Option<&Denial>) = match &judgement.verdict {
+        Verdict::Allow(permit) => match permit.warned() {
+            None => (v1::Outcome::Allow, None),
+            Some(denial) => (v1::Outcome::Warn, Some(denial)),
+        },
+        Verdict::Deny(denial) => (v1::Outcome::Deny, Some(denial)),
+    };
+    let text = |of: &dyn Fn(&Denial) -> String| found.map(of).unwrap_or_default();
+    v1::Verdict {
+        outcome: outcome.into(),
+        reason: text(&|denial| denial.reason.code().to_owned()),
+        text: text(&ToString::to_string),
+        detail: text(&|denial| denial.detail.clone()),
+        next_step: text(&|denial| denial.reason.next_step().to_owned()),
+        retryable: found.is_some_and(|denial| denial.reason.retryable()),
+        rule: judgement.rule.clone(),
+        digest: judgement.digest().map(ToString::to_string).unwrap_or_default(),
+        root: judgement.root.map(|root| root.to_string()).unwrap_or_default(),
+        signatures: judgement.signatures().iter().map(signature).collect(),
+        generation: generation.to_string(),
+        cached: judgement.cached,
+    }
+}
+
+fn signature(judged: &Judged) -> v1::Signature {
+    let (key, reason, detail) = match &judged.outcome {
+        Ok(verified) => (
+            verified.claim().signed_by.name.clone(),
+            String::new(),
+            String::new(),
+        ),
+        Err(error) => (
+            error.key().unwrap_or_default().to_owned(),
+            error.reason().code().to_owned(),
+            chain(error),
+        ),
+    };
+    v1::Signature {
+        source: judged.source.as_str().to_owned(),
+        format: judged.format.as_str().to_owned(),
+        id: judged.locator.clone(),
+        key,
+        reason,
+        detail,
+    }
+}
+
+pub(crate) fn step(step: Step) -> v1::Step {
+    v1::Step {
+        stage: step.stage.to_owned(),
+        text: step.text,
+        passed: step.passed,
+    }
+}
+
+/// Of an admitted index, the first manifest that is for this platform.
+pub(super) fn manifest_for(judgement: &Judgement, wanted: &v1::Platform) -> Option<v1::Descriptor> {
+    let Verdict::Allow(permit) = &judgement.verdict else {
+        return None;
+    };
+    let Document::Index(index) = permit.document() else {
+        return None;
+    };
+    let fits = |descriptor: &&Descriptor| {
+        descriptor.platform.as_ref().is_some_and(|platform| {
+            platform.os == wanted.os
+                && platform.architecture == wanted.architecture
+                && (wanted.variant.is_empty() || platform.variant.as_ref() == Some(&wanted.variant))
+        })
+    };
+    index
+        .manifests
+        .iter()
+        .find(fits)
+        .map(|descriptor| v1::Descriptor {
+            media_type: descriptor.media_type.clone(),
+            digest: descriptor.digest.to_string(),
+            size: i64::try_from(descriptor.size).unwrap_or(i64::MAX),
+        })
+}
+
+/// A decision of the record.
+pub(crate) fn decision(recorded: &Recorded) -> v1::Decision {
+    let (outcome, reason) = match recorded.outcome {
+        Outcome::Allow => (v1::Outcome::Allow, ""),
+        Outcome::Deny(reason) => (v1::Outcome::Deny, reason.code()),
+        Outcome::Warn(reason) => (v1::Outcome::Warn, reason.code()),
+    };
+    v1::Decision {
+        sequence: recorded.sequence,
+        time: Some(timestamp(recorded.time)),
+        door: recorded.door.as_str().to_owned(),
+        peer: recorded.peer.clone(),
+        reference: recorded.reference.clone(),
+        digest: recorded
+            .digest
+            .map(|digest| digest.to_string())
+            .unwrap_or_default(),
+        rule: recorded.rule.clone(),
+        outcome: outcome.into(),
+        reason: reason.to_owned(),
+        detail: recorded.detail.clone(),
+        cached: recorded.cached,
+        took: prost_types::Duration::try_from(recorded.took).ok(),
+    }
+}
+
+pub(super) fn event(recorded: &Recorded) -> v1::WatchDecisionsResponse {
+    v1::WatchDecisionsResponse {
+        event: Some(v1::watch_decisions_response::Event::Decision(decision(recorded))),
+    }
+}
+
+pub(super) const fn missed(missed: u64) -> v1::WatchDecisionsResponse {
+    v1::WatchDecisionsResponse {
+        event: Some(v1::watch_decisions_response::Event::Missed(missed)),
+    }
+}
+
+pub(crate) fn timestamp(time: jiff::Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: time.as_second(),
+        nanos: time.subsec_nanosecond(),
+    }
+}

@@ -1,0 +1,290 @@
+//! A Unix socket that speaks HTTP/2, which gRPC is: made with the right owner and mode, connections and streams within
+//! bounds, each caller known by what the kernel says of it.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::accept::{accept_until_stopped, stopped};
+use crate::causes::chain;
+use crate::limits;
+
+/// Where a socket stands, and who may open it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Its path.
+    pub path: PathBuf,
+    /// The file's mode: who may write to the file may connect (unix(7)).
+    pub mode: u32,
+    /// The file's group, by name or number; none: the process's own.
+    pub group: Option<String>,
+}
+
+/// Who is at the other end of a connection, as the kernel says (unix(7), `SO_PEERCRED`): a caller can not choose it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// The process, where the kernel knows it. It may have ended, and another have its number.
+    pub pid: Option<i32>,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "uid={} gid={}", self.uid, self.gid)?;
+        self.pid.map_or(Ok(()), |pid| write!(formatter, " pid={pid}"))
+    }
+}
+
+/// Why a socket could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SocketError {
+    /// Another process serves it.
+    #[error("`{path}` is in use by another process")]
+    InUse {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A file that is no socket stands there. It is left alone.
+    #[error("`{path}` exists and is no socket")]
+    NoSocket {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The group is not known.
+    #[error("the group `{group}` of `{path}` does not exist")]
+    NoGroup {
+        /// Which socket.
+        path: PathBuf,
+        /// Which group.
+        group: String,
+    },
+    /// The process may not give the file to that group.
+    #[error("`{path}` can't be given to the group `{group}`: the user of the daemon must be a member")]
+    Group {
+        /// Which socket.
+        path: PathBuf,
+        /// Which group.
+        group: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Anything else.
+    #[error("`{path}` can't be listened on")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What callers may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Connections at one time; the next one waits.
+    pub(crate) connections: usize,
+    /// Calls at one time on one connection.
+    pub(crate) streams: u32,
+}
+
+/// A bound socket, not yet served. Its file goes when it is dropped.
+#[derive(Debug)]
+pub struct Socket {
+    listener: UnixListener,
+    file: File,
+}
+
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // Not if a daemon that was started since has put its own there.
+        let ours = std::fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode);
+        if ours && let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(%error, path = %self.path.display(), "The socket's file could not be removed");
+        }
+    }
+}
+
+impl Socket {
+    /// Makes the socket: under another name first, so that nobody can open it before its owner and mode are right, and
+    /// so that one which an earlier process left is replaced at once.
+    ///
+    /// # Errors
+    /// As [`SocketError`] says.
+    pub async fn bind(config: &Config) -> Result<Self, SocketError> {
+        let path = &config.path;
+        let failed = |source| SocketError::Io {
+            path: path.clone(),
+            source,
+        };
+        vacant(path).await?;
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        let new = path.with_file_name(name);
+        match std::fs::remove_file(&new) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let listener = UnixListener::bind(&new).map_err(failed)?;
+        if let Some(group) = &config.group {
+            let gid = gid(group).ok_or_else(|| SocketError::NoGroup {
+                path: path.clone(),
+                group: group.clone(),
+            })?;
+            std::os::unix::fs::chown(&new, None, Some(gid)).map_err(|source| SocketError::Group {
+                path: path.clone(),
+                group: group.clone(),
+                source,
+            })?;
+        }
+        let mode = std::fs::Permissions::from_mode(config.mode);
+        std::fs::set_permissions(&new, mode).map_err(failed)?;
+        let inode = std::fs::symlink_metadata(&new).map_err(failed)?.ino();
+        std::fs::rename(&new, path).map_err(failed)?;
+        Ok(Self {
+            listener,
+            file: File {
+                path: path.clone(),
+                inode,
+            },
+        })
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// Serves until `stop` says true, then lets what is under way finish for at most `grace`. `service` answers one
+    /// request of one caller.
+    pub(crate) async fn serve<S, F, B>(
+        self,
+        bounds: Bounds,
+        stop: watch::Receiver<bool>,
+        grace: Duration,
+        service: S,
+    ) where
+        S: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let Self { listener, file } = self;
+        let streams = bounds.streams;
+        let serve = move |stream, _unnamed, stop| connection(stream, streams, stop, service.clone());
+        accept_until_stopped(listener, bounds.connections, stop, grace, serve).await;
+        drop(file);
+    }
+}
+
+async fn connection<S, F, B>(stream: UnixStream, streams: u32, mut stop: watch::Receiver<bool>, service: S)
+where
+    S: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let peer = match stream.peer_cred() {
+        Ok(credentials) => Peer {
+            uid: credentials.uid(),
+            gid: credentials.gid(),
+            pid: credentials.pid(),
+        },
+        Err(error) => {
+            tracing::warn!(%error, "The kernel does not say who a caller is; it is not served");
+            return;
+        }
+    };
+    // Who connects and says nothing must not hold a place.
+    match timeout(limits::REQUEST_HEAD, stream.readable()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return tracing::debug!(%error, %peer, "A connection broke"),
+        Err(_elapsed) => return tracing::debug!(%peer, "A caller said nothing"),
+    }
+    let answer = service_fn(move |request| {
+        let answered = service(peer, request);
+        async { Ok::<_, Infallible>(answered.await) }
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(streams)
+        .max_header_list_size(limits::GRPC_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), answer);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = chain(&error), %peer, "A connection ended");
+    }
+}
+
+/// Whether nothing stands there, or a socket that nobody serves any more.
+async fn vacant(path: &Path) -> Result<(), SocketError> {
+    let failed = |source| SocketError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(SocketError::NoSocket {
+                path: path.to_owned(),
+            });
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path).await {
+        Ok(_answered) => Err(SocketError::InUse {
+            path: path.to_owned(),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn gid(group: &str) -> Option<u32> {
+    group.parse().ok().or_else(|| {
+        let found = nix::unistd::Group::from_name(group).ok()??;
+        Some(found.gid.as_raw())
+    })
+}
+
+#[cfg(test)]
+mod tests;

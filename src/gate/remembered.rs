@@ -1,0 +1,65 @@
+//! The verdicts that are remembered, as people see them, and how they are forgotten.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::{Gate, PermitsError};
+use crate::oci::{Digest, Repository};
+
+/// One remembered verdict, for people.
+#[derive(Clone, Debug)]
+pub struct RememberedVerdict {
+    /// Where.
+    pub repository: Repository,
+    /// What.
+    pub digest: Digest,
+    /// The keys that signed it and are good now, by name.
+    pub signers: BTreeSet<String>,
+    /// How many records were looked at.
+    pub records: usize,
+    /// How long it is remembered from now on.
+    pub left: Duration,
+}
+
+impl Gate {
+    /// Forgets every verdict: what is asked from now on is judged anew, whatever is under way. It waits for the disk.
+    ///
+    /// # Errors
+    /// When the store could not be written: what was admitted before a restart may be served after it, for as long as
+    /// its verdict was remembered.
+    pub fn clear(&self) -> Result<usize, PermitsError> {
+        let advanced = self.permits.advance();
+        let forgotten = self.evidence.len();
+        self.evidence.clear();
+        self.subjects.clear();
+        advanced.map(|()| forgotten)
+    }
+
+    /// The verdicts that are remembered now, in no order.
+    #[must_use]
+    pub fn remembered(&self) -> Vec<RememberedVerdict> {
+        let (now, epoch) = (Instant::now(), self.permits.epoch());
+        let generation = self.settings().policy.generation();
+        let standing = self.evidence.iter().filter(|(key, remembered)| {
+            key.epoch == epoch && key.generation == generation && remembered.until > now
+        });
+        let standing = standing.map(|(key, remembered)| RememberedVerdict {
+            signers: remembered
+                .evidence
+                .judged
+                .iter()
+                .filter_map(|judged| judged.outcome.as_ref().ok())
+                .map(|verified| &verified.claim().signed_by)
+                .filter(|key| key.usable(Timestamp::now()).is_ok())
+                .map(|key| key.name.clone())
+                .collect(),
+            records: remembered.evidence.judged.len(),
+            left: remembered.until.saturating_duration_since(now),
+            repository: key.repository,
+            digest: key.digest,
+        });
+        standing.collect()
+    }
+}

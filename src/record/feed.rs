@@ -1,0 +1,133 @@
+//! The last decisions, and those to come, for who watches: bounded, and a reader that is too slow is told what it missed.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::broadcast;
+
+use super::{Decision, DoorName, Outcome};
+use crate::oci::Digest;
+
+/// Decisions that are kept, and that a reader may lag behind. One takes some 500 bytes.
+pub const KEPT: usize = 256;
+
+/// A decision that is kept: the fields of its journal line.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Counts the decisions of this process from 1, without gaps.
+    pub sequence: u64,
+    /// When.
+    pub time: Timestamp,
+    /// Which door.
+    pub door: DoorName,
+    /// Who asked.
+    pub peer: String,
+    /// The image as it was asked for.
+    pub reference: String,
+    /// The digest that was judged, if it came so far.
+    pub digest: Option<Digest>,
+    /// The rule that spoke: its scope, or `default`.
+    pub rule: String,
+    /// What was answered.
+    pub outcome: Outcome,
+    /// Why, in a clause; empty where there is nothing to say.
+    pub detail: String,
+    /// Whether who signed was remembered from an earlier pull.
+    pub cached: bool,
+    /// From the door to the answer.
+    pub took: Duration,
+}
+
+/// What a reader gets next.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A decision.
+    Decision(Arc<Recorded>),
+    /// It was too slow: as many are lost to it.
+    Missed(u64),
+    /// No more will come.
+    End,
+}
+
+/// All decisions of a process, as they are made.
+#[derive(Debug)]
+pub(super) struct Feed {
+    last: Mutex<Last>,
+    sender: broadcast::Sender<Arc<Recorded>>,
+}
+
+#[derive(Debug, Default)]
+struct Last {
+    sequence: u64,
+    kept: VecDeque<Arc<Recorded>>,
+}
+
+/// One reader of the decisions.
+#[derive(Debug)]
+pub struct Decisions {
+    receiver: broadcast::Receiver<Arc<Recorded>>,
+}
+
+impl Decisions {
+    /// The next event; it waits for one.
+    pub async fn next(&mut self) -> Event {
+        match self.receiver.recv().await {
+            Ok(decision) => Event::Decision(decision),
+            Err(broadcast::error::RecvError::Lagged(missed)) => Event::Missed(missed),
+            Err(broadcast::error::RecvError::Closed) => Event::End,
+        }
+    }
+}
+
+impl Feed {
+    pub(super) fn new() -> Self {
+        let (sender, _none) = broadcast::channel(KEPT);
+        Self {
+            last: Mutex::default(),
+            sender,
+        }
+    }
+
+    pub(super) fn add(&self, decision: &Decision<'_>) {
+        let mut recorded = Recorded {
+            sequence: 0,
+            time: Timestamp::now(),
+            door: decision.door,
+            peer: decision.peer.to_owned(),
+            reference: decision.reference.to_string(),
+            digest: decision.digest.copied(),
+            rule: decision.rule.to_owned(),
+            outcome: decision.outcome,
+            detail: decision.detail.to_owned(),
+            cached: decision.cached,
+            took: decision.took,
+        };
+        // Whoever panicked with the lock left the list whole: nothing in here stops half-way.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.sequence += 1;
+        recorded.sequence = last.sequence;
+        let recorded = Arc::new(recorded);
+        if last.kept.len() == KEPT {
+            last.kept.pop_front();
+        }
+        last.kept.push_back(Arc::clone(&recorded));
+        // Within the lock, so that who begins to watch gets each decision once. Where nobody watches, nobody is told.
+        let _nobody = self.sender.send(recorded);
+    }
+
+    /// The last `most` decisions of those that `wanted` takes, oldest first, and all that come after them.
+    pub(super) fn watch(
+        &self,
+        most: usize,
+        wanted: impl Fn(&Recorded) -> bool,
+    ) -> (Vec<Arc<Recorded>>, Decisions) {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = last.kept.iter().rev().filter(|recorded| wanted(recorded));
+        let mut before: Vec<_> = newest.take(most).cloned().collect();
+        before.reverse();
+        let receiver = self.sender.subscribe();
+        (before, Decisions { receiver })
+    }
+}
