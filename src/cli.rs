@@ -6,9 +6,12 @@
 //! What was asked for goes to standard output, in words or, with `--json`, as one JSON document; warnings, errors and
 //! progress go to standard error. The exit code is an answer for scripts: see [`Exit`].
 
+mod ask;
+mod cache;
 mod check;
 mod completions;
 mod config;
+mod decisions;
 mod demo;
 mod key;
 mod oracle;
@@ -16,6 +19,7 @@ mod output;
 mod reach;
 mod sign;
 mod signature;
+mod status;
 
 pub use output::{CliError, Exit, Paint, columns, counted};
 
@@ -70,6 +74,9 @@ pub enum Color {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Show or forget the verdicts that the daemon remembers
+    #[command(subcommand)]
+    Cache(cache::Cache),
     /// Say what the gate would decide on an image now, and why
     Check(check::Check),
     /// Print a completion script for a shell
@@ -77,6 +84,8 @@ enum Verb {
     /// Check the configuration, or show the rules that it makes
     #[command(subcommand)]
     Config(config::Config),
+    /// Show what the daemon let through and what it blocked
+    Decisions(decisions::Decisions),
     /// Show the gate at work: images in a registry of this process, pulled through a gate of this process
     Demo(demo::Demo),
     /// Show public keys, and bring those of OCI Vault
@@ -84,24 +93,32 @@ enum Verb {
     Key(Box<key::Key>),
     /// Print the manual page, or write the pages of all commands
     Man(completions::Man),
+    /// Have the daemon load its configuration anew; what does not load leaves the old one at work
+    Reload(status::Reload),
     /// Sign an image with a key of this machine, or with one in OCI Vault
     Sign(Box<sign::Sign>),
     /// List, show, verify, tag, delete and carry the signatures of images
     #[command(subcommand)]
     Signature(Box<signature::Signature>),
+    /// Show what the daemon is doing: its doors, policy and warnings
+    Status(status::Status),
 }
 
 impl Verb {
     fn run(self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         match self {
+            Self::Cache(verb) => verb.run(context, out),
             Self::Check(verb) => verb.run(context, out),
             Self::Completions(verb) => verb.run(out),
             Self::Config(verb) => verb.run(context, out),
+            Self::Decisions(verb) => verb.run(context, out),
             Self::Demo(verb) => verb.run(context, out),
             Self::Key(verb) => verb.run(context, out),
             Self::Man(verb) => verb.run(out),
+            Self::Reload(verb) => verb.run(context, out),
             Self::Sign(verb) => verb.run(context, out),
             Self::Signature(verb) => verb.run(context, out),
+            Self::Status(verb) => verb.run(context, out),
         }
     }
 }

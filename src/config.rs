@@ -73,6 +73,10 @@ pub struct Daemon {
     pub state: PathBuf,
     /// Where Prometheus asks; absent: closed.
     pub metrics: Option<SocketAddr>,
+    /// Where `pullgate.v1.Admission` answers; absent: closed.
+    pub admission: Option<door::unix::Config>,
+    /// Where `pullgate.v1.Control` answers; absent: closed.
+    pub control: Option<door::unix::Config>,
     /// How long pulls under way may go on after SIGTERM (`[limits] drain`).
     pub drain: Duration,
 }
@@ -82,6 +86,8 @@ impl Default for Daemon {
         Self {
             state: PathBuf::from("/var/lib/pullgate"),
             metrics: None,
+            admission: None,
+            control: None,
             drain: Duration::from_secs(30),
         }
     }
@@ -212,6 +218,23 @@ pub fn load_keys(path: &Path) -> Result<Vec<Arc<TrustedKey>>, ConfigErrors> {
     let loaded = keys.loaded().map(|(key, _)| Arc::clone(key)).collect();
     let (loaded, _warnings) = report.finish(Ok(loaded), &[&source])?;
     Ok(loaded)
+}
+
+/// Reads the `[daemon]` table of this file, whatever else is wrong with it: for those who ask a daemon that runs under an
+/// earlier version of the file.
+///
+/// # Errors
+/// [`ConfigErrors`]: the file can't be read, or that table not be understood.
+pub fn load_daemon(path: &Path) -> Result<Daemon, ConfigErrors> {
+    let source = files::source(path).map_err(|error| ConfigErrors {
+        problems: vec![problem::whole_file(path, error.why(), error.hint())],
+    })?;
+    let report = Report::default();
+    let (tree, _errors) = DeTable::parse_recoverable(&source.text);
+    let mut root = Table::root(&report, &source, 0, tree.get_ref());
+    let daemon = root.table("daemon", "`[daemon]`").and_then(process::daemon);
+    let (daemon, _warnings) = report.finish(daemon, &[&source])?;
+    Ok(daemon)
 }
 
 /// One file, parsed as far as it could be.

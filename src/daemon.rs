@@ -1,27 +1,28 @@
 //! The process: load, build, bind, say ready, serve, reload on SIGHUP, drain on SIGTERM.
 
+mod control;
+mod doors;
+mod reload;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::causes::chain;
 use crate::config::{Config, ConfigErrors};
-use crate::door::registry::Door;
+use crate::door::registry;
+use crate::door::unix::SocketError;
 use crate::gate::{Gate, PermitsError, Settings, Storage};
 use crate::oracle::{ApiError, Sources};
 use crate::record::Requests;
 use crate::registry::{Client, RegistryError};
-use crate::telemetry::MetricsDoor;
+use control::Control;
+use doors::{Doors, Served};
+use reload::{Counters, Running, log_warnings};
 
 /// Why the daemon could not start.
 #[derive(Debug, thiserror::Error)]
@@ -40,11 +41,14 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// Nothing could come in: no door is configured.
-    #[error("no door is configured: add a [door.registry] table")]
+    #[error("no door is configured: add a [door.registry] table, or `[daemon] admission`")]
     NoDoor,
     /// The file of permits.
     #[error("the state directory can't be used")]
     Permits(#[from] PermitsError),
+    /// A Unix socket could not be made.
+    #[error("a socket could not be made")]
+    Socket(#[from] SocketError),
     /// The clients for registries and Oracle's services.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -76,13 +80,9 @@ pub enum SettingsError {
 
 /// A daemon with all its doors bound, not yet serving.
 pub struct Daemon {
-    config: Config,
-    own: Vec<SocketAddr>,
-    gate: Arc<Gate>,
-    door: Door,
-    metrics_door: Option<MetricsDoor>,
+    doors: Doors,
+    running: Running,
     metrics: Arc<Registry>,
-    counters: Counters,
 }
 
 impl Daemon {
@@ -93,23 +93,8 @@ impl Daemon {
     pub async fn start(path: &Path) -> Result<Self, StartError> {
         let config = Config::load(path)?;
         log_warnings(&config);
-        let mut own = Vec::new();
-        let door_config = config.registry_door.clone().ok_or(StartError::NoDoor)?;
-        let address = door_config.listen;
-        let door = Door::bind(door_config)
-            .await
-            .map_err(|source| StartError::Door { address, source })?;
-        own.push(door.local_addr());
-        let metrics_door = match config.daemon.metrics {
-            Some(address) => {
-                let at = |source| StartError::Door { address, source };
-                let door = MetricsDoor::bind(address).await.map_err(at)?;
-                own.push(door.local_addr().map_err(at)?);
-                Some(door)
-            }
-            None => None,
-        };
-
+        let doors = Doors::bind(&config).await?;
+        let own = doors.own();
         let state = &config.daemon.state;
         let signatures = state.join("signatures");
         std::fs::create_dir_all(&signatures).map_err(|source| StartError::State {
@@ -119,7 +104,7 @@ impl Daemon {
         let mut metrics = Registry::with_prefix("pullgate");
         let counters = Counters::new(&mut metrics);
         let settings = settings(&config, own.clone(), &counters.requests)?;
-        counters.rules_of(&settings);
+        counters.keys_of(&settings);
         let storage = Storage {
             permits: Some(state.join("permits.redb")),
             most_permits: config.cache.permits,
@@ -127,20 +112,16 @@ impl Daemon {
         };
         let gate = Arc::new(Gate::new(settings, &storage, &mut metrics)?);
         Ok(Self {
-            config,
-            own,
-            gate,
-            door,
-            metrics_door,
+            doors,
+            running: Running::new(config, own, gate, counters),
             metrics: Arc::new(metrics),
-            counters,
         })
     }
 
-    /// The address of the registry door.
+    /// The address of the registry door, where there is one.
     #[must_use]
-    pub fn registry_addr(&self) -> SocketAddr {
-        self.door.local_addr()
+    pub fn registry_addr(&self) -> Option<SocketAddr> {
+        self.doors.registry.as_ref().map(registry::Door::local_addr)
     }
 
     /// Serves until SIGTERM or SIGINT, then lets what is under way finish.
@@ -155,40 +136,53 @@ impl Daemon {
             listen(SignalKind::interrupt())?,
         );
         let Self {
-            config,
-            own,
-            gate,
-            door,
-            metrics_door,
+            doors,
+            running,
             metrics,
-            counters,
         } = self;
+        let running = Arc::new(running);
+        let open = doors.open();
+        let generation = running.started().policy.generation();
+        let at = |name| {
+            open.iter()
+                .find(|(door, _)| *door == name)
+                .map(|(_, place)| place.as_str())
+        };
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
-            door.registry = %door.local_addr(),
-            policy.generation = %config.policy.generation(),
+            door.registry = at("registry"),
+            door.admission = at("admission"),
+            door.control = at("control"),
+            door.metrics = at("metrics"),
+            policy.generation = %generation,
             "Ready"
         );
-        if let Some(metrics_door) = metrics_door {
-            tokio::spawn(metrics_door.serve(metrics));
-        }
         let (stop, stopped) = watch::channel(false);
-        let grace = config.daemon.drain;
-        let serving = tokio::spawn(door.serve(Arc::clone(&gate), stopped, grace));
+        let grace = running.started().daemon.drain;
+        let mut serving = doors.serve(Served {
+            gate: Arc::clone(running.gate()),
+            metrics,
+            control: Control::new(Arc::clone(&running), open),
+            stop: stopped,
+            grace,
+        });
         tell_manager(&[NotifyState::Ready]);
 
         while let Asked::Reload = next(&mut hangup, &mut terminate, &mut interrupt).await {
-            reload(&config, &own, &gate, &counters);
+            running.reload();
         }
         tracing::info!(
             grace_s = grace.as_secs(),
             "Stopping: no new pulls, those under way may finish"
         );
         tell_manager(&[NotifyState::Stopping]);
-        // Nobody is left to hear it when the door has ended already.
+        // Nobody is left to hear it when all doors have ended already.
         let _no_receiver = stop.send(true);
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "The registry door did not end by itself");
+        while let Some(ended) = serving.join_next().await {
+            match ended {
+                Ok(door) => tracing::debug!(door, "A door is closed"),
+                Err(error) => tracing::error!(%error, "A door did not end by itself"),
+            }
         }
         tracing::info!("Stopped");
         Ok(())
@@ -206,76 +200,6 @@ async fn next(hangup: &mut Signal, terminate: &mut Signal, interrupt: &mut Signa
         _ = terminate.recv() => Asked::Stop,
         _ = interrupt.recv() => Asked::Stop,
     }
-}
-
-/// Loads all, swaps once; on any error the old configuration stays whole. `started` is what the process began with:
-/// what is read once, at start, stays as it is there.
-fn reload(started: &Config, own: &[SocketAddr], gate: &Gate, counters: &Counters) {
-    tell_reloading();
-    let loaded = Config::load(&started.path)
-        .map_err(|errors| errors.to_string())
-        .and_then(|config| {
-            for table in needs_restart(started, &config) {
-                tracing::warn!(
-                    table,
-                    "The table [{table}] changed; the change is taken at the next restart"
-                );
-            }
-            let config = Config {
-                daemon: started.daemon.clone(),
-                ..config
-            };
-            let settings =
-                settings(&config, own.to_vec(), &counters.requests).map_err(|error| chain(&error))?;
-            Ok((config, settings))
-        });
-    match loaded {
-        Ok((config, settings)) => {
-            counters.rules_of(&settings);
-            gate.replace(settings);
-            counters.count("success");
-            log_warnings(&config);
-            tracing::info!(policy.generation = %config.policy.generation(), "Reloaded");
-        }
-        Err(errors) => {
-            counters.count("failure");
-            tracing::error!("The configuration did not load; the old one stays\n{errors}");
-        }
-    }
-    tell_manager(&[NotifyState::Ready]);
-}
-
-/// What loads and will still surprise, such as a key that ends soon.
-fn log_warnings(config: &Config) {
-    for warning in &config.warnings {
-        tracing::warn!(%warning, "The configuration loads, with a warning");
-    }
-}
-
-/// Tables that are read once, at start.
-fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let mut tables = Vec::new();
-    if old.daemon != new.daemon {
-        tables.push("daemon");
-    }
-    let door = |config: &Config| {
-        let door = config.registry_door.as_ref()?;
-        Some((door.listen, door.tls.clone(), door.default_registry.clone()))
-    };
-    if door(old) != door(new) {
-        tables.push("door.registry");
-    }
-    let limits = |config: &Config| {
-        let door = config.registry_door.as_ref()?;
-        Some((door.pull_deadline, door.blob_deadline, door.connections))
-    };
-    if limits(old) != limits(new) {
-        tables.push("limits");
-    }
-    if (old.cache.verdicts, old.cache.permits) != (new.cache.verdicts, new.cache.permits) {
-        tables.push("cache");
-    }
-    tables
 }
 
 /// What the gate takes from a configuration.
@@ -298,60 +222,9 @@ pub fn settings(
     })
 }
 
-/// systemd v253 and newer want the time with it, or take the reload for failed (sd_notify(3), `RELOADING=1`).
-fn tell_reloading() {
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell_manager(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!(%error, "The service manager could not be told of the reload"),
-    }
-}
-
 /// Without a service manager there is nobody to tell, and nothing is sent.
 fn tell_manager(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "The service manager could not be told");
-    }
-}
-
-struct Counters {
-    count: Family<ReloadLabels, Counter>,
-    keys: Gauge,
-    requests: Requests,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReloadLabels {
-    outcome: &'static str,
-}
-
-impl Counters {
-    fn new(metrics: &mut Registry) -> Self {
-        let counters = Self {
-            count: Family::default(),
-            keys: Gauge::default(),
-            requests: Requests::new(metrics),
-        };
-        metrics.register(
-            "policy_reloads",
-            "Reloads of the configuration",
-            counters.count.clone(),
-        );
-        metrics.register(
-            "policy_keys",
-            "Trusted keys that are loaded",
-            counters.keys.clone(),
-        );
-        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        metrics.register("build", "The version that runs", build);
-        counters
-    }
-
-    fn count(&self, outcome: &'static str) {
-        self.count.get_or_create(&ReloadLabels { outcome }).inc();
-    }
-
-    fn rules_of(&self, settings: &Settings) {
-        self.keys
-            .set(i64::try_from(settings.policy.keys().len()).unwrap_or(i64::MAX));
     }
 }

@@ -14,6 +14,7 @@
 // What the stages stand on.
 pub mod causes;
 pub mod limits;
+pub mod local;
 pub mod oci;
 pub mod proto;
 pub mod reason;
@@ -41,3 +42,5 @@ pub mod carry;
 pub mod sign;
 pub mod demo;
 pub mod cli;
+// containerd's plug-in.
+pub mod verifier;

@@ -6,15 +6,21 @@ use std::time::Instant;
 use clap::Args;
 use prometheus_client::registry::Registry as Metrics;
 use serde::Serialize;
+use tonic::Request;
 
 use super::output::{CliError, Exit, columns};
 use super::reach::{Reach, own_listeners};
 use super::{Context, reference};
 use crate::causes::chain;
+use crate::config::Config;
 use crate::daemon;
-use crate::decide::{Judgement, Verdict};
+use crate::door::admission::tell;
 use crate::gate::{Gate, PullRequest, Purpose, Storage};
+use crate::local::{Channel, origin};
 use crate::oci::Reference;
+use crate::proto::v1;
+use crate::proto::v1::admission_client::AdmissionClient;
+use crate::reason::Reason;
 use crate::record::{DoorName, Requests};
 use crate::verify::Judged;
 
@@ -24,48 +30,88 @@ pub(super) struct Check {
     /// The image, as a runtime names it
     #[arg(value_name = "IMAGE", value_parser = reference)]
     image: Reference,
+
+    /// Do not ask the running daemon: judge the image in this process, with nothing remembered
+    #[arg(long)]
+    fresh: bool,
 }
 
 impl Check {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         let config = context.config()?;
-        let deadline = Instant::now() + config.limits.pull;
-        let judgement = context.block_on(async {
-            let config = Reach::default().over(config, &self.image);
-            let own = own_listeners(&config);
-            let settings = daemon::settings(&config, own, &Requests::default())
-                .map_err(|error| CliError::new("nothing can be asked", Exit::Usage).because(error))?;
-            // Nothing is remembered, and the daemon's own store is left alone: this is what a first pull would meet.
-            let storage = Storage {
-                permits: None,
-                most_permits: 1,
-                most_verdicts: 1,
-            };
-            let gate = Gate::new(settings, &storage, &mut Metrics::default()).map_err(|error| {
-                CliError::new("could not set up the gate", Exit::CouldNotTell).because(error)
-            })?;
-            let request = PullRequest {
-                door: DoorName::Tool,
-                peer: "pullgate check".to_owned(),
-                reference: self.image.clone(),
-                presented: None,
-                deadline,
-                purpose: Purpose::Serve,
-            };
-            Ok::<_, CliError>(gate.admit(&request).await)
+        let verdict = context.block_on(async {
+            match self.by_daemon(context, &config).await {
+                Some(verdict) => Ok(verdict),
+                None => self.by_ourselves(config).await,
+            }
         })??;
-        let answer = Answer::of(&self.image, &judgement);
+        let answer = Answer::of(&self.image, &verdict);
         if context.json {
             serde_json::to_writer_pretty(&mut *out, &answer)?;
             writeln!(out)?;
         } else {
-            answer.print(context, &judgement, out)?;
+            answer.print(context, &verdict, out)?;
         }
-        Ok(match &judgement.verdict {
-            Verdict::Allow(_) => Exit::Yes,
-            Verdict::Deny(denial) if denial.reason.retryable() => Exit::CouldNotTell,
-            Verdict::Deny(_) => Exit::No,
+        Ok(match answer.verdict {
+            "allow" => Exit::Yes,
+            _ if verdict.retryable => Exit::CouldNotTell,
+            _ => Exit::No,
         })
+    }
+
+    /// What the daemon says, where one runs: it decides on the pulls of this node. None where it can not be asked, and
+    /// where the registry wants credentials that it does not have: this user may have some.
+    async fn by_daemon(&self, context: &Context, config: &Config) -> Option<v1::Verdict> {
+        let socket = config.daemon.admission.as_ref().filter(|_| !self.fresh)?;
+        let channel = match Channel::connect(&socket.path).await {
+            Ok(channel) => channel,
+            Err(error) if error.nobody_serves() => return None,
+            Err(error) => {
+                context.say(&format!("note: the daemon was not asked: {}", chain(&error)));
+                return None;
+            }
+        };
+        let mut request = Request::new(v1::CheckRequest {
+            reference: self.image.to_string(),
+            ..v1::CheckRequest::default()
+        });
+        request.set_timeout(config.limits.pull);
+        let answered = AdmissionClient::with_origin(channel, origin())
+            .check(request)
+            .await;
+        match answered.map(|answer| answer.into_inner().verdict) {
+            Ok(verdict) => verdict.filter(|verdict| verdict.reason != Reason::RegistryUnauthorized.code()),
+            Err(status) => {
+                context.say(&format!("note: the daemon did not answer: {}", status.message()));
+                None
+            }
+        }
+    }
+
+    /// Nothing is remembered, and the daemon's own store is left alone: this is what a first pull would meet.
+    async fn by_ourselves(&self, config: Config) -> Result<v1::Verdict, CliError> {
+        let deadline = Instant::now() + config.limits.pull;
+        let config = Reach::default().over(config, &self.image);
+        let own = own_listeners(&config);
+        let settings = daemon::settings(&config, own, &Requests::default())
+            .map_err(|error| CliError::new("nothing can be asked", Exit::Usage).because(error))?;
+        let generation = settings.policy.generation();
+        let storage = Storage {
+            permits: None,
+            most_permits: 1,
+            most_verdicts: 1,
+        };
+        let gate = Gate::new(settings, &storage, &mut Metrics::default())
+            .map_err(|error| CliError::new("could not set up the gate", Exit::CouldNotTell).because(error))?;
+        let request = PullRequest {
+            door: DoorName::Tool,
+            peer: "pullgate check".to_owned(),
+            reference: self.image.clone(),
+            presented: None,
+            deadline,
+            purpose: Purpose::Serve,
+        };
+        Ok(tell::verdict(&gate.admit(&request).await, generation))
     }
 }
 
@@ -76,11 +122,11 @@ struct Answer {
     digest: Option<String>,
     verdict: &'static str,
     /// The code of the denial; null when allowed.
-    reason: Option<&'static str>,
+    reason: Option<String>,
     /// The denial in words; null when allowed.
     detail: Option<String>,
     /// The code of what would have blocked it, had its rule not said `mode = "warn"`.
-    warned: Option<&'static str>,
+    warned: Option<String>,
     rule: String,
     signatures: Vec<Signature>,
 }
@@ -88,33 +134,34 @@ struct Answer {
 /// One record that was looked at.
 #[derive(Serialize)]
 pub(super) struct Signature {
-    source: &'static str,
+    source: String,
     locator: String,
-    format: &'static str,
+    format: String,
     key: Option<String>,
     verdict: &'static str,
-    reason: Option<&'static str>,
+    reason: Option<String>,
     detail: Option<String>,
 }
 
 impl Signature {
     pub(super) fn of(judged: &Judged) -> Self {
-        let (key, reason, detail) = match &judged.outcome {
-            Ok(verified) => (Some(verified.claim().signed_by.name.clone()), None, None),
-            Err(error) => (
-                error.key().map(str::to_owned),
-                Some(error.reason().code()),
-                Some(chain(error)),
-            ),
-        };
+        Self::told(&tell::signature(judged))
+    }
+
+    fn told(told: &v1::Signature) -> Self {
+        let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         Self {
-            source: judged.source.as_str(),
-            locator: judged.locator.clone(),
-            format: judged.format.as_str(),
-            key,
-            verdict: if reason.is_none() { "valid" } else { "invalid" },
-            reason,
-            detail,
+            source: told.source.clone(),
+            locator: told.id.clone(),
+            format: told.format.clone(),
+            key: text(&told.key),
+            verdict: if told.reason.is_empty() {
+                "valid"
+            } else {
+                "invalid"
+            },
+            reason: text(&told.reason),
+            detail: text(&told.detail),
         }
     }
 
@@ -124,10 +171,10 @@ impl Signature {
             .iter()
             .map(|each| {
                 vec![
-                    each.source.to_owned(),
-                    each.format.to_owned(),
+                    each.source.clone(),
+                    each.format.clone(),
                     each.key.clone().unwrap_or_else(|| "-".to_owned()),
-                    each.reason.unwrap_or(each.verdict).to_owned(),
+                    each.reason.as_deref().unwrap_or(each.verdict).to_owned(),
                     each.locator.clone(),
                 ]
             })
@@ -148,24 +195,26 @@ impl Signature {
 }
 
 impl Answer {
-    fn of(image: &Reference, judgement: &Judgement) -> Self {
-        let (verdict, denial, warned) = match &judgement.verdict {
-            Verdict::Allow(permit) => ("allow", None, permit.warned()),
-            Verdict::Deny(denial) => ("deny", Some(denial), None),
+    fn of(image: &Reference, verdict: &v1::Verdict) -> Self {
+        let (allowed, warned) = match verdict.outcome() {
+            v1::Outcome::Allow => (true, false),
+            v1::Outcome::Warn => (true, true),
+            v1::Outcome::Deny | v1::Outcome::Unspecified => (false, false),
         };
+        let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         Self {
             image: image.to_string(),
-            digest: judgement.digest().map(ToString::to_string),
-            verdict,
-            reason: denial.map(|denial| denial.reason.code()),
-            detail: denial.map(|denial| denial.detail.clone()),
-            warned: warned.map(|warned| warned.reason.code()),
-            rule: judgement.rule.clone(),
-            signatures: judgement.signatures().iter().map(Signature::of).collect(),
+            digest: text(&verdict.digest),
+            verdict: if allowed { "allow" } else { "deny" },
+            reason: text(&verdict.reason).filter(|_| !allowed),
+            detail: text(&verdict.detail).filter(|_| !allowed),
+            warned: text(&verdict.reason).filter(|_| warned),
+            rule: verdict.rule.clone(),
+            signatures: verdict.signatures.iter().map(Signature::told).collect(),
         }
     }
 
-    fn print(&self, context: &Context, judgement: &Judgement, out: &mut dyn Write) -> std::io::Result<()> {
+    fn print(&self, context: &Context, verdict: &v1::Verdict, out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(out, "image    {}", self.image)?;
         writeln!(out, "rule     {}", self.rule)?;
         writeln!(out, "digest   {}", self.digest.as_deref().unwrap_or("-"))?;
@@ -174,25 +223,18 @@ impl Answer {
             Signature::print_all(&self.signatures, context, out)?;
             writeln!(out)?;
         }
-        match &judgement.verdict {
-            Verdict::Allow(permit) => {
-                writeln!(out, "verdict  {}", context.paint.green("allow"))?;
-                if let Some(warned) = permit.warned() {
-                    let label = context.paint.yellow("warning:");
-                    writeln!(out, "{label} the rule only warns; it would be blocked: {warned}")?;
-                }
-                Ok(())
+        if self.verdict == "allow" {
+            writeln!(out, "verdict  {}", context.paint.green("allow"))?;
+            if self.warned.is_some() {
+                let label = context.paint.yellow("warning:");
+                let text = &verdict.text;
+                writeln!(out, "{label} the rule only warns; it would be blocked: {text}")?;
             }
-            Verdict::Deny(denial) => {
-                writeln!(out, "verdict  {} ({})", context.paint.red("deny"), denial.reason)?;
-                writeln!(out, "why      {}", denial.detail)?;
-                writeln!(
-                    out,
-                    "{} {}",
-                    context.paint.cyan("hint:"),
-                    denial.reason.next_step()
-                )
-            }
+            return Ok(());
         }
+        let denied = context.paint.red("deny");
+        writeln!(out, "verdict  {denied} ({})", verdict.reason)?;
+        writeln!(out, "why      {}", verdict.detail)?;
+        writeln!(out, "{} {}", context.paint.cyan("hint:"), verdict.next_step)
     }
 }

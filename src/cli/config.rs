@@ -75,6 +75,10 @@ fn show(context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         "registry door  {}",
         shown.door.as_ref().map_or("closed", |door| &door.listen)
     )?;
+    for (name, socket) in [("admission", &shown.admission), ("control", &shown.control)] {
+        let socket = socket.as_deref().map_or_else(|| "closed".to_owned(), printable);
+        writeln!(out, "{name:<13}  {socket}")?;
+    }
     writeln!(out, "state          {}", printable(&shown.state))?;
 
     let rules = shown.rules.iter().map(ShownRule::cells).collect();
@@ -180,6 +184,8 @@ struct Shown {
     registries: Vec<ShownRegistry>,
     door: Option<ShownDoor>,
     state: String,
+    admission: Option<String>,
+    control: Option<String>,
     metrics: Option<String>,
     cache: ShownCache,
     limits: ShownLimits,
@@ -297,6 +303,14 @@ impl Shown {
                 default_registry: door.default_registry.clone(),
             }),
             state: daemon.state.display().to_string(),
+            admission: daemon
+                .admission
+                .as_ref()
+                .map(|socket| socket.path.display().to_string()),
+            control: daemon
+                .control
+                .as_ref()
+                .map(|socket| socket.path.display().to_string()),
             metrics: daemon.metrics.map(|address| address.to_string()),
             cache: ShownCache {
                 positive: show_duration(cache.positive),

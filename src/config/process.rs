@@ -10,10 +10,20 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use super::files;
 use super::problem::Reported;
 use super::registries;
-use super::table::{Read, Table};
+use super::table::{Read, Table, TextOrTable};
+use super::value::Text;
 use super::{Cache, Daemon, Limits};
 use crate::door::registry::{Config as RegistryDoor, TlsFiles};
+use crate::door::unix;
 use crate::limits::CERTIFICATE_BYTES;
+
+/// Who is in the socket's group may ask.
+const ADMISSION_MODE: u32 = 0o660;
+
+/// The daemon's own user, and root.
+const CONTROL_MODE: u32 = 0o600;
+
+const SOCKET_PATH: usize = 103;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -27,11 +37,14 @@ pub(super) fn daemon(table: Option<Table<'_>>) -> Result<Daemon, Reported> {
         .text("state")
         .map(|text| text.map(|text| table.path(text.text)));
     let metrics = address(&mut table, "metrics", "127.0.0.1:9464");
-    table.later("admission", "the admission socket");
+    let admission = socket(&mut table, "admission", "`admission`", ADMISSION_MODE);
+    let control = socket(&mut table, "control", "`control`", CONTROL_MODE);
     table.finish();
     Ok(Daemon {
         state: state?.unwrap_or(known.state),
         metrics: metrics?,
+        admission: admission?,
+        control: control?,
         drain: known.drain,
     })
 }
@@ -131,6 +144,63 @@ fn registry_door(
         blob_deadline: limits.blob,
         connections: limits.connections,
     })
+}
+
+/// A Unix socket: its path, or a table of path, mode and group.
+fn socket(table: &mut Table<'_>, key: &'static str, name: &'static str, mode: u32) -> Read<unix::Config> {
+    match table.text_or_table(key, name)? {
+        None => Ok(None),
+        Some(TextOrTable::Text(text)) => Ok(Some(unix::Config {
+            path: socket_path(table, text)?,
+            mode,
+            group: None,
+        })),
+        Some(TextOrTable::Table(mut inner)) => {
+            let path = inner.required_text("listen", "\"/run/pullgate/….sock\"");
+            let path = path.and_then(|text| socket_path(&inner, text));
+            let known = socket_mode(&mut inner);
+            let group = inner
+                .text("group")
+                .map(|text| text.map(|text| text.text.to_owned()));
+            inner.finish();
+            Ok(Some(unix::Config {
+                path: path?,
+                mode: known?.unwrap_or(mode),
+                group: group?,
+            }))
+        }
+    }
+}
+
+/// The kernel takes 107 bytes (unix(7), `sun_path`), four of which the name takes that it has while it is made.
+fn socket_path(table: &Table<'_>, text: Text<'_>) -> Result<PathBuf, Reported> {
+    let path = table.path(text.text);
+    let length = path.as_os_str().len();
+    if length <= SOCKET_PATH {
+        return Ok(path);
+    }
+    let hint = Some("sockets of services usually stand below /run".to_owned());
+    let message = format!(
+        "a socket's path has at most {SOCKET_PATH} bytes, and `{}` has {length}",
+        path.display()
+    );
+    Err(table.report().problem(text.at, message, hint))
+}
+
+/// In octal, as chmod(1) takes it. Only who may write may connect (unix(7)), so nothing beyond reading and writing means
+/// anything.
+fn socket_mode(table: &mut Table<'_>) -> Read<u32> {
+    let Some(text) = table.text("mode")? else {
+        return Ok(None);
+    };
+    match u32::from_str_radix(text.text, 8) {
+        Ok(mode) if mode & !0o666 == 0 && mode & 0o200 != 0 => Ok(Some(mode)),
+        Ok(_) | Err(_) => {
+            let hint = Some("write it in octal, without execute bits: `mode = \"0660\"`".to_owned());
+            let message = format!("`{}` is not the mode of a socket", text.text.escape_debug());
+            Err(table.report().problem(text.at, message, hint))
+        }
+    }
 }
 
 fn tls(table: &mut Table<'_>) -> Read<TlsFiles> {

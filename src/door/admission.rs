@@ -52,6 +52,12 @@ impl Door {
         Ok(Self { socket, config })
     }
 
+    /// The socket that was made.
+    #[must_use]
+    pub const fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
     /// Serves until `stop` says true, then lets what is under way finish for at most `grace`.
     pub async fn serve(self, gate: Arc<Gate>, stop: watch::Receiver<bool>, grace: Duration) {
         let server = AdmissionServer::new(Answers {

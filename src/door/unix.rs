@@ -155,29 +155,31 @@ impl Socket {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
-        let listener = UnixListener::bind(&new).map_err(failed)?;
-        if let Some(group) = &config.group {
-            let gid = gid(group).ok_or_else(|| SocketError::NoGroup {
+        let gid = match &config.group {
+            Some(group) => Some(gid(group).ok_or_else(|| SocketError::NoGroup {
                 path: path.clone(),
                 group: group.clone(),
-            })?;
-            std::os::unix::fs::chown(&new, None, Some(gid)).map_err(|source| SocketError::Group {
+            })?),
+            None => None,
+        };
+        let listener = UnixListener::bind(&new).map_err(failed)?;
+        // From here on it goes again, unless all is well.
+        let mut file = File {
+            inode: std::fs::symlink_metadata(&new).map_err(failed)?.ino(),
+            path: new,
+        };
+        if let (Some(gid), Some(group)) = (gid, &config.group) {
+            std::os::unix::fs::chown(&file.path, None, Some(gid)).map_err(|source| SocketError::Group {
                 path: path.clone(),
                 group: group.clone(),
                 source,
             })?;
         }
         let mode = std::fs::Permissions::from_mode(config.mode);
-        std::fs::set_permissions(&new, mode).map_err(failed)?;
-        let inode = std::fs::symlink_metadata(&new).map_err(failed)?.ino();
-        std::fs::rename(&new, path).map_err(failed)?;
-        Ok(Self {
-            listener,
-            file: File {
-                path: path.clone(),
-                inode,
-            },
-        })
+        std::fs::set_permissions(&file.path, mode).map_err(failed)?;
+        std::fs::rename(&file.path, path).map_err(failed)?;
+        file.path.clone_from(path);
+        Ok(Self { listener, file })
     }
 
     /// Where it stands.

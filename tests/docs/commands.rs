@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use clap::error::ErrorKind;
 use pullgate::demo::registry::{EmbeddedRegistry, Options};
@@ -166,8 +167,41 @@ fn words(line: &str) -> Vec<String> {
 /// What the pages' examples take for granted: a registry, a key, and a node's configuration.
 struct World {
     folder: TempDir,
-    /// Held, so that it answers.
+    /// Held, so that they answer.
     _registry: EmbeddedRegistry,
+    _daemon: Daemon,
+    _sockets: TempDir,
+}
+
+/// A running `pullgated`.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ended_already = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+impl Daemon {
+    /// Starts it, and waits until it can be asked.
+    async fn start(config: &Path, socket: &Path) -> Self {
+        let daemon = Command::new(env!("CARGO_BIN_EXE_pullgated"))
+            .arg("--config")
+            .arg(config)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let daemon = Self(daemon);
+        let until = Instant::now() + Duration::from_secs(60);
+        while !socket.exists() {
+            assert!(Instant::now() < until, "the daemon did not start");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        daemon
+    }
 }
 
 impl World {
@@ -191,9 +225,25 @@ impl World {
         }
         let list = root().join("tests/fixtures/oracle/lists/multi.json");
         std::fs::copy(list, folder.path().join("work/list.json")).unwrap();
+        // Short enough for a socket's path, whatever TMPDIR says.
+        let sockets = if folder.path().as_os_str().len() < 64 {
+            TempDir::new_in(folder.path()).unwrap()
+        } else {
+            TempDir::new_in("/tmp").unwrap()
+        };
+        let main = folder.path().join("etc/pullgate.toml");
+        let text = std::fs::read_to_string(&main).unwrap();
+        std::fs::write(
+            &main,
+            text.replace("/run/pullgate", sockets.path().to_str().unwrap()),
+        )
+        .unwrap();
+        let daemon = Daemon::start(&main, &sockets.path().join("control.sock")).await;
         Self {
             folder,
             _registry: registry,
+            _daemon: daemon,
+            _sockets: sockets,
         }
     }
 
@@ -221,7 +271,8 @@ impl World {
         let state = self.folder.path().join("state");
         let text = text
             .replace(etc.to_str().unwrap(), "/etc/pullgate")
-            .replace(state.to_str().unwrap(), "/var/lib/pullgate");
+            .replace(state.to_str().unwrap(), "/var/lib/pullgate")
+            .replace("127.0.0.1:0", "127.0.0.1:5443");
         (output.status.code().unwrap(), text)
     }
 }
@@ -232,8 +283,10 @@ fn configuration(endpoint: &str, state: &Path) -> String {
         r#"
 [daemon]
 state = "{state}"
+admission = "/run/pullgate/admission.sock"
+control = "/run/pullgate/control.sock"
 [door.registry]
-listen = "127.0.0.1:5443"
+listen = "127.0.0.1:0"
 [policy]
 default = "reject"
 [[key]]

@@ -9,7 +9,9 @@
 )]
 #![allow(missing_docs, unreachable_pub, reason = "nobody but these tests uses it")]
 
+mod admission;
 mod attacks;
+mod control;
 mod hostile;
 mod oracle;
 #[path = "../oracle_cloud/cloud.rs"]

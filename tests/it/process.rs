@@ -18,7 +18,7 @@ use crate::support::liar::{Answer, Liar};
 use crate::support::{LATEST, REPOSITORY, SIGNED, config, image, put, put_signed, registry, send, signer};
 
 /// A running `pullgated`.
-struct Daemon {
+pub struct Daemon {
     child: Child,
     addr: SocketAddr,
     folder: TempDir,
@@ -28,7 +28,7 @@ struct Daemon {
 
 impl Daemon {
     /// Starts it, and waits for READY=1.
-    fn start(config: &str) -> Self {
+    pub fn start(config: &str) -> Self {
         let folder = TempDir::new().unwrap();
         write(folder.path(), config);
         let socket = folder.path().join("notify");
@@ -89,7 +89,17 @@ impl Daemon {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Its configuration file.
+    pub fn file(&self) -> PathBuf {
+        file(self.folder.path())
+    }
+
+    /// Writes another configuration, and leaves it to the test to tell the daemon.
+    pub fn write(&self, config: &str) {
+        write(self.folder.path(), config);
+    }
+
+    pub fn signal(&self, signal: Signal) {
         send(self.child.id(), signal);
     }
 

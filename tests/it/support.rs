@@ -190,6 +190,15 @@ impl Node {
     }
 }
 
+/// A folder whose path is short enough for a socket in it (unix(7): 108 bytes), whatever `TMPDIR` says.
+pub fn socket_folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    if folder.path().as_os_str().len() < 64 {
+        return folder;
+    }
+    tempfile::Builder::new().tempdir_in("/tmp").unwrap()
+}
+
 /// Writes a configuration, and the public keys that it names, into a node's folder.
 pub fn write(folder: &Path, config: &str) -> PathBuf {
     let keys = folder.join("keys");

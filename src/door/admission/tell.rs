@@ -34,7 +34,7 @@ pub(crate) fn verdict(judgement: &Judgement, generation: Generation) -> v1::Verd
     }
 }
 
-fn signature(judged: &Judged) -> v1::Signature {
+pub(crate) fn signature(judged: &Judged) -> v1::Signature {
     let (key, reason, detail) = match &judged.outcome {
         Ok(verified) => (
             verified.claim().signed_by.name.clone(),
