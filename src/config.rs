@@ -52,6 +52,8 @@ pub struct Config {
     pub daemon: Daemon,
     /// `[door.registry]`; absent: closed.
     pub registry_door: Option<door::registry::Config>,
+    /// `[door.cri]`; absent: closed.
+    pub cri_door: Option<door::cri::Config>,
     /// `[policy]`, `[[key]]`, `[[rule]]`, `[deny]`.
     pub policy: Arc<Policy>,
     /// `[[registry]]`, by host.
@@ -322,7 +324,7 @@ fn read(
         daemon,
         cache,
         limits,
-        registry_door,
+        doors,
         default,
     } = settings.unwrap_or_else(|| Err(report.again()))?;
     let (registries, oracle) = registries.sorted();
@@ -340,7 +342,8 @@ fn read(
     Ok(Config {
         path: path.to_owned(),
         daemon,
-        registry_door,
+        registry_door: doors.registry,
+        cri_door: doors.cri,
         policy: Arc::new(policy),
         registries,
         oracle,
@@ -389,7 +392,7 @@ struct Settings {
     daemon: Daemon,
     cache: Cache,
     limits: Limits,
-    registry_door: Option<door::registry::Config>,
+    doors: process::Doors,
     default: DefaultRuling,
 }
 
@@ -400,7 +403,7 @@ impl Settings {
         let limits = root.table("limits", "`[limits]`").and_then(process::limits);
         let daemon = root.table("daemon", "`[daemon]`").and_then(process::daemon);
         let cache = root.table("cache", "`[cache]`").and_then(process::cache);
-        let registry_door = root
+        let doors = root
             .table("door", "`[door]`")
             .and_then(|table| process::doors(table, limits));
         let default = root
@@ -411,7 +414,7 @@ impl Settings {
             daemon: Daemon { drain, ..daemon? },
             cache: cache?,
             limits,
-            registry_door: registry_door?,
+            doors: doors?,
             default: default?,
         })
     }

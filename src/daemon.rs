@@ -41,7 +41,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// Nothing could come in: no door is configured.
-    #[error("no door is configured: add a [door.registry] table, or `[daemon] admission`")]
+    #[error("no door is configured: add a [door.registry] or [door.cri] table, or `[daemon] admission`")]
     NoDoor,
     /// The file of permits.
     #[error("the state directory can't be used")]
@@ -152,6 +152,7 @@ impl Daemon {
             version = env!("CARGO_PKG_VERSION"),
             door.registry = at("registry"),
             door.admission = at("admission"),
+            door.cri = at("cri"),
             door.control = at("control"),
             door.metrics = at("metrics"),
             policy.generation = %generation,

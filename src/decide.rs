@@ -49,13 +49,16 @@ impl Permit {
         self.warned.as_deref()
     }
 
-    /// What this permit covers through the manifest's checked hashes: of an index its manifests, of a manifest its
-    /// configuration and layers. `root` is the manifest that was judged by itself.
+    /// What this permit covers: the manifest itself, and through its checked hashes, of an index its manifests, of a
+    /// manifest its configuration and layers. `root` is the manifest that was judged by itself.
     pub fn covers(&self, root: Digest, generation: Generation) -> impl Iterator<Item = Cover> {
-        let repository = &self.subject.repository;
-        self.subject.document.children().map(move |(child, kind)| Cover {
-            repository: repository.clone(),
-            child: child.digest,
+        let subject = &self.subject;
+        let children = subject.document.children();
+        let children = children.map(|(child, kind)| (child.digest, kind));
+        let all = std::iter::once((*subject.digest(), ChildKind::Manifest)).chain(children);
+        all.map(move |(child, kind)| Cover {
+            repository: subject.repository.clone(),
+            child,
             kind,
             root,
             generation,

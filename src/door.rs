@@ -2,6 +2,7 @@
 
 mod accept;
 pub mod admission;
+pub mod cri;
 pub(crate) mod grpc;
 pub mod registry;
 pub mod unix;
@@ -45,6 +46,37 @@ pub const fn http_answer(reason: Reason) -> (StatusCode, &'static str) {
         | Reason::ThresholdNotMet
         | Reason::Unsigned
         | Reason::UntrustedKey => (StatusCode::FORBIDDEN, "DENIED"),
+    }
+}
+
+/// How a reason begins that is answered over CRI. The status is always UNKNOWN: of that alone the kubelet's client leaves
+/// out its own prefix (kubernetes/cri-client, `pkg/remote_image.go`), so that these words come first, which it looks for to
+/// name the pod's state (kubernetes, `pkg/kubelet/images/image_manager.go`, `evalCRIPullErr`; cri-api, `pkg/errors`).
+#[must_use]
+pub const fn cri_answer(reason: Reason) -> &'static str {
+    match reason {
+        Reason::DeadlineExceeded
+        | Reason::ImageNotFound
+        | Reason::RegistryUnauthorized
+        | Reason::RegistryUnreachable
+        | Reason::SourceUnreachable => "RegistryUnavailable",
+        Reason::AlgorithmNotAllowed
+        | Reason::BadSignature
+        | Reason::DigestDenied
+        | Reason::DigestMismatch
+        | Reason::InternalError
+        | Reason::KeyExpired
+        | Reason::KeyNotYetValid
+        | Reason::KeyRevoked
+        | Reason::LimitExceeded
+        | Reason::Malformed
+        | Reason::NoRule
+        | Reason::NotDerived
+        | Reason::RejectedByRule
+        | Reason::RepositoryMismatch
+        | Reason::ThresholdNotMet
+        | Reason::Unsigned
+        | Reason::UntrustedKey => "SignatureValidationFailed",
     }
 }
 

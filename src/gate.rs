@@ -7,6 +7,7 @@ mod questions;
 mod remembered;
 mod request;
 mod search;
+mod standing;
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -36,13 +37,14 @@ use memory::{
     ByBytes, ByRecords, EvidenceKey, Question, READERS, Read, Remembered, SUBJECT_BYTES, SUBJECT_LIFE,
     SUBJECTS, Shown, SubjectKey,
 };
-use permits::Permits;
 pub use permits::PermitsError;
+use permits::{Life, Permits};
 use pull::Pull;
 use questions::{Answers, Questions};
 pub use remembered::RememberedVerdict;
 pub use request::{Described, PullRequest, Purpose};
 use search::gather;
+pub use standing::Standing;
 
 /// What the gate takes from the configuration; swapped whole at a reload.
 #[derive(Clone)]
@@ -128,6 +130,11 @@ impl Gate {
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
         self.settings.load_full()
+    }
+
+    /// Records what a door found out by itself on a pull that it had asked about.
+    pub fn note(&self, decision: &Decision<'_>) {
+        self.recorder.pull(decision);
     }
 
     /// The decisions of all doors: see [`Recorder::watch`].
@@ -382,6 +389,10 @@ impl Gate {
         let repository = &pull.request.reference.repository;
         let digest = pull.request.reference.digest?;
         let kept = self.permits.covering(repository, &digest, kind)?;
+        // Kept for who asks whether it is admitted: it is judged by itself.
+        if kind == ChildKind::Manifest && *kept.cover.root() == digest {
+            return None;
+        }
         if pull.stands(&kept) {
             return Some(kept.cover.clone());
         }
@@ -420,11 +431,15 @@ impl Gate {
     /// Remembers edges, until then at most: a key whose window ends covers nothing after it.
     fn remember(&self, pull: Pull<'_>, covers: impl Iterator<Item = Cover>, until: Timestamp) {
         let now = Timestamp::now();
-        let expires_at = from_now(pull.settings.positive);
+        let life = from_now(pull.settings.positive).min(until);
         let ends = pull.signed().into_iter().flat_map(|(_, signed)| &signed.keys);
         let ends = ends.filter_map(|key| key.not_after).filter(|end| *end > now);
-        let expires_at = ends.fold(expires_at.min(until), Timestamp::min);
-        self.permits.remember(covers, now, expires_at, pull.epoch);
+        let ends_at = ends.fold(Timestamp::MAX, Timestamp::min);
+        let life = Life {
+            expires_at: life.min(ends_at),
+            ends_at,
+        };
+        self.permits.remember(covers, now, life, pull.epoch);
     }
 
     /// Who signed the subject: remembered, or found and verified now. `None` where the rule wants no signature.

@@ -28,3 +28,14 @@ pub mod v1 {
 pub(crate) mod state {
     tonic::include_proto!("pullgate.state.v1");
 }
+
+/// `runtime.v1`: what is read of the Container Runtime Interface.
+#[allow(
+    clippy::pedantic,
+    unreachable_pub,
+    missing_docs,
+    reason = "generated: prost writes it, from a file that documents each item"
+)]
+pub(crate) mod cri {
+    tonic::include_proto!("runtime.v1");
+}

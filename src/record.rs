@@ -25,6 +25,8 @@ pub use feed::{Decisions, Event, KEPT, Recorded};
 pub enum DoorName {
     /// `pullgate.v1.Admission`.
     Admission,
+    /// The Container Runtime Interface.
+    Cri,
     /// The registry API.
     Registry,
     /// `pullgate check`.
@@ -37,6 +39,7 @@ impl DoorName {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Admission => "admission",
+            Self::Cri => "cri",
             Self::Registry => "registry",
             Self::Tool => "tool",
         }

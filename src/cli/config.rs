@@ -75,7 +75,12 @@ fn show(context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         "registry door  {}",
         shown.door.as_ref().map_or("closed", |door| &door.listen)
     )?;
-    for (name, socket) in [("admission", &shown.admission), ("control", &shown.control)] {
+    let cri = shown.cri.as_ref().map(|door| door.listen.clone());
+    for (name, socket) in [
+        ("CRI door", &cri),
+        ("admission", &shown.admission),
+        ("control", &shown.control),
+    ] {
         let socket = socket.as_deref().map_or_else(|| "closed".to_owned(), printable);
         writeln!(out, "{name:<13}  {socket}")?;
     }
@@ -184,6 +189,7 @@ struct Shown {
     registries: Vec<ShownRegistry>,
     door: Option<ShownDoor>,
     state: String,
+    cri: Option<ShownCri>,
     admission: Option<String>,
     control: Option<String>,
     metrics: Option<String>,
@@ -258,6 +264,13 @@ struct ShownDoor {
 }
 
 #[derive(Serialize)]
+struct ShownCri {
+    listen: String,
+    runtime: String,
+    recheck_present: bool,
+}
+
+#[derive(Serialize)]
 struct ShownCache {
     positive: String,
     negative: String,
@@ -279,6 +292,7 @@ impl Shown {
             path,
             daemon,
             registry_door,
+            cri_door,
             policy,
             registries,
             oracle,
@@ -303,6 +317,11 @@ impl Shown {
                 default_registry: door.default_registry.clone(),
             }),
             state: daemon.state.display().to_string(),
+            cri: cri_door.as_ref().map(|door| ShownCri {
+                listen: door.socket.path.display().to_string(),
+                runtime: door.runtime.display().to_string(),
+                recheck_present: door.recheck_present,
+            }),
             admission: daemon
                 .admission
                 .as_ref()

@@ -13,6 +13,7 @@ use super::registries;
 use super::table::{Read, Table, TextOrTable};
 use super::value::Text;
 use super::{Cache, Daemon, Limits};
+use crate::door::cri::Config as CriDoor;
 use crate::door::registry::{Config as RegistryDoor, TlsFiles};
 use crate::door::unix;
 use crate::limits::CERTIFICATE_BYTES;
@@ -22,6 +23,9 @@ const ADMISSION_MODE: u32 = 0o660;
 
 /// The daemon's own user, and root.
 const CONTROL_MODE: u32 = 0o600;
+
+/// Whoever may write to it may do with the node's containers what he likes.
+const CRI_MODE: u32 = 0o600;
 
 const SOCKET_PATH: usize = 103;
 
@@ -87,22 +91,63 @@ pub(super) fn limits(table: Option<Table<'_>>) -> Result<(Limits, Duration), Rep
     ))
 }
 
+/// What `[door.*]` opens.
+#[derive(Default)]
+pub(super) struct Doors {
+    pub(super) registry: Option<RegistryDoor>,
+    pub(super) cri: Option<CriDoor>,
+}
+
 /// Reads `[door.*]`: an absent table is a closed door.
 pub(super) fn doors(
     table: Option<Table<'_>>,
     limits: Result<(Limits, Duration), Reported>,
-) -> Read<RegistryDoor> {
-    let Some(mut table) = table else { return Ok(None) };
+) -> Result<Doors, Reported> {
+    let Some(mut table) = table else {
+        return Ok(Doors::default());
+    };
     let registry = match table.table("registry", "`[door.registry]`") {
         Ok(Some(inner)) => registry_door(inner, limits).map(Some),
         Ok(None) => Ok(None),
         Err(reported) => Err(reported),
     };
-    table.later("cri", "the CRI door");
+    let cri = match table.table("cri", "`[door.cri]`") {
+        Ok(Some(inner)) => cri_door(inner, limits).map(Some),
+        Ok(None) => Ok(None),
+        Err(reported) => Err(reported),
+    };
     table.later("proxy", "the proxy door");
     table.later("docker", "the Docker authorization door");
     table.finish();
-    registry
+    Ok(Doors {
+        registry: registry?,
+        cri: cri?,
+    })
+}
+
+fn cri_door(mut table: Table<'_>, limits: Result<(Limits, Duration), Reported>) -> Result<CriDoor, Reported> {
+    let path = table.required_text("listen", "\"/run/pullgate/cri.sock\"");
+    let path = path.and_then(|text| socket_path(&table, text));
+    let runtime = table.required_text("runtime", "\"/run/containerd/containerd.sock\"");
+    let runtime = runtime.map(|text| table.path(text.text));
+    let mode = socket_mode(&mut table);
+    let group = table
+        .text("group")
+        .map(|text| text.map(|text| text.text.to_owned()));
+    let recheck_present = table.boolean("recheck_present");
+    table.finish();
+    let (limits, _) = limits?;
+    Ok(CriDoor {
+        socket: unix::Config {
+            path: path?,
+            mode: mode?.unwrap_or(CRI_MODE),
+            group: group?,
+        },
+        runtime: runtime?,
+        recheck_present: recheck_present?.unwrap_or(false),
+        deadline: limits.pull,
+        connections: limits.connections,
+    })
 }
 
 fn registry_door(

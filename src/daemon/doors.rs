@@ -12,7 +12,7 @@ use super::StartError;
 use super::control::Control;
 use crate::config::Config;
 use crate::door::unix::Socket;
-use crate::door::{admission, registry};
+use crate::door::{admission, cri, registry};
 use crate::gate::Gate;
 use crate::telemetry::MetricsDoor;
 
@@ -20,6 +20,7 @@ use crate::telemetry::MetricsDoor;
 pub(super) struct Doors {
     pub(super) registry: Option<registry::Door>,
     admission: Option<admission::Door>,
+    cri: Option<cri::Door>,
     control: Option<Socket>,
     metrics: Option<(MetricsDoor, SocketAddr)>,
     connections: usize,
@@ -52,7 +53,11 @@ impl Doors {
             ),
             None => None,
         };
-        if registry.is_none() && admission.is_none() {
+        let cri = match config.cri_door.clone() {
+            Some(door) => Some(cri::Door::bind(door).await?),
+            None => None,
+        };
+        if registry.is_none() && admission.is_none() && cri.is_none() {
             return Err(StartError::NoDoor);
         }
         let control = match &config.daemon.control {
@@ -71,6 +76,7 @@ impl Doors {
         Ok(Self {
             registry,
             admission,
+            cri,
             control,
             metrics,
             connections: config.limits.connections,
@@ -96,6 +102,7 @@ impl Doors {
                 "admission",
                 self.admission.as_ref().map(|door| path(door.socket())),
             ),
+            ("cri", self.cri.as_ref().map(|door| path(door.socket()))),
             ("control", self.control.as_ref().map(path)),
             (
                 "metrics",
@@ -127,6 +134,10 @@ impl Doors {
         if let Some(door) = self.admission {
             let served = door.serve(Arc::clone(&gate), stop.clone(), grace);
             serving.spawn(named("admission", served));
+        }
+        if let Some(door) = self.cri {
+            let served = door.serve(gate, stop.clone(), grace);
+            serving.spawn(named("cri", served));
         }
         if let Some(socket) = self.control {
             let served = control.serve(socket, self.connections, stop, grace);

@@ -149,6 +149,13 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     if door(old) != door(new) {
         tables.push("door.registry");
     }
+    let cri = |config: &Config| {
+        let door = config.cri_door.as_ref()?;
+        Some((door.socket.clone(), door.runtime.clone(), door.recheck_present))
+    };
+    if cri(old) != cri(new) {
+        tables.push("door.cri");
+    }
     if old.limits != new.limits {
         tables.push("limits");
     }

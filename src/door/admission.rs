@@ -1,7 +1,7 @@
 //! The admission door: `pullgate.v1.Admission` on a Unix socket. Who asks here fetches the image by itself, and is told
 //! whether it may.
 
-mod ask;
+pub(crate) mod ask;
 pub(crate) mod tell;
 
 use std::collections::VecDeque;
@@ -220,6 +220,3 @@ impl Watching {
 pub(crate) fn is_wanted(recorded: &Recorded, denials_only: bool) -> bool {
     !denials_only || recorded.outcome != Outcome::Allow
 }
-
-#[cfg(test)]
-mod tests;

@@ -202,9 +202,26 @@ impl Socket {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        self.serve_each(bounds, stop, grace, move || service.clone())
+            .await;
+    }
+
+    /// As [`Self::serve`], with a service of its own for each connection.
+    pub(crate) async fn serve_each<S, F, B>(
+        self,
+        bounds: Bounds,
+        stop: watch::Receiver<bool>,
+        grace: Duration,
+        service: impl Fn() -> S,
+    ) where
+        S: Fn(Peer, Request<Incoming>) -> F + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
         let Self { listener, file } = self;
         let streams = bounds.streams;
-        let serve = move |stream, _unnamed, stop| connection(stream, streams, stop, service.clone());
+        let serve = move |stream, _unnamed, stop| connection(stream, streams, stop, service());
         accept_until_stopped(listener, bounds.connections, stop, grace, serve).await;
         drop(file);
     }
@@ -212,7 +229,7 @@ impl Socket {
 
 async fn connection<S, F, B>(stream: UnixStream, streams: u32, mut stop: watch::Receiver<bool>, service: S)
 where
-    S: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    S: Fn(Peer, Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -240,6 +257,8 @@ where
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
+        // What is passed through is passed as it came.
+        .auto_date_header(false)
         .max_concurrent_streams(streams)
         .max_header_list_size(limits::GRPC_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), answer);
@@ -287,6 +306,3 @@ fn gid(group: &str) -> Option<u32> {
         Some(found.gid.as_raw())
     })
 }
-
-#[cfg(test)]
-mod tests;

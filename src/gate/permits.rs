@@ -54,8 +54,19 @@ const IN_MEMORY: usize = 65_536;
 pub(super) struct Kept {
     pub(super) cover: Cover,
     pub(super) expires_at: Timestamp,
+    /// When the first key of its rule ends.
+    pub(super) ends_at: Timestamp,
     /// What was kept in an earlier epoch is a fact still, and no verdict any more.
     pub(super) epoch: u64,
+}
+
+/// How long an edge is good for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    /// Until then its root's verdict is remembered.
+    pub(super) expires_at: Timestamp,
+    /// Then the first key of its rule ends.
+    pub(super) ends_at: Timestamp,
 }
 
 pub(super) struct Permits {
@@ -138,9 +149,10 @@ impl Permits {
         &self,
         covers: impl Iterator<Item = Cover>,
         now: Timestamp,
-        expires_at: Timestamp,
+        life: Life,
         epoch: u64,
     ) {
+        let Life { expires_at, ends_at } = life;
         let mut new = Vec::new();
         for cover in covers {
             let child = (cover.repository().clone(), *cover.child(), cover.kind());
@@ -154,6 +166,7 @@ impl Permits {
                 let kept = Arc::new(Kept {
                     cover,
                     expires_at,
+                    ends_at,
                     epoch,
                 });
                 self.memory.insert(child, Arc::clone(&kept));
@@ -361,6 +374,7 @@ fn encode(kept: &Kept) -> Vec<u8> {
         expires_at: kept.expires_at.as_second(),
         manifest: kept.cover.kind() == ChildKind::Manifest,
         epoch: kept.epoch,
+        ends_at: kept.ends_at.as_second(),
     }
     .encode_to_vec()
 }
@@ -374,6 +388,7 @@ fn decode(value: &[u8], repository: &Repository, child: &Digest, kind: ChildKind
     same_kind.then(|| Kept {
         cover: Cover::restored(repository.clone(), *child, kind, root, generation),
         expires_at,
+        ends_at: Timestamp::from_second(derived.ends_at).unwrap_or(Timestamp::MAX),
         epoch: derived.epoch,
     })
 }

@@ -130,11 +130,12 @@ fn loaded(text: &str) -> Config {
 }
 
 /// A heading of the page, and how its table is opened in a file. `%` is where its keys go.
-const TABLES: [(&str, &str); 12] = [
+const TABLES: [(&str, &str); 13] = [
     ("## The file", "%\n[policy]\ndefault = \"reject\""),
     ("## `[daemon]`", "[daemon]\n%"),
     ("### `admission` and `control`", "[daemon.admission]\n%"),
     ("## `[door.registry]`", "[door.registry]\n%"),
+    ("## `[door.cri]`", "[door.cri]\n%"),
     ("### `tls`", "[door.registry.tls]\n%"),
     ("## `[policy]`", "[policy]\n%"),
     ("## `[cache]`", "[cache]\n%"),
@@ -246,7 +247,6 @@ fn what_is_called_the_default_is_the_default() {
 #[test]
 fn what_a_later_release_brings_does_not_load_and_says_so() {
     for text in [
-        "[door.cri]\nlisten = \"/run/pullgate/cri.sock\"",
         "[door.proxy]\nlisten = \"127.0.0.1:5444\"",
         "[door.docker]\nlisten = \"/run/docker/plugins/pullgate.sock\"",
     ] {

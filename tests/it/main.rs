@@ -12,6 +12,7 @@
 mod admission;
 mod attacks;
 mod control;
+mod cri;
 mod hostile;
 mod oracle;
 #[path = "../oracle_cloud/cloud.rs"]

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use redb::ReadableDatabase as _;
 use redb::ReadableTableMetadata as _;
 
-use super::{EDGES, Permits, PermitsError};
+use super::{EDGES, Life, Permits, PermitsError};
 use crate::decide::Cover;
 use crate::oci::{ChildKind, Digest, Repository};
 use crate::policy::Generation;
@@ -27,12 +27,11 @@ fn cover(path: &str, child: u32) -> Cover {
 
 fn remember(permits: &Permits, covers: impl Iterator<Item = Cover>, life: i64) {
     let now = Timestamp::now();
-    permits.remember(
-        covers,
-        now,
-        now + SignedDuration::from_secs(life),
-        permits.epoch(),
-    );
+    let life = Life {
+        expires_at: now + SignedDuration::from_secs(life),
+        ends_at: Timestamp::MAX,
+    };
+    permits.remember(covers, now, life, permits.epoch());
 }
 
 /// Reopens until the thread of the gate before has let go of the file.

@@ -1,0 +1,184 @@
+//! The CRI door: a socket that speaks the Container Runtime Interface and passes everything to the runtime as the bytes that
+//! came. `PullImage` is decided on first; with `recheck_present` images that are there are looked at as well.
+//!
+//! A call's way: [`unix::Socket`] knows the caller, `Method` says what is asked, `runtime` is the way to the runtime and
+//! `message` what is read on it; `pull` and `present` are the calls that we have a say in.
+
+mod answer;
+mod message;
+mod present;
+mod pull;
+mod runtime;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Either};
+use hyper::body::Incoming;
+use tokio::sync::watch;
+use tonic::Code;
+
+use self::answer::Body;
+use self::runtime::Runtime;
+use super::unix::{self, Bounds, Peer, Socket, SocketError};
+use crate::gate::Gate;
+
+/// Calls at one time on one connection. The kubelet has a few hundred at most; each holds some 10 KiB.
+const STREAMS: u32 = 4096;
+
+/// `[door.cri]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The socket.
+    pub socket: unix::Config,
+    /// The runtime's socket.
+    pub runtime: PathBuf,
+    /// Whether an image that is on the node and was not admitted is answered as absent.
+    pub recheck_present: bool,
+    /// One pull's decision takes no longer.
+    pub deadline: Duration,
+    /// Connections at one time; the next one waits.
+    pub connections: usize,
+}
+
+/// A bound socket, not yet served.
+#[derive(Debug)]
+pub struct Door {
+    socket: Socket,
+    config: Config,
+}
+
+impl Door {
+    /// Makes the socket. The runtime need not be there yet.
+    ///
+    /// # Errors
+    /// As [`SocketError`] says.
+    pub async fn bind(config: Config) -> Result<Self, SocketError> {
+        let socket = Socket::bind(&config.socket).await?;
+        Ok(Self { socket, config })
+    }
+
+    /// The socket that was made.
+    #[must_use]
+    pub const fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Serves until `stop` says true, then lets what is under way finish for at most `grace`.
+    pub async fn serve(self, gate: Arc<Gate>, stop: watch::Receiver<bool>, grace: Duration) {
+        let Config {
+            runtime,
+            recheck_present,
+            deadline,
+            connections,
+            ..
+        } = self.config;
+        let shared = Arc::new(Shared {
+            gate,
+            recheck_present,
+            deadline,
+        });
+        let path: Arc<Path> = runtime.into();
+        let bounds = Bounds {
+            connections,
+            streams: STREAMS,
+        };
+        // One for each connection: see `runtime`.
+        let service = move || {
+            let (shared, runtime) = (Arc::clone(&shared), Runtime::new(Arc::clone(&path)));
+            move |peer, request| {
+                let (shared, runtime) = (Arc::clone(&shared), runtime.clone());
+                async move { answered(&shared, runtime, peer, request).await }
+            }
+        };
+        self.socket.serve_each(bounds, stop, grace, service).await;
+    }
+}
+
+/// What all calls use.
+struct Shared {
+    gate: Arc<Gate>,
+    recheck_present: bool,
+    deadline: Duration,
+}
+
+/// Who asks, and whom we ask.
+struct Asked {
+    peer: Peer,
+    runtime: Runtime,
+    service: &'static str,
+}
+
+/// What is asked, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    Pull(&'static str),
+    Present(&'static str),
+    /// The images as a stream (`runtime.v1`, `StreamImages`).
+    Stream,
+    Other,
+    /// Named as a pull is, of a service that this release does not know, or no path of a method at all.
+    Unknown,
+}
+
+impl Method {
+    /// By the whole path, as gRPC servers look methods up. One without its slash is no path: servers have taken it for the
+    /// same method, and a check of the path for another.
+    fn of(path: &str) -> Self {
+        let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.rsplit_once('/')) else {
+            return Self::Unknown;
+        };
+        let service = match service {
+            "runtime.v1.ImageService" => "http://localhost/runtime.v1.ImageService",
+            "runtime.v1alpha2.ImageService" => "http://localhost/runtime.v1alpha2.ImageService",
+            // A later version of the interface must not be a way around.
+            _ if method == "PullImage" => return Self::Unknown,
+            _ => return Self::Other,
+        };
+        match method {
+            "PullImage" => Self::Pull(service),
+            "ImageStatus" | "ListImages" => Self::Present(service),
+            "StreamImages" => Self::Stream,
+            _ => Self::Other,
+        }
+    }
+}
+
+async fn answered(
+    shared: &Arc<Shared>,
+    runtime: Runtime,
+    peer: Peer,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let asked = |service| Asked {
+        peer,
+        runtime: runtime.clone(),
+        service,
+    };
+    match Method::of(request.uri().path()) {
+        Method::Pull(service) => pull::pull(shared, asked(service), request).await,
+        Method::Present(service) if shared.recheck_present => {
+            present::answer(shared, asked(service), request).await
+        }
+        // The kubelet asks for the list then.
+        Method::Stream if shared.recheck_present => answer::status(
+            Code::Unimplemented,
+            "pullgate: with `recheck_present` images are listed, and not streamed",
+        ),
+        Method::Unknown => answer::status(
+            Code::Unimplemented,
+            "pullgate: this release does not know that service, and passes no pull on that it can't decide on",
+        ),
+        Method::Present(_) | Method::Stream | Method::Other => passed_on(&runtime, request).await,
+    }
+}
+
+/// Both ways as it comes: heads, messages, trailers, and who ends it first.
+async fn passed_on(runtime: &Runtime, request: Request<Incoming>) -> Response<Body> {
+    match runtime.call(request.map(Either::Left)).await {
+        Ok(answer) => answer.map(|body| body.boxed_unsync()),
+        Err(error) => answer::unanswered(&error),
+    }
+}

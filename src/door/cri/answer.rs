@@ -1,0 +1,122 @@
+//! Answers of the door's own.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Empty, StreamBody};
+use hyper::body::Frame;
+use tonic::Code;
+
+use super::message::{Message, MessageError};
+use super::runtime::RuntimeError;
+use crate::causes::chain;
+use crate::decide::Denial;
+use crate::door::cri_answer;
+
+/// What goes back to a client.
+pub(super) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
+
+/// Longest message of a status. It stands in a head, of which clients take 8 KiB and more; encoded it may be three times as
+/// long.
+const MESSAGE_BYTES: usize = 2048;
+
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const STATUS_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// A status and no message ("Trailers-Only").
+pub(super) fn status(code: Code, text: &str) -> Response<Body> {
+    let mut answer = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(STATUS, HeaderValue::from(i32::from(code)));
+    // Encoded it holds visible ASCII alone.
+    let text = HeaderValue::try_from(encoded(text)).unwrap_or_else(|_| HeaderValue::from_static("denied"));
+    headers.insert(STATUS_MESSAGE, text);
+    answer
+}
+
+/// A blocked pull, so that the kubelet shows it.
+pub(super) fn denied(denial: &Denial) -> Response<Body> {
+    status(Code::Unknown, &format!("{}: {denial}", cri_answer(denial.reason)))
+}
+
+/// A call that the runtime did not answer.
+pub(super) fn unanswered(error: &RuntimeError) -> Response<Body> {
+    status(Code::Unavailable, &format!("pullgate: {}", chain(error)))
+}
+
+/// A call that can not be read, and so not be decided on.
+pub(super) fn unreadable(error: &MessageError) -> Response<Body> {
+    let code = match error {
+        MessageError::Compressed => Code::Unimplemented,
+        MessageError::Large(_) => Code::ResourceExhausted,
+        MessageError::Malformed(_) | MessageError::NotOne => Code::InvalidArgument,
+        MessageError::Broken(_) => Code::Cancelled,
+    };
+    let mut answer = status(code, &format!("pullgate: {}", chain(error)));
+    answer.headers_mut().insert(
+        HeaderName::from_static("grpc-accept-encoding"),
+        HeaderValue::from_static("identity"),
+    );
+    answer
+}
+
+/// An answer of the runtime that was read: its head and trailers as they came, with this message.
+pub(super) fn replayed(
+    mut head: response::Parts,
+    message: Option<&Message>,
+    trailers: Option<HeaderMap>,
+) -> Response<Body> {
+    head.headers.remove(http::header::CONTENT_LENGTH);
+    let data = message.map(|message| Ok(Frame::data(message.framed())));
+    let trailers = trailers.map(|trailers| Ok(Frame::trailers(trailers)));
+    let frames: Vec<_> = data.into_iter().chain(trailers).collect();
+    let body = if frames.is_empty() {
+        Empty::new().map_err(|never| match never {}).boxed_unsync()
+    } else {
+        StreamBody::new(stream::iter(frames)).boxed_unsync()
+    };
+    Response::from_parts(head, body)
+}
+
+/// Whether an answer of the runtime is a success.
+pub(super) fn is_ok(head: &response::Parts, trailers: Option<&HeaderMap>) -> bool {
+    let status = trailers
+        .and_then(|trailers| trailers.get(&STATUS))
+        .or_else(|| head.headers.get(&STATUS));
+    status.is_some_and(|status| status == "0")
+}
+
+/// Percent-encoded: all but visible ASCII and spaces, and `%` (`PROTOCOL-HTTP2.md`, "Responses").
+fn encoded(text: &str) -> String {
+    let mut end = text.len().min(MESSAGE_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut encoded = String::with_capacity(end);
+    for byte in text.bytes().take(end) {
+        if matches!(byte, b' '..=b'~') && byte != b'%' {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _written = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::encoded;
+
+    #[test]
+    fn a_status_message_is_visible_ascii() {
+        assert_eq!(encoded("a b~%\n\u{e9}…"), "a b~%25%0A%C3%A9%E2%80%A6");
+        let long = encoded(&"é".repeat(4000));
+        assert_eq!(long.len(), 2048 * 3);
+    }
+}

@@ -1,0 +1,337 @@
+//! `PullImage`: decided before the runtime hears of it, and compared after it is done.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Request, Response, request, response};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tonic::Code;
+use tonic::metadata::MetadataMap;
+
+use super::answer::{self, Body};
+use super::message::{self, Message, MessageError};
+use super::runtime::{Runtime, RuntimeError};
+use super::{Asked, Shared};
+use crate::causes::chain;
+use crate::decide::{Denial, Judgement, Permit, Verdict};
+use crate::door::admission::ask::{CredentialsError, presented};
+use crate::door::grpc;
+use crate::gate::{PullRequest, Purpose};
+use crate::oci::{Digest, Reference, excerpt};
+use crate::proto::{cri, v1};
+use crate::reason::Reason;
+use crate::record::{Decision, DoorName, Outcome};
+
+/// Largest request that is read: `runtime.v1` carries a pod's labels and annotations with it, which Kubernetes bounds at 256
+/// KiB a pod (apimachinery, `TotalAnnotationSizeLimitB`).
+const REQUEST_BYTES: usize = 1024 * 1024;
+
+/// Largest answer about one image that is read.
+const ANSWER_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long the runtime may take to say what it has, and to remove it.
+const LOCAL_CALL: Duration = Duration::from_secs(60);
+
+/// Why a request can not be decided on.
+#[derive(Debug, thiserror::Error)]
+enum PullError {
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    #[error("`{image}` is not an image's name: {why}")]
+    Reference { image: String, why: String },
+    #[error("the credentials: {0}")]
+    Credentials(#[from] CredentialsError),
+}
+
+/// Answers a pull.
+pub(super) async fn pull(shared: &Arc<Shared>, asked: Asked, request: Request<Incoming>) -> Response<Body> {
+    let metadata = MetadataMap::from_headers(request.headers().clone());
+    let deadline = match grpc::deadline(&metadata, shared.deadline) {
+        Ok(deadline) => deadline,
+        Err(refused) => return answer::status(refused.code(), refused.message()),
+    };
+    let (head, body) = request.into_parts();
+    let message = match message::read(body, REQUEST_BYTES).await {
+        Ok((Some(message), _)) => message,
+        Ok((None, _)) => return answer::unreadable(&MessageError::NotOne),
+        Err(error) => return answer::unreadable(&error),
+    };
+    let (image, request) = match read(&message, asked.peer.to_string(), deadline) {
+        Ok(read) => read,
+        Err(PullError::Message(error)) => return answer::unreadable(&error),
+        Err(error) => {
+            let text = format!(
+                "SignatureValidationFailed: pullgate: malformed: {}",
+                chain(&error)
+            );
+            return answer::status(Code::Unknown, &text);
+        }
+    };
+    let began = Instant::now();
+    let judgement = shared.gate.admit(&request).await;
+    let permit = match &judgement.verdict {
+        Verdict::Allow(permit) => permit.clone(),
+        Verdict::Deny(denial) => return answer::denied(denial),
+    };
+    let pulling = Pulling {
+        shared: Arc::clone(shared),
+        runtime: asked.runtime,
+        service: asked.service,
+        image,
+        request,
+        judgement,
+        permit,
+        began,
+    };
+    // Apart from the caller: when he gives up, the runtime may have the image all the same, and it is compared.
+    let (still_wanted, given_up) = oneshot::channel::<()>();
+    let done = tokio::spawn(pulling.run(head, message, given_up));
+    let answered = done.await;
+    drop(still_wanted);
+    answered.unwrap_or_else(|error| {
+        tracing::error!(%error, "A pull crashed; it is blocked");
+        answer::status(
+            Code::Unknown,
+            "SignatureValidationFailed: pullgate: internal-error: pullgate itself failed on this pull; the log says where",
+        )
+    })
+}
+
+fn read(message: &Message, peer: String, deadline: Instant) -> Result<(String, PullRequest), PullError> {
+    let asked: cri::PullImageRequest = message.decode()?;
+    let image = asked.image.unwrap_or_default().image;
+    let reference: Reference = image.parse().map_err(|error| PullError::Reference {
+        image: excerpt(&image),
+        why: chain(&error),
+    })?;
+    let shown = asked.auth.unwrap_or_default();
+    let presented = presented(
+        v1::Credentials {
+            username: shown.username,
+            password: shown.password,
+            auth: shown.auth,
+            server_address: shown.server_address,
+            identity_token: shown.identity_token,
+            registry_token: shown.registry_token,
+        },
+        reference.repository.registry(),
+    )?;
+    let request = PullRequest {
+        door: DoorName::Cri,
+        peer,
+        reference,
+        presented,
+        deadline,
+        purpose: Purpose::Judge(None),
+    };
+    Ok((image, request))
+}
+
+/// A pull that was let through.
+struct Pulling {
+    shared: Arc<Shared>,
+    runtime: Runtime,
+    /// `/runtime.v1.ImageService`, or the older one that was asked.
+    service: &'static str,
+    /// As the runtime was asked for it.
+    image: String,
+    request: PullRequest,
+    judgement: Judgement,
+    permit: Permit,
+    began: Instant,
+}
+
+impl Pulling {
+    async fn run(
+        self,
+        head: request::Parts,
+        message: Message,
+        given_up: oneshot::Receiver<()>,
+    ) -> Response<Body> {
+        // A pull that fails leaves what was there before, and that is none of its business.
+        let before = self.status(&self.image).await.ok().flatten();
+        let pulled = tokio::select! {
+            pulled = self.forward(head, message) => pulled,
+            // Whoever waits is gone. The runtime is told so; what it has by then is looked at.
+            _gone = given_up => Err(Failed::GivenUp),
+        };
+        let (head, answer, trailers) = match pulled {
+            Ok((head, answer, trailers)) if answer::is_ok(&head, trailers.as_ref()) => {
+                (head, answer, trailers)
+            }
+            // It says that it has no image.
+            Ok((head, answer, trailers)) => return answer::replayed(head, answer.as_ref(), trailers),
+            // Nothing was asked of it.
+            Err(failed @ Failed::Runtime(RuntimeError::Connect { .. } | RuntimeError::Protocol { .. })) => {
+                return failed.answer();
+            }
+            Err(failed) => {
+                return match self.status(&self.image).await {
+                    // Nothing came of it.
+                    Ok(after) if after == before => failed.answer(),
+                    after => match self.compared(after, &self.image).await {
+                        Ok(()) => failed.answer(),
+                        Err(denial) => answer::denied(&denial),
+                    },
+                };
+            }
+        };
+        let id = answer
+            .as_ref()
+            .and_then(|answer| answer.decode::<cri::PullImageResponse>().ok())
+            .map_or_else(|| self.image.clone(), |answer| answer.image_ref);
+        let found = self.status(&self.image).await;
+        match self.compared(found, &id).await {
+            Ok(()) => answer::replayed(head, answer.as_ref(), trailers),
+            Err(denial) => answer::denied(&denial),
+        }
+    }
+
+    async fn forward(
+        &self,
+        head: request::Parts,
+        message: Message,
+    ) -> Result<(response::Parts, Option<Message>, Option<HeaderMap>), Failed> {
+        let request = Request::from_parts(head, Either::Right(Full::new(message.framed())));
+        let answer = self.runtime.call(request).await.map_err(Failed::Runtime)?;
+        let (head, body) = answer.into_parts();
+        let (message, trailers) = message::read(body, ANSWER_BYTES).await.map_err(Failed::Message)?;
+        Ok((head, message, trailers))
+    }
+
+    /// Compares what the runtime has under the name with what was admitted; what is another is removed. `id` is what the
+    /// runtime says it pulled.
+    async fn compared(&self, found: Result<Option<cri::Image>, String>, id: &str) -> Result<(), Box<Denial>> {
+        let (wrong, detail) = match found {
+            Ok(Some(image)) if self.is_admitted(&image) => return Ok(()),
+            Ok(Some(image)) => {
+                let digests: Vec<String> = image.repo_digests.iter().map(|name| excerpt(name)).collect();
+                let (digests, admitted) = (digests.join(", "), self.permit.subject().digest());
+                let detail = format!("the runtime pulled {digests}, and {admitted} was admitted");
+                (image.id, detail)
+            }
+            Ok(None) => (
+                id.to_owned(),
+                "the runtime does not have what it says it pulled".to_owned(),
+            ),
+            Err(error) => (
+                id.to_owned(),
+                format!("the runtime does not say what it pulled: {error}"),
+            ),
+        };
+        let detail = self.removed(&wrong, detail).await;
+        Err(self.denied(detail))
+    }
+
+    /// Whether one of the image's digests in this repository is the admitted one, or that of a manifest which the
+    /// admitted index lists: CRI-O names both.
+    fn is_admitted(&self, image: &cri::Image) -> bool {
+        let subject = self.permit.subject();
+        let children = subject.document.children().map(|(child, _)| child.digest);
+        let admitted: Vec<Digest> = std::iter::once(*subject.digest()).chain(children).collect();
+        image.repo_digests.iter().any(|name| {
+            name.parse::<Reference>().is_ok_and(|named| {
+                named.repository == subject.repository
+                    && named.digest.is_some_and(|digest| admitted.contains(&digest))
+            })
+        })
+    }
+
+    async fn removed(&self, image: &str, detail: String) -> String {
+        let request = cri::RemoveImageRequest {
+            image: Some(cri::ImageSpec {
+                image: image.to_owned(),
+            }),
+        };
+        match self.ask("RemoveImage", &request).await {
+            Ok(_answer) => format!("{detail}; it was removed"),
+            Err(error) => {
+                tracing::error!(
+                    image,
+                    error,
+                    "An image that was not admitted could not be removed"
+                );
+                format!("{detail}; it could not be removed: {error}")
+            }
+        }
+    }
+
+    async fn status(&self, image: &str) -> Result<Option<cri::Image>, String> {
+        let request = cri::ImageStatusRequest {
+            image: Some(cri::ImageSpec {
+                image: image.to_owned(),
+            }),
+        };
+        let answer = self.ask("ImageStatus", &request).await?;
+        let answer: cri::ImageStatusResponse = answer.decode().map_err(|error| chain(&error))?;
+        Ok(answer.image)
+    }
+
+    /// A question of our own to the runtime.
+    async fn ask(&self, method: &str, message: &impl prost::Message) -> Result<Message, String> {
+        let request = Request::post(format!("{}/{method}", self.service))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("user-agent", concat!("pullgate/", env!("CARGO_PKG_VERSION")))
+            .body(Either::Right(Full::new(Message::of(message).framed())))
+            .map_err(|error| chain(&error))?;
+        let asked = async {
+            let answer = self.runtime.call(request).await.map_err(|error| chain(&error))?;
+            let (head, body) = answer.into_parts();
+            let (message, trailers) = message::read(body, ANSWER_BYTES)
+                .await
+                .map_err(|error| chain(&error))?;
+            if !answer::is_ok(&head, trailers.as_ref()) {
+                return Err(format!("{method} failed"));
+            }
+            Ok(message.unwrap_or_else(|| Message::framing(&[])))
+        };
+        match tokio::time::timeout(LOCAL_CALL, asked).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(format!("{method} took too long")),
+        }
+    }
+
+    /// The verdict is taken back, and the record says so.
+    fn denied(&self, detail: String) -> Box<Denial> {
+        let reason = Reason::DigestMismatch;
+        self.shared.gate.note(&Decision {
+            door: DoorName::Cri,
+            peer: &self.request.peer,
+            reference: &self.request.reference,
+            digest: self.judgement.digest(),
+            rule: &self.judgement.rule,
+            outcome: Outcome::Deny(reason),
+            detail: &detail,
+            cached: false,
+            took: self.began.elapsed(),
+        });
+        Box::new(Denial {
+            reference: self.request.reference.clone(),
+            digest: self.judgement.digest().copied(),
+            rule: self.judgement.rule.clone(),
+            reason,
+            detail,
+            challenge: None,
+        })
+    }
+}
+
+/// Why the runtime's pull did not come to an answer.
+enum Failed {
+    GivenUp,
+    Runtime(RuntimeError),
+    Message(MessageError),
+}
+
+impl Failed {
+    fn answer(&self) -> Response<Body> {
+        match self {
+            Self::GivenUp => answer::status(Code::Cancelled, "the caller gave up"),
+            Self::Runtime(error) => answer::unanswered(error),
+            Self::Message(error) => answer::unreadable(error),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The runtime behind the door: one connection for each of a client's, made when it is needed and again when it broke.
+//!
+//! A connection has one window for all its calls (RFC 9113, section 5.2). Were it shared, a client that does not read would
+//! stop the others.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::causes::chain;
+use crate::limits;
+
+/// What is sent: as it comes from the client, or read already.
+pub(super) type Sent = Either<Incoming, Full<Bytes>>;
+
+/// A runtime answers a connection at once or is not there: the socket is local.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How much of one call's answer may be under way. A client that does not read its call's stream holds no more.
+const STREAM_WINDOW: u32 = 64 * 1024;
+
+/// As much of all answers on one connection.
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// Why a call did not get to the runtime, or no answer back.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RuntimeError {
+    #[error("the runtime's socket `{path}` can't be opened")]
+    Connect {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("what answers at `{path}` does not speak gRPC")]
+    Protocol {
+        path: PathBuf,
+        #[source]
+        source: hyper::Error,
+    },
+    #[error("the runtime did not answer")]
+    Call(#[source] hyper::Error),
+}
+
+/// The way to the runtime for one client's connection.
+#[derive(Clone)]
+pub(super) struct Runtime {
+    path: Arc<Path>,
+    connected: Arc<Mutex<Option<SendRequest<Sent>>>>,
+}
+
+impl Runtime {
+    pub(super) fn new(path: Arc<Path>) -> Self {
+        Self {
+            path,
+            connected: Arc::default(),
+        }
+    }
+
+    /// Sends a call, and gives the answer's head when it is there. Dropped before, the call is cancelled.
+    pub(super) async fn call(&self, mut request: Request<Sent>) -> Result<Response<Incoming>, RuntimeError> {
+        *request.uri_mut() = local(request.uri());
+        // The authority says it, and a server may refuse two that differ.
+        request.headers_mut().remove(http::header::HOST);
+        let mut sender = self.sender().await?;
+        let refused = match sender.try_send_request(request).await {
+            Ok(answer) => return Ok(answer),
+            Err(refused) => refused,
+        };
+        let (error, unsent) = {
+            let mut refused = refused;
+            let unsent = refused.take_message();
+            (refused.into_error(), unsent)
+        };
+        self.forget().await;
+        // Nothing of it was sent: the connection had ended before, as when the runtime was started anew.
+        let Some(request) = unsent else {
+            return Err(RuntimeError::Call(error));
+        };
+        let mut sender = self.sender().await?;
+        sender.send_request(request).await.map_err(RuntimeError::Call)
+    }
+
+    async fn sender(&self) -> Result<SendRequest<Sent>, RuntimeError> {
+        let mut connected = self.connected.lock().await;
+        if let Some(sender) = connected.as_ref().filter(|sender| !sender.is_closed()) {
+            return Ok(sender.clone());
+        }
+        let sender = self.connect().await?;
+        *connected = Some(sender.clone());
+        Ok(sender)
+    }
+
+    async fn forget(&self) {
+        let mut connected = self.connected.lock().await;
+        if connected.as_ref().is_some_and(SendRequest::is_closed) {
+            *connected = None;
+        }
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Sent>, RuntimeError> {
+        let failed = |source| RuntimeError::Connect {
+            path: self.path.to_path_buf(),
+            source,
+        };
+        let stream = match timeout(CONNECT, UnixStream::connect(&self.path)).await {
+            Ok(stream) => stream.map_err(failed)?,
+            Err(_elapsed) => return Err(failed(io::ErrorKind::TimedOut.into())),
+        };
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(limits::GRPC_HEAD_BYTES)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|source| RuntimeError::Protocol {
+                path: self.path.to_path_buf(),
+                source,
+            })?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = chain(&error), "The connection to the runtime ended");
+            }
+        });
+        Ok(sender)
+    }
+}
+
+/// The same path at the authority that a runtime takes: containerd 2.3.4 refuses others on a Unix socket.
+fn local(uri: &Uri) -> Uri {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    Uri::builder()
+        .scheme("http")
+        .authority("localhost")
+        .path_and_query(path)
+        .build()
+        // What was a path before is one now.
+        .unwrap_or_else(|_| Uri::from_static("http://localhost/"))
+}
