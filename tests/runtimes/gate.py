@@ -38,7 +38,7 @@ class Gate:
         self.configuration = self.directory / "pullgate.toml"
         self.binaries = {}
         # The checkout may lie where `nobody` can not read.
-        for name in ("pullgate", "pullgated"):
+        for name in ("pullgate", "pullgated", "pullgate-verifier"):
             self.binaries[name] = self.directory / name
             shutil.copy(os.path.join(binaries, name), self.binaries[name])
             self.binaries[name].chmod(0o755)

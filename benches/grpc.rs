@@ -1,0 +1,406 @@
+//! What the gRPC doors add: a warm `Check` beside a handler that does nothing, `pullgate-verifier` beside an empty program, a
+//! CRI call through the door beside the same call without it, and the memory of a thousand calls at one time.
+#![allow(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    clippy::exit,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench that cannot go on must stop on the spot, and prints what it found"
+)]
+#![allow(missing_docs, unreachable_pub, reason = "nobody but this bench uses it")]
+
+#[path = "support/support.rs"]
+mod support;
+
+use std::convert::Infallible;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt as _};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use pullgate::demo::registry::{EmbeddedRegistry, Options};
+use pullgate::local::{Channel, origin};
+use pullgate::proto::v1;
+use pullgate::proto::v1::admission_client::AdmissionClient;
+use pullgate::proto::v1::admission_server::{Admission, AdmissionServer};
+use tokio::net::{UnixListener, UnixStream};
+use tonic::service::Routes;
+use tower_service::Service as _;
+
+use support::figures::{Figure, goal};
+use support::gate::{Gate, HOST, Setup};
+use support::image::{Image, Pushed, Store as _, put_signed};
+use support::process::{Process, free_address};
+use support::signer::Signer;
+use support::{begin, rounds};
+
+const REPOSITORY: &str = "acme/app";
+/// Says to a child of the bench what it is.
+const PEER: &str = "PULLGATE_BENCH_GRPC_PEER";
+/// Calls of one kind in one round.
+const BATCH: usize = 200;
+/// Calls at one time, for their memory.
+const CROWD: usize = 1000;
+
+fn main() {
+    if let Some(socket) = std::env::var_os(PEER) {
+        runtime().block_on(serve_peer(Path::new(&socket)));
+    }
+    if !begin("grpc") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let registry = runtime
+        .block_on(EmbeddedRegistry::start(Options::default()))
+        .unwrap();
+    let signer = Signer::new(2048);
+    let mut store = Pushed::to(registry.addr());
+    let layer = store.blob(REPOSITORY, b"a layer");
+    let image = put_signed(&mut store, REPOSITORY, "v1", &[layer], &signer);
+    let peer = Peer::start(&folder.path().join("peer.sock"));
+    let (gate, admission, cri) = start_gate(folder.path(), &registry, &signer, &peer.socket);
+    let rounds = rounds(41);
+    runtime.block_on(check(&admission, &peer.socket, &image, rounds));
+    verifier(folder.path(), &admission, &image, rounds);
+    runtime.block_on(call(&cri, &peer.socket, rounds));
+    runtime.block_on(crowd(&gate, &cri, &admission, &image));
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+fn start_gate(
+    folder: &Path,
+    registry: &EmbeddedRegistry,
+    signer: &Signer,
+    peer: &Path,
+) -> (Gate, PathBuf, PathBuf) {
+    let folder = folder.join("gate");
+    std::fs::create_dir_all(&folder).unwrap();
+    let address = free_address();
+    let file = Setup::before(registry.addr(), signer).write(&folder, address);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let sockets = format!(
+        "[door.cri]\nlisten = \"cri.sock\"\nruntime = \"{}\"\n[daemon]\nadmission = \"admission.sock\"\n",
+        peer.display()
+    );
+    std::fs::write(&file, text.replacen("[daemon]\n", &sockets, 1)).unwrap();
+    let gate = Gate::start_with(&folder, &file, address);
+    (gate, folder.join("admission.sock"), folder.join("cri.sock"))
+}
+
+/// What containerd asks, and its answer from memory.
+async fn check(admission: &Path, peer: &Path, image: &Image, rounds: usize) {
+    let question = v1::CheckRequest {
+        reference: format!("{HOST}/{REPOSITORY}:v1"),
+        digest: image.digest.clone(),
+        ..v1::CheckRequest::default()
+    };
+    let mut figure = Figure::new("One `Check`, p50 of each round", "us");
+    let mut clients = Vec::new();
+    for (name, socket) in [("trivial handler", peer), ("gate, warm", admission)] {
+        let channel = Channel::connect(socket).await.unwrap();
+        let mut client = AdmissionClient::with_origin(channel, origin());
+        let answer = client.check(question.clone()).await.unwrap().into_inner();
+        assert_eq!(answer.verdict.unwrap().outcome(), v1::Outcome::Allow, "{name}");
+        clients.push((name, client));
+    }
+    for _ in 0..rounds {
+        for (name, client) in &mut clients {
+            let mut took = Vec::with_capacity(BATCH);
+            for _ in 0..BATCH {
+                let began = Instant::now();
+                client.check(question.clone()).await.unwrap();
+                took.push(began.elapsed().as_secs_f64() * 1e6);
+            }
+            figure.add(name, support::figures::median(took));
+        }
+    }
+    figure.print(&["trivial handler"]);
+    let ratio = figure.ratio("gate, warm", "trivial handler");
+    goal("a warm `Check` beside a trivial handler", ratio, 1.3, " x");
+}
+
+/// From spawn to exit, as containerd runs it, beside a program that does nothing and was linked the same way.
+fn verifier(folder: &Path, admission: &Path, image: &Image, rounds: usize) {
+    let source = folder.join("empty.rs");
+    std::fs::write(&source, "fn main() {}").unwrap();
+    let empty = folder.join("empty");
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let built = Command::new(rustc)
+        .args(["-O", "-C", "strip=debuginfo", "-o"])
+        .args([&empty, &source])
+        .status();
+    assert!(built.unwrap().success(), "rustc");
+    let descriptor = format!(
+        "{{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"{}\",\"size\":{}}}\n",
+        image.digest, image.size
+    );
+    let mut figure = Figure::new("A program from spawn to exit, p50 of each round", "ms");
+    let verifier = PathBuf::from(env!("CARGO_BIN_EXE_pullgate-verifier"));
+    for _ in 0..rounds {
+        for (name, program) in [("empty program", &empty), ("pullgate-verifier", &verifier)] {
+            let mut took = Vec::new();
+            for _ in 0..BATCH / 10 {
+                let began = Instant::now();
+                let mut child = Command::new(program)
+                    .args([
+                        "-name",
+                        &format!("{HOST}/{REPOSITORY}:v1"),
+                        "-digest",
+                        &image.digest,
+                    ])
+                    .args(["-stdin-media-type", "application/vnd.oci.descriptor.v1+json"])
+                    .env("PULLGATE_ADMISSION", admission)
+                    .stdin(Stdio::piped())
+                    .stdout(Stdio::piped())
+                    .spawn()
+                    .unwrap();
+                // The empty program reads nothing, and may be gone.
+                let _gone = child.stdin.take().unwrap().write_all(descriptor.as_bytes());
+                let output = child.wait_with_output().unwrap();
+                took.push(began.elapsed().as_secs_f64() * 1e3);
+                assert!(output.status.success(), "{output:?}");
+            }
+            figure.add(name, support::figures::median(took));
+        }
+    }
+    figure.print(&["empty program"]);
+    let ratio = figure.ratio("pullgate-verifier", "empty program");
+    goal("pullgate-verifier beside an empty program", ratio, 2.0, " x");
+}
+
+/// A call that the door passes on.
+async fn call(cri: &Path, peer: &Path, rounds: usize) {
+    for (title, body) in [("100 bytes", 100), ("64 KiB", 64 * 1024)] {
+        let mut figure = Figure::new(
+            format!("One CRI call of {title} each way, p50 of each round"),
+            "us",
+        );
+        let mut senders = Vec::new();
+        for (name, socket) in [("runtime", peer), ("through the door", cri)] {
+            senders.push((name, connect(socket).await));
+        }
+        let body = Bytes::from(vec![7; body]);
+        for _ in 0..rounds {
+            for (name, sender) in &mut senders {
+                let mut took = Vec::with_capacity(BATCH);
+                for _ in 0..BATCH {
+                    let began = Instant::now();
+                    let answer =
+                        sender.send_request(request("Version", Full::new(body.clone()).boxed_unsync()));
+                    let answer = answer.await.unwrap().into_body().collect().await.unwrap();
+                    took.push(began.elapsed().as_secs_f64() * 1e6);
+                    assert_eq!(answer.trailers().unwrap()["grpc-status"], "0");
+                }
+                figure.add(name, support::figures::median(took));
+            }
+        }
+        figure.print(&["runtime"]);
+        let added = figure.difference("through the door", "runtime");
+        goal(
+            &format!("a CRI call of {title} through the door"),
+            added,
+            150.0,
+            " us",
+        );
+    }
+}
+
+/// Resident memory of the daemon while a thousand calls are open.
+async fn crowd(gate: &Gate, cri: &Path, admission: &Path, image: &Image) {
+    let before = gate.process.resident();
+    let mut open = Vec::new();
+    let mut senders = Vec::new();
+    for number in 0..CROWD {
+        if number % 100 == 0 {
+            senders.push(connect(cri).await);
+        }
+        let sender = senders.last_mut().unwrap();
+        let message = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from(vec![7; 1000])))]);
+        // Then silence, as on a stream of events.
+        let body = StreamBody::new(message.chain(stream::pending())).boxed_unsync();
+        let answer = sender.send_request(request("Follow", body)).await.unwrap();
+        let mut body = answer.into_body();
+        assert_eq!(
+            body.frame().await.unwrap().unwrap().into_data().unwrap().len(),
+            1000
+        );
+        open.push(body);
+    }
+    let streams = gate.process.resident();
+    drop((open, senders));
+    let question = v1::CheckRequest {
+        reference: format!("{HOST}/{REPOSITORY}:v1"),
+        digest: image.digest.clone(),
+        ..v1::CheckRequest::default()
+    };
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..CROWD {
+        let channel = Channel::connect(admission).await;
+        let Ok(channel) = channel else { break };
+        let question = question.clone();
+        asked.spawn(async move {
+            let mut client = AdmissionClient::with_origin(channel, origin());
+            client.check(question).await.unwrap();
+            client
+        });
+    }
+    let clients = asked.join_all().await;
+    let checks = gate.process.resident();
+    assert_eq!(clients.len(), CROWD);
+    drop(clients);
+    let mib = |bytes: u64| bytes as f64 / 1024.0 / 1024.0;
+    println!(
+        "{CROWD} open streams through the CRI door: {:+.1} MiB; {CROWD} programs that ask at one time, each on a connection of its \
+         own: {:+.1} MiB; before: {:.1} MiB\n",
+        mib(streams) - mib(before),
+        mib(checks) - mib(before),
+        mib(before)
+    );
+    goal("1000 open CRI calls", mib(streams) - mib(before), 32.0, " MiB");
+    goal("1000 concurrent checks", mib(checks) - mib(before), 32.0, " MiB");
+}
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+fn request(method: &str, body: Body) -> Request<Body> {
+    Request::post(format!("http://localhost/runtime.v1.RuntimeService/{method}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(body)
+        .unwrap()
+}
+
+async fn connect(socket: &Path) -> SendRequest<Body> {
+    let stream = UnixStream::connect(socket).await.unwrap();
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+/// The bench itself once more: an admission service that does nothing, and a runtime that echoes.
+struct Peer {
+    _process: Process,
+    socket: PathBuf,
+}
+
+impl Peer {
+    fn start(socket: &Path) -> Self {
+        let mut command = Process::command(std::env::current_exe().unwrap());
+        command.env(PEER, socket).stdout(Stdio::piped());
+        let mut process = Process::spawn(&mut command);
+        let mut line = String::new();
+        BufReader::new(process.child().stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        Self {
+            _process: process,
+            socket: socket.to_owned(),
+        }
+    }
+}
+
+struct Trivial;
+
+#[tonic::async_trait]
+impl Admission for Trivial {
+    async fn check(
+        &self,
+        request: tonic::Request<v1::CheckRequest>,
+    ) -> Result<tonic::Response<v1::CheckResponse>, tonic::Status> {
+        // Of the size of a real answer.
+        let text = request.into_inner().reference;
+        Ok(tonic::Response::new(v1::CheckResponse {
+            verdict: Some(v1::Verdict {
+                outcome: v1::Outcome::Allow.into(),
+                rule: text.clone(),
+                digest: text.clone(),
+                generation: text.clone(),
+                signatures: vec![v1::Signature {
+                    source: text.clone(),
+                    id: text,
+                    ..v1::Signature::default()
+                }],
+                ..v1::Verdict::default()
+            }),
+            manifest: None,
+        }))
+    }
+
+    async fn explain(
+        &self,
+        _request: tonic::Request<v1::ExplainRequest>,
+    ) -> Result<tonic::Response<v1::ExplainResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented(""))
+    }
+
+    type WatchDecisionsStream =
+        Pin<Box<dyn Stream<Item = Result<v1::WatchDecisionsResponse, tonic::Status>> + Send>>;
+
+    async fn watch_decisions(
+        &self,
+        _request: tonic::Request<v1::WatchDecisionsRequest>,
+    ) -> Result<tonic::Response<Self::WatchDecisionsStream>, tonic::Status> {
+        Err(tonic::Status::unimplemented(""))
+    }
+}
+
+async fn serve_peer(socket: &Path) {
+    let listener = UnixListener::bind(socket).unwrap();
+    println!("ready");
+    std::io::stdout().flush().unwrap();
+    let routes = Routes::new(AdmissionServer::new(Trivial)).prepare();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let routes = routes.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| answer(routes.clone(), request));
+            let _ended = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .max_concurrent_streams(5000)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+        tokio::time::sleep(Duration::ZERO).await;
+    }
+}
+
+type Answered = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+async fn answer(mut routes: Routes, request: Request<Incoming>) -> Result<Response<Answered>, Infallible> {
+    if request.uri().path().starts_with("/pullgate") {
+        let answer = routes.call(request.map(tonic::body::Body::new)).await.unwrap();
+        return Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()));
+    }
+    let trailers = HeaderMap::from_iter([(
+        http::HeaderName::from_static("grpc-status"),
+        HeaderValue::from_static("0"),
+    )]);
+    let end = stream::iter([Ok(Frame::trailers(trailers))]);
+    let body = request.into_body();
+    let echo = stream::unfold(body, |mut body| async {
+        let frame = body.frame().await?;
+        Some((frame.map_err(Into::into), body))
+    });
+    Ok(Response::new(StreamBody::new(echo.chain(end)).boxed_unsync()))
+}

@@ -1,0 +1,483 @@
+"""The gRPC doors, between containerd of three versions and the clients of the CRI: containerd's verifier plug-in, the CRI
+door, and the admission socket as a program asks it that nobody here wrote.
+
+What is newer than Debian's is built from the Go proxy by `run`; without Go there is a line that says what is left out.
+"""
+
+import concurrent.futures
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+
+import box
+import clients
+import gate
+import origin
+
+# Those of the Go proxy: the current one and the one before. `run` builds them under these names.
+NEWER = ("2.4.2", "2.3.7")
+
+# How many clients pull at one time.
+CROWD = 100
+
+
+class Node:
+    """One containerd with a gate of its own: the verifier in its bin_dir, the CRI door before its socket."""
+
+    def __init__(self, the_box, the_gate, version, programs):
+        self.box = the_box
+        self.gate = the_gate
+        self.version = version
+        self.programs = programs
+        self.directory = the_box.directory(f"node-{version}")
+        self.directory.chmod(0o755)
+        self.run = the_box.directory(f"node-{version}/run")
+        os.chown(self.run, gate.USER, gate.USER)
+        self.socket = self.directory / "containerd.sock"
+        self.admission = self.run / "admission.sock"
+        self.control = self.run / "control.sock"
+        self.cri = self.run / "cri.sock"
+        self.daemon = None
+        self.containerd = None
+        self.path = f"{programs / f'containerd-{version}'}:{box.PATH}" if version in NEWER else box.PATH
+        self.configuration = None
+
+    def start(self, recheck_present=False):
+        """Brings up the gate, then containerd."""
+        self.configure(recheck_present)
+        self.start_gate()
+        bin_dir = self.box.directory(f"node-{self.version}/bin")
+        shutil.copy(self.gate.binaries["pullgate-verifier"], bin_dir / "pullgate-verifier")
+        configuration = self.directory / "config.toml"
+        configuration.write_text(self._containerd(bin_dir))
+        self.containerd = self.box.spawn(
+            f"containerd-{self.version}",
+            ["containerd", "--config", configuration],
+            environment={**self.box.environment, "PATH": self.path, "PULLGATE_ADMISSION": str(self.admission)},
+        )
+        self.box.await_ready(
+            self.containerd, "answer", lambda: self.ctr("images", "list", "--quiet").status == 0, seconds=60
+        )
+
+    def configure(self, recheck_present=False):
+        """Writes the gate's configuration: the rules and keys of the other tests, and sockets."""
+        text = self.gate.configuration.read_text()
+        state = self.directory / "state"
+        state.mkdir(exist_ok=True)
+        os.chown(state, gate.USER, gate.USER)
+        head, rest = text.split("[policy]", 1)
+        del head
+        recheck = json.dumps(recheck_present)
+        self.configuration = self.gate.directory / f"node-{self.version}.toml"
+        self.configuration.write_text(
+            f"""[daemon]
+state = {json.dumps(str(state))}
+admission = {json.dumps(str(self.admission))}
+control = {json.dumps(str(self.control))}
+
+[door.cri]
+listen = {json.dumps(str(self.cri))}
+runtime = {json.dumps(str(self.socket))}
+recheck_present = {recheck}
+
+[policy]{rest}"""
+        )
+
+    def start_gate(self):
+        """Starts pullgated and waits until its sockets answer."""
+        self.daemon = self.box.spawn(
+            f"pullgated-{self.version}",
+            [self.gate.binaries["pullgated"], "--config", self.configuration],
+            environment=self.gate.environment,
+            user=gate.USER,
+        )
+        self.box.await_ready(self.daemon, "socket", lambda: _answers(self.cri) and _answers(self.admission))
+
+    def stop_gate(self):
+        """Ends pullgated."""
+        status = self.daemon.stop(40)
+        if status != 0:
+            raise box.SetupError(f"pullgated ended with {status} after SIGTERM:\n{self.daemon.tail()}")
+
+    def stop(self):
+        """Ends both."""
+        self.containerd.stop()
+        self.stop_gate()
+
+    def _containerd(self, bin_dir):
+        common = f"""root = "{self.directory}/root"
+state = "{self.directory}/containerd"
+[grpc]
+  address = "{self.socket}"
+  gid = {gate.USER}
+[plugins."io.containerd.metadata.v1.bolt"]
+  content_sharing_policy = "isolated"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{self.directory}/opt"
+"""
+        if self.version not in NEWER:
+            return f"""version = 2
+{common}
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{origin.HOST}/pause:none"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "native"
+"""
+        return f"""version = 3
+{common}
+[plugins."io.containerd.cri.v1.images"]
+  snapshotter = "native"
+  [plugins."io.containerd.cri.v1.images".pinned_images]
+    sandbox = "{origin.HOST}/pause:none"
+[[plugins."io.containerd.transfer.v1.local".unpack_config]]
+  platform = "linux/{_architecture()}"
+  snapshotter = "native"
+[plugins."io.containerd.image-verifier.v1.bindir"]
+  bin_dir = "{bin_dir}"
+  per_verifier_timeout = "10s"
+"""
+
+    def ctr(self, *arguments, seconds=box.CLIENT_SECONDS):
+        """Runs this version's `ctr`."""
+        program = "ctr"
+        if self.version in NEWER:
+            program = self.programs / f"containerd-{self.version}" / "ctr"
+        return self.box.run([program, "--address", self.socket, "--namespace", "k8s.io", *arguments], seconds=seconds)
+
+    def crictl(self, *arguments, door=True, seconds=box.CLIENT_SECONDS):
+        """Runs `crictl`: through the CRI door, or past it."""
+        endpoint = f"unix://{self.cri if door else self.socket}"
+        return self.box.run(
+            [
+                self.programs / "bin/crictl",
+                "--config=/dev/null",
+                "--timeout=50s",
+                f"--runtime-endpoint={endpoint}",
+                f"--image-endpoint={endpoint}",
+                *arguments,
+            ],
+            seconds=seconds,
+        )
+
+    def check_absent(self, name):
+        """Raises `Mismatch` when containerd has an image of this name."""
+        clients.expect("`ctr images list`", self._listed("--quiet", f"name=={name}"), [])
+
+    def check_present(self, name, digest):
+        """Raises `Mismatch` unless containerd has the image under this name."""
+        listed = self._listed(f"name=={name}")[1:]
+        clients.expect("digest", [line.split()[2] for line in listed], [digest])
+
+    def _listed(self, *arguments):
+        listed = self.ctr("images", "list", *arguments)
+        if listed.status != 0:
+            raise clients.Mismatch(str(listed))
+        # What containerd deprecates is none of our business.
+        return [line for line in listed.text.splitlines() if not line.startswith("time=")]
+
+    def remove_all(self):
+        """Takes every image away."""
+        names = self._listed("--quiet")
+        if names:
+            self.ctr("images", "remove", "--sync", *names)
+
+
+def _answers(path):
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def _architecture():
+    return {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+
+
+
+class Tests:
+    """All cases, each a method that gives a word or raises."""
+
+    def __init__(self, report, failure, codes_in, cases):
+        self.report = report
+        self.failure = failure
+        self.codes_in = codes_in
+        self.cases = cases
+
+    def _must(self, output):
+        if output.status != 0:
+            raise self.failure(str(output))
+        return output
+
+    def _blocked(self, output, *words):
+        if output.status == 0:
+            raise self.failure(f"it was pulled\n{output}")
+        for word in words:
+            if word not in output.text:
+                raise self.failure(f"the output does not say {word}\n{output}")
+        return "blocked"
+
+    def _pull(self, node, pull, case):
+        """One of the images that every runtime pulls, by this way."""
+        node.remove_all()
+        name = case.target.name
+        output = pull(name)
+        if not case.reasons:
+            self._must(output)
+            node.check_present(name, case.image.digest)
+            return "pulled"
+        if output.status == 0:
+            raise self.failure(f"it was pulled\n{output}")
+        found = self.codes_in(output.text, case.reasons)
+        if not found:
+            raise self.failure(f"the output does not say {' or '.join(case.reasons)}\n{output}")
+        node.check_absent(name)
+        return f"blocked, {found[0]}"
+
+    def verifier(self, node):
+        """Pulls straight from the origin; the plug-in alone stands in the way."""
+        who = node.version
+        ways = {
+            "ctr, plug-in": lambda name: node.ctr("images", "pull", name),
+            # Past the CRI door: the plug-in alone.
+            "crictl, plug-in": lambda name: node.crictl("pull", name, door=False),
+        }
+        for way, pull in ways.items():
+            for case in self.cases:
+                self.report.case(who, f"{way}: {case.title}", self._pull, node, pull, case)
+        signed = self.cases[0].target.name
+        self.report.case(who, "plug-in: a crowd of pulls at one time", self._crowd, node)
+        node.remove_all()
+        node.daemon.process.send_signal(signal.SIGSTOP)
+        self.report.case(who, "plug-in: the gate hangs", self._hangs, node, signed)
+        node.daemon.process.send_signal(signal.SIGCONT)
+        node.stop_gate()
+        self.report.case(who, "plug-in: the gate is down", self._down, node, signed)
+        node.start_gate()
+        self.report.case(who, "plug-in: the gate is up again", self._pull, node, ways["ctr, plug-in"], self.cases[0])
+
+    def _crowd(self, node):
+        node.remove_all()
+        good = next(case for case in self.cases if not case.reasons)
+        bad = next(case for case in self.cases if case.reasons)
+
+        def one(number):
+            case = good if number % 2 == 0 else bad
+            return case, node.ctr("images", "pull", case.target.name, seconds=240)
+
+        with concurrent.futures.ThreadPoolExecutor(CROWD) as pool:
+            for case, output in pool.map(one, range(CROWD)):
+                if case is good:
+                    self._must(output)
+                else:
+                    self._blocked(output, *case.reasons)
+        return f"{CROWD} of them"
+
+    def _hangs(self, node, name):
+        began = time.monotonic()
+        word = self._blocked(node.ctr("images", "pull", name), "the gate did not answer within 9 s")
+        took = time.monotonic() - began
+        if not 8 < took < 12:
+            raise self.failure(f"it took {took:.1f} s")
+        return f"{word} after {took:.1f} s"
+
+    def _down(self, node, name):
+        return self._blocked(node.ctr("images", "pull", name), "the gate can't be asked", "is pullgated running")
+
+    def cri(self, node):
+        """Through the CRI door, by crictl."""
+        who = node.version
+        for case in self.cases:
+            self.report.case(who, f"crictl, CRI door: {case.title}", self._cri_pull, node, case)
+        self.report.case(who, "crictl, CRI door: what is no pull", self._passes, node)
+        self.report.case(who, "crictl, CRI door: list, status, remove", self._images, node)
+        self.report.case(who, "crictl, CRI door: the runtime restarts", self._restarts, node)
+        node.stop_gate()
+        name = self.cases[0].target.name
+        self.report.case(who, "crictl, CRI door: the gate is down", lambda: self._blocked(node.crictl("pull", name)))
+        node.configure(recheck_present=True)
+        node.start_gate()
+        self.report.case(who, "crictl, CRI door: images that are there already", self._recheck, node)
+
+    def _cri_pull(self, node, case):
+        word = self._pull(node, lambda name: node.crictl("pull", name), case)
+        if case.reasons:
+            output = node.crictl("pull", case.target.name)
+            self._blocked(output, "code = Unknown desc = SignatureValidationFailed: pullgate: ")
+        return word
+
+    def _passes(self, node):
+        version = self._must(node.crictl("version"))
+        if "RuntimeName:  containerd" not in version.text:
+            raise self.failure(str(version))
+        through, past = (json.loads(self._must(node.crictl("info", door=door)).text) for door in (True, False))
+        clients.expect("`crictl info`", through["config"], past["config"])
+        for verb in ("imagefsinfo", "pods", "ps", "stats", "statsp"):
+            through, past = (self._must(node.crictl(verb, "--output=json", door=door)) for door in (True, False))
+            shown = (sorted(json.loads(output.text)) for output in (through, past))
+            clients.expect(f"`crictl {verb}`", *shown)
+        # An error of the runtime is the runtime's own.
+        through, past = (node.crictl("inspectp", "none", door=door) for door in (True, False))
+        clients.expect("`crictl inspectp none`", (through.status, _error(through)), (past.status, _error(past)))
+        return "as without it"
+
+    def _images(self, node):
+        node.remove_all()
+        case = self.cases[0]
+        self._must(node.crictl("pull", case.target.name))
+        through, past = (self._must(node.crictl("images", "--output=json", door=door)).text for door in (True, False))
+        clients.expect("`crictl images`", json.loads(through), json.loads(past))
+        images = json.loads(through)["images"]
+        clients.expect("identifiers", [image["id"] for image in images], [case.image.config_digest])
+        status = json.loads(self._must(node.crictl("inspecti", case.target.name)).text)["status"]
+        clients.expect("digests", status["repoDigests"], [f"{origin.HOST}/{case.repository}@{case.image.digest}"])
+        self._must(node.crictl("rmi", case.target.name))
+        if node.crictl("inspecti", case.target.name).status == 0:
+            raise self.failure("the image is still there")
+        return "as without it"
+
+    def _restarts(self, node):
+        node.containerd.stop()
+        down = node.crictl("pull", self.cases[0].target.name)
+        self._blocked(down, "code = Unavailable", "containerd.sock")
+        configuration = node.directory / "config.toml"
+        node.containerd = node.box.spawn(
+            f"containerd-{node.version}",
+            ["containerd", "--config", configuration],
+            environment={**node.box.environment, "PATH": node.path, "PULLGATE_ADMISSION": str(node.admission)},
+        )
+        node.box.await_ready(
+            node.containerd, "answer", lambda: node.ctr("images", "list", "--quiet").status == 0, seconds=60
+        )
+        self._must(node.crictl("pull", self.cases[0].target.name))
+        return "found again"
+
+    def _recheck(self, node):
+        """What was imported can't be seen through the door, what was admitted can."""
+        node.remove_all()
+        name = self.cases[0].target.name
+        self._must(node.crictl("pull", name))
+        self._must(node.crictl("inspecti", name))
+        # What an administrator does by hand: containerd has the image, and nobody was asked.
+        archive = node.directory / "imported.tar"
+        self._must(node.ctr("images", "export", archive, name))
+        node.remove_all()
+        self._must(node.ctr("images", "import", "--snapshotter=native", archive))
+        self._hidden(node, name)
+        self._must(node.crictl("pull", name))
+        self._must(node.crictl("inspecti", name))
+        tool = [node.gate.binaries["pullgate"], "--config", node.configuration]
+        self._must(node.box.run([*tool, "cache", "clear"]))
+        self._hidden(node, name)
+        self._must(node.crictl("pull", name))
+        self._must(node.crictl("inspecti", name))
+        return "hidden until they are pulled"
+
+    def _hidden(self, node, name):
+        self._blocked(node.crictl("inspecti", name))
+        if json.loads(self._must(node.crictl("images", "--output=json")).text)["images"]:
+            raise self.failure("an image that was not admitted is listed")
+        # It is there.
+        self._must(node.crictl("inspecti", name, door=False))
+
+    def grpcurl(self, node):
+        """A client that nobody here wrote: reflection, health, and a question."""
+        who = "grpcurl"
+        self.report.case(who, "lists what the sockets serve", self._lists, node)
+        self.report.case(who, "health", self._health, node)
+        for case in self.cases:
+            self.report.case(who, f"Check: {case.title}", self._check, node, case)
+        self.report.case(who, "a caller that is not root is not answered by Control", self._not_root, node)
+
+    def _grpcurl(self, node, path, *arguments, stdin=b""):
+        program = node.programs / "bin/grpcurl"
+        return node.box.run([program, "-plaintext", "-unix", *arguments[:-1], path, *arguments[-1:]], stdin=stdin)
+
+    def _lists(self, node):
+        for path, service in ((node.admission, "Admission"), (node.control, "Control")):
+            listed = self._must(self._grpcurl(node, path, "list")).text.split()
+            wanted = {f"pullgate.v1.{service}", "grpc.health.v1.Health"}
+            if not wanted <= set(listed):
+                raise self.failure(f"{path}: {listed}")
+        described = self._must(
+            node.box.run(
+                [node.programs / "bin/grpcurl", "-plaintext", "-unix", node.admission, "describe", "pullgate.v1.CheckRequest"]
+            )
+        )
+        for field in ("string reference", "string digest", "Credentials credentials"):
+            if field not in described.text:
+                raise self.failure(str(described))
+        return "Admission, Control, Health"
+
+    def _call(self, node, path, method, message, status=0):
+        output = node.box.run(
+            [
+                node.programs / "bin/grpcurl",
+                *("-plaintext", "-unix", "-emit-defaults", "-max-time", "40"),
+                *("-d", json.dumps(message), path, method),
+            ]
+        )
+        if output.status != status:
+            raise self.failure(str(output))
+        return json.loads(output.text) if status == 0 else output.text
+
+    def _health(self, node):
+        for path, service in ((node.admission, "Admission"), (node.control, "Control")):
+            for name in ("", f"pullgate.v1.{service}"):
+                answer = self._call(node, path, "grpc.health.v1.Health/Check", {"service": name})
+                clients.expect("health", answer["status"], "SERVING")
+        return "serving"
+
+    def _check(self, node, case):
+        answer = self._call(
+            node, node.admission, "pullgate.v1.Admission/Check", {"reference": case.target.name}
+        )["verdict"]
+        if not case.reasons:
+            clients.expect("verdict", (answer["outcome"], answer["digest"]), ("OUTCOME_ALLOW", case.image.digest))
+            return "allow"
+        if answer["outcome"] != "OUTCOME_DENY" or answer["reason"] not in case.reasons:
+            raise self.failure(str(answer))
+        return f"deny, {answer['reason']}"
+
+    def _not_root(self, node):
+        """Even with the file open to all: who asks is what the kernel says."""
+        node.control.chmod(0o666)
+        process = [
+            node.programs / "bin/grpcurl",
+            *("-plaintext", "-unix", node.control, "pullgate.v1.Control/Status"),
+        ]
+        # 65533: neither root nor the daemon's own user.
+        argv = ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups", *process]
+        output = node.box.run(argv)
+        if output.status == 0 or "PermissionDenied" not in output.text:
+            raise self.failure(str(output))
+        self._must(node.box.run(process))
+        return "PermissionDenied"
+
+
+def _error(output):
+    return output.text.split("desc = ")[-1].strip().splitlines()[:1]
+
+
+def planned(cases):
+    """How many cases `run` will count."""
+    verifier = 2 * len(cases) + 4
+    cri = len(cases) + 5
+    return len(NEWER) * (verifier + cri) + cri + len(cases) + 3
+
+
+def run_all(the_box, the_gate, programs, tests):
+    """Every version, one after the other."""
+    for version in (*NEWER, "1.6"):
+        node = Node(the_box, the_gate, version, programs)
+        node.start()
+        if version in NEWER:
+            tests.verifier(node)
+        if version == NEWER[0]:
+            tests.grpcurl(node)
+        tests.cri(node)
+        node.stop()
