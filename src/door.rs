@@ -4,6 +4,7 @@ mod accept;
 pub mod admission;
 pub mod cri;
 pub(crate) mod grpc;
+mod in_task;
 pub mod registry;
 pub mod unix;
 

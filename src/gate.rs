@@ -243,7 +243,8 @@ impl Gate {
             generation: pull.settings.policy.generation(),
             epoch: pull.epoch,
         };
-        let ask = || self.ask(pull, shown);
+        // A pull that is answered from memory does not carry along what asks a registry.
+        let ask = || Box::pin(self.ask(pull, shown));
         self.questions.ask(question, ask, is_for_all).await
     }
 
@@ -456,7 +457,8 @@ impl Gate {
             }
             self.evidence.remove(&key);
         }
-        let search = || async { Arc::new(gather(pull.settings, rule, subject, &pull.access()).await) };
+        let access = pull.access();
+        let search = || Box::pin(async { Arc::new(gather(pull.settings, rule, subject, &access).await) });
         let sought = (key, Shown::of(pull.request));
         Some(Gathered {
             evidence: self.searches.ask(sought, search, is_whole).await,

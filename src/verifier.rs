@@ -2,16 +2,19 @@
 //! and is done within [`BUDGET`].
 
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
+use tokio::time::timeout_at;
 use tonic::{Code, Request};
 
 use crate::causes::chain;
 use crate::local::{Channel, ConnectError, origin};
 use crate::oci::excerpt;
+use crate::oci::json::{self, Object};
 use crate::proto::v1;
 use crate::proto::v1::admission_client::AdmissionClient;
 
@@ -72,21 +75,49 @@ enum VerifierError {
     NoVerdict,
 }
 
-/// Asks the gate. `socket` is where, if not at the usual place.
+/// Asks the gate. `stdin` is standard input, `socket` where the gate is, if not at the usual place.
 #[must_use]
-pub fn answer(arguments: &[OsString], stdin: impl Read + Send + 'static, socket: Option<OsString>) -> Answer {
+pub fn answer(arguments: &[OsString], stdin: OwnedFd, socket: Option<OsString>) -> Answer {
     let until = Instant::now() + BUDGET;
-    let verdict = question(arguments, stdin, until).and_then(|question| {
-        let socket = socket.unwrap_or_else(|| SOCKET.into());
-        ask(question, Path::new(&socket), until)
-    });
-    match verdict {
+    let socket = socket.unwrap_or_else(|| SOCKET.into());
+    match asked(arguments, stdin, Path::new(&socket), until) {
         Ok(verdict) => of_verdict(&verdict),
         Err(error) => Answer {
             allowed: false,
             reason: line(&format!("pullgate: blocked: {}", chain(&error))),
         },
     }
+}
+
+/// One thread, which does nothing else.
+fn asked(
+    arguments: &[OsString],
+    stdin: OwnedFd,
+    socket: &Path,
+    until: Instant,
+) -> Result<v1::Verdict, VerifierError> {
+    let options = Options::read(arguments)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(VerifierError::Runtime)?;
+    let verdict = runtime.block_on(async {
+        let descriptor = timeout_at(until.into(), descriptor(stdin)).await;
+        let descriptor = descriptor.map_err(|_elapsed| VerifierError::NoDescriptor)??;
+        let question = v1::CheckRequest {
+            reference: options.name,
+            digest: options.digest,
+            descriptor: Some(descriptor),
+            platform: None,
+            credentials: None,
+        };
+        let asked = timeout_at(until.into(), check(question, socket, until));
+        asked.await.map_err(|_elapsed| VerifierError::Late)?
+    });
+    // A thread that still reads is left behind: the process ends.
+    runtime.shutdown_background();
+    verdict
 }
 
 fn of_verdict(verdict: &v1::Verdict) -> Answer {
@@ -121,23 +152,6 @@ fn line(text: &str) -> String {
         line.push_str(dots);
     }
     line
-}
-
-/// What containerd asks: its command line, and the descriptor on standard input.
-fn question(
-    arguments: &[OsString],
-    stdin: impl Read + Send + 'static,
-    until: Instant,
-) -> Result<v1::CheckRequest, VerifierError> {
-    let options = Options::read(arguments)?;
-    let descriptor = descriptor(stdin, until)?;
-    Ok(v1::CheckRequest {
-        reference: options.name,
-        digest: options.digest,
-        descriptor: Some(descriptor),
-        platform: None,
-        credentials: None,
-    })
 }
 
 struct Options {
@@ -196,45 +210,27 @@ struct Unverified {
     size: i64,
 }
 
-/// Reads it on a thread of its own: whoever writes too slowly must not keep us beyond our time.
-fn descriptor(stdin: impl Read + Send + 'static, until: Instant) -> Result<v1::Descriptor, VerifierError> {
-    let (done, read) = mpsc::sync_channel(1);
-    let reader = std::thread::Builder::new().spawn(move || {
-        let mut bytes = Vec::new();
-        let outcome = stdin.take(DESCRIPTOR_BYTES + 1).read_to_end(&mut bytes);
-        // Nobody waits any more when it took too long.
-        let _late = done.send(outcome.map(|_| bytes));
-    });
-    reader.map_err(VerifierError::Stdin)?;
-    let left = until.saturating_duration_since(Instant::now());
-    let bytes = match read.recv_timeout(left) {
-        Ok(bytes) => bytes.map_err(VerifierError::Stdin)?,
-        Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => {
-            return Err(VerifierError::NoDescriptor);
+/// containerd gives a pipe, which is read without a thread; by hand it may be anything.
+async fn descriptor(stdin: OwnedFd) -> Result<v1::Descriptor, VerifierError> {
+    let other = stdin.try_clone().map_err(VerifierError::Stdin)?;
+    let mut bytes = Vec::new();
+    let read = match pipe::Receiver::from_owned_fd(stdin) {
+        Ok(pipe) => pipe.take(DESCRIPTOR_BYTES + 1).read_to_end(&mut bytes).await,
+        Err(_no_pipe) => {
+            let file = tokio::fs::File::from_std(other.into());
+            file.take(DESCRIPTOR_BYTES + 1).read_to_end(&mut bytes).await
         }
     };
+    read.map_err(VerifierError::Stdin)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > DESCRIPTOR_BYTES) {
         return Err(VerifierError::Large);
     }
-    let crate::oci::json::Object(unverified): crate::oci::json::Object<Unverified> =
-        crate::oci::json::parse(&bytes).map_err(|error| VerifierError::Descriptor(chain(&error)))?;
+    let Object(unverified): Object<Unverified> =
+        json::parse(&bytes).map_err(|error| VerifierError::Descriptor(chain(&error)))?;
     Ok(v1::Descriptor {
         media_type: unverified.media_type,
         digest: unverified.digest,
         size: unverified.size,
-    })
-}
-
-/// One thread, which does nothing else.
-fn ask(question: v1::CheckRequest, socket: &Path, until: Instant) -> Result<v1::Verdict, VerifierError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(VerifierError::Runtime)?;
-    runtime.block_on(async {
-        let asked = tokio::time::timeout_at(until.into(), check(question, socket, until));
-        asked.await.map_err(|_elapsed| VerifierError::Late)?
     })
 }
 

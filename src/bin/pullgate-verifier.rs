@@ -7,17 +7,25 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 
 use pullgate::verifier::{Answer, answer};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let Answer { allowed, reason } = answer(
-        &arguments,
-        std::io::stdin(),
-        std::env::var_os("PULLGATE_ADMISSION"),
-    );
+    let stdin = match std::io::stdin().as_fd().try_clone_to_owned() {
+        Ok(stdin) => stdin,
+        // Started without standard input: there is nothing to decide on.
+        Err(error) => {
+            let _unread = writeln!(
+                std::io::stdout(),
+                "pullgate: blocked: standard input is closed: {error}"
+            );
+            return ExitCode::FAILURE;
+        }
+    };
+    let Answer { allowed, reason } = answer(&arguments, stdin, std::env::var_os("PULLGATE_ADMISSION"));
     let told = writeln!(std::io::stdout().lock(), "{reason}");
     // A reason that nobody reads takes nothing from the verdict.
     match (allowed, told) {

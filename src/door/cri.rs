@@ -86,8 +86,8 @@ impl Door {
             streams: STREAMS,
         };
         // One for each connection: see `runtime`.
-        let service = move || {
-            let (shared, runtime) = (Arc::clone(&shared), Runtime::new(Arc::clone(&path)));
+        let service = move |spawner| {
+            let (shared, runtime) = (Arc::clone(&shared), Runtime::new(Arc::clone(&path), spawner));
             move |peer, request| {
                 let (shared, runtime) = (Arc::clone(&shared), runtime.clone());
                 async move { answered(&shared, runtime, peer, request).await }
@@ -158,9 +158,10 @@ async fn answered(
         service,
     };
     match Method::of(request.uri().path()) {
-        Method::Pull(service) => pull::pull(shared, asked(service), request).await,
+        // What is rare has a place of its own: every other call would carry it along.
+        Method::Pull(service) => Box::pin(pull::pull(shared, asked(service), request)).await,
         Method::Present(service) if shared.recheck_present => {
-            present::answer(shared, asked(service), request).await
+            Box::pin(present::answer(shared, asked(service), request)).await
         }
         // The kubelet asks for the list then.
         Method::Stream if shared.recheck_present => answer::status(

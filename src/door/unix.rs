@@ -15,12 +15,13 @@ use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::accept::{accept_until_stopped, stopped};
+use super::in_task::{self, Spawner};
 use crate::causes::chain;
 use crate::limits;
 
@@ -202,17 +203,17 @@ impl Socket {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        self.serve_each(bounds, stop, grace, move || service.clone())
+        self.serve_each(bounds, stop, grace, move |_spawner| service.clone())
             .await;
     }
 
-    /// As [`Self::serve`], with a service of its own for each connection.
-    pub(crate) async fn serve_each<S, F, B>(
+    /// As [`Self::serve`], with a service of its own for each connection, which is told where the connection's tasks run.
+    pub(super) async fn serve_each<S, F, B>(
         self,
         bounds: Bounds,
         stop: watch::Receiver<bool>,
         grace: Duration,
-        service: impl Fn() -> S,
+        service: impl Fn(Spawner) -> S,
     ) where
         S: Fn(Peer, Request<Incoming>) -> F + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
@@ -221,14 +222,24 @@ impl Socket {
     {
         let Self { listener, file } = self;
         let streams = bounds.streams;
-        let serve = move |stream, _unnamed, stop| connection(stream, streams, stop, service());
+        let serve = move |stream, _unnamed, stop| {
+            let (spawner, tasks) = in_task::new();
+            let service = service(spawner.clone());
+            let connection = connection(stream, streams, stop, service, spawner);
+            tasks.run_beside(connection)
+        };
         accept_until_stopped(listener, bounds.connections, stop, grace, serve).await;
         drop(file);
     }
 }
 
-async fn connection<S, F, B>(stream: UnixStream, streams: u32, mut stop: watch::Receiver<bool>, service: S)
-where
+async fn connection<S, F, B>(
+    stream: UnixStream,
+    streams: u32,
+    mut stop: watch::Receiver<bool>,
+    service: S,
+    spawner: Spawner,
+) where
     S: Fn(Peer, Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
@@ -255,7 +266,7 @@ where
         let answered = service(peer, request);
         async { Ok::<_, Infallible>(answered.await) }
     });
-    let connection = http2::Builder::new(TokioExecutor::new())
+    let connection = http2::Builder::new(spawner)
         .timer(TokioTimer::new())
         // What is passed through is passed as it came.
         .auto_date_header(false)

@@ -77,7 +77,7 @@ pub(super) async fn pull(shared: &Arc<Shared>, asked: Asked, request: Request<In
     };
     let pulling = Pulling {
         shared: Arc::clone(shared),
-        runtime: asked.runtime,
+        runtime: asked.runtime.apart(),
         service: asked.service,
         image,
         request,

@@ -13,12 +13,13 @@ use http::{Request, Response, Uri};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::causes::chain;
+use crate::door::in_task::Spawner;
 use crate::limits;
 
 /// What is sent: as it comes from the client, or read already.
@@ -28,7 +29,7 @@ pub(super) type Sent = Either<Incoming, Full<Bytes>>;
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// How much of one call's answer may be under way. A client that does not read its call's stream holds no more.
-const STREAM_WINDOW: u32 = 64 * 1024;
+const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// As much of all answers on one connection.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
@@ -57,14 +58,21 @@ pub(super) enum RuntimeError {
 pub(super) struct Runtime {
     path: Arc<Path>,
     connected: Arc<Mutex<Option<SendRequest<Sent>>>>,
+    spawner: Spawner,
 }
 
 impl Runtime {
-    pub(super) fn new(path: Arc<Path>) -> Self {
+    pub(super) fn new(path: Arc<Path>, spawner: Spawner) -> Self {
         Self {
             path,
             connected: Arc::default(),
+            spawner,
         }
+    }
+
+    /// A connection of its own, which does not end with the client's.
+    pub(super) fn apart(&self) -> Self {
+        Self::new(Arc::clone(&self.path), Spawner::Apart)
     }
 
     /// Sends a call, and gives the answer's head when it is there. Dropped before, the call is cancelled.
@@ -117,7 +125,7 @@ impl Runtime {
             Ok(stream) => stream.map_err(failed)?,
             Err(_elapsed) => return Err(failed(io::ErrorKind::TimedOut.into())),
         };
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        let (sender, connection) = http2::Builder::new(self.spawner.clone())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(limits::GRPC_HEAD_BYTES)
@@ -127,7 +135,7 @@ impl Runtime {
                 path: self.path.to_path_buf(),
                 source,
             })?;
-        tokio::spawn(async move {
+        self.spawner.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(error = chain(&error), "The connection to the runtime ended");
             }
