@@ -1,10 +1,12 @@
 """Pulls through the gate with each runtime, and reads what the origin's access log says about who came.
 
-Started by `run`, inside namespaces of its own: main.py WORK BINARIES [PROGRAMS]
+Started by `run`, inside namespaces of its own: main.py WORK BINARIES PEERS
 
-PROGRAMS are those that `run` has built from the Go proxy; without them what needs them is left out, and counted.
+PEERS is where `run` keeps the programs of others that Debian has not: those of the Go proxy, which are left out and counted
+where there is no Go, and Oracle's client.
 """
 
+import os
 import re
 import sys
 import time
@@ -18,6 +20,7 @@ import clients
 import gate
 import images
 import newer
+import oracle
 import origin
 
 
@@ -177,7 +180,7 @@ class Report:
         began = time.monotonic()
         try:
             word, failure = body(*arguments), None
-        except (Failure, clients.Mismatch) as error:
+        except (Failure, oracle.Failed, clients.Mismatch) as error:
             word, failure = "", error
         except (LookupError, OSError, ValueError):  # an answer of a client that we do not understand
             word, failure = "", traceback.format_exc()
@@ -308,8 +311,10 @@ NEWER = [
 ]
 
 
-def run_all(the_box, binaries, programs, report):
+def run_all(the_box, binaries, peers, report):
     """Sets everything up and runs every case with every client."""
+    # What Go builds is there or not as a whole; `oci` always is.
+    programs = peers if (peers / "bin" / "crictl").exists() else None
     the_origin = origin.Origin(the_box)
     the_gate = gate.Gate(the_box, binaries)
     world = World(the_origin, the_gate)
@@ -326,13 +331,25 @@ def run_all(the_box, binaries, programs, report):
     listed = [client for client in everyone if client.side_door != "open"]
     # One for each case and client, three more for each client, one without a client.
     report.planned = (len(CASES) + 3) * len(everyone) + len(listed) + 1
-    if programs is None:
+    # `tests/runtimes/oracle` wants this part alone.
+    oracle_alone = os.environ.get("PULLGATE_PART") == "oracle"
+    if oracle_alone:
+        report.planned = 0
+    report.planned += oracle.planned()
+    if oracle_alone:
+        pass
+    elif programs is None:
         report.skipped += newer.planned(NEWER)
         print(f"skip  containerd {', '.join(newer.NEWER)}, crictl and grpcurl: Go is not here to build them")
     else:
         report.planned += newer.planned(NEWER)
 
     the_origin.start()
+    if oracle_alone:
+        the_box.trust(the_origin.authority)
+        containerd.start()
+        oracle.run_all(the_box, the_origin, the_gate, containerd, binaries, peers, report)
+        return
     the_gate.configure(the_origin.authority, denied)
     for case in [*CASES, LATER, CONTROL]:
         case.prepare(world, case)
@@ -364,17 +381,18 @@ def run_all(the_box, binaries, programs, report):
     if programs is not None:
         tests = newer.Tests(report, Failure, codes_in, NEWER)
         newer.run_all(the_box, the_gate, programs, tests)
+    oracle.run_all(the_box, the_origin, the_gate, containerd, binaries, peers, report)
 
 
-def run_in_box(work, binaries, programs, report):
+def run_in_box(work, binaries, peers, report):
     """Runs everything between entering the namespaces and ending what was started."""
     for case in CASES:
         if codes_in(case.target.name, case.reasons):
             raise box.SetupError(f"the name {case.repository} holds a reason's code")
-    box.enter(work, [origin.HOST, origin.OTHER_HOST])
+    box.enter(work, [origin.HOST, origin.OTHER_HOST, origin.OCIR])
     the_box = box.Box(work)
     try:
-        run_all(the_box, binaries, programs, report)
+        run_all(the_box, binaries, peers, report)
     finally:
         the_box.close()
 
@@ -384,8 +402,7 @@ def main():
     report = Report()
     began = time.monotonic()
     try:
-        programs = Path(sys.argv[3]) if len(sys.argv) > 3 else None
-        run_in_box(Path(sys.argv[1]), Path(sys.argv[2]), programs, report)
+        run_in_box(*(Path(argument) for argument in sys.argv[1:4]), report)
     except box.SetupError as error:
         print(f"FAIL  the test could not go on: {error}")
     except Exception:  # the last line comes whatever happens

@@ -15,6 +15,8 @@ PORT = 443
 HOST = "registry.test"
 # Another name of the same origin, which no file lists.
 OTHER_HOST = "mirror.test"
+# The same, as Oracle's registry in Phoenix is named.
+OCIR = "phx.ocir.io"
 
 # One line of the access log (Apache's combined format): method, path, status, user agent.
 LINE = re.compile(
@@ -56,7 +58,7 @@ class Origin:
         request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
         subject = ["-subj", "/CN=the test's authority", "-keyout", authority_key, "-out", self.authority]
         self.box.must([*request, *subject])
-        names = f"subjectAltName=DNS:{HOST},DNS:{OTHER_HOST}"
+        names = f"subjectAltName=DNS:{HOST},DNS:{OTHER_HOST},DNS:{OCIR}"
         issuer = [
             "-CA",
             self.authority,
