@@ -112,8 +112,9 @@ fn look_up(rounds: usize) {
             let known: Vec<Repository> = asked(rules, "app/web");
             // Host and team are known, the project is not.
             let unknown: Vec<Repository> = asked(rules, "web").iter().map(beside).collect();
-            let speaks =
-                |name: &Repository| matches!(black_box(policy.ruling(black_box(name))), Ruling::Rule(_));
+            let speaks = |name: &Repository| {
+                matches!(black_box(policy.ruling(black_box(name), None)), Ruling::Rule(_))
+            };
             let took = [
                 each(&known, |name| assert!(speaks(name))),
                 each(&unknown, |name| assert!(!speaks(name))),
@@ -190,11 +191,12 @@ fn policy(rules: usize) -> Policy {
                 number % 40
             ),
         };
-        Rule {
-            scope: scope.parse().unwrap(),
-            requirement: Requirement::Reject,
-            mode: Mode::Enforce,
-        }
+        Rule::new(
+            scope.parse().unwrap(),
+            Requirement::Reject,
+            Mode::Enforce,
+            BTreeSet::new(),
+        )
     });
     Policy::new(
         Default::Reject,

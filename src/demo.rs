@@ -308,11 +308,8 @@ fn policy(release: &PrivateKey) -> Result<Policy, DemoError> {
         formats: BTreeSet::from(FormatName::ALL),
         signed_repository: None,
     };
-    let rule = Rule {
-        scope: format!("{HOST}/**").parse()?,
-        requirement: Requirement::Signed(signed),
-        mode: Mode::Enforce,
-    };
+    let scope = format!("{HOST}/**").parse()?;
+    let rule = Rule::new(scope, Requirement::Signed(signed), Mode::Enforce, BTreeSet::new());
     let (denied, generation) = (BTreeSet::new(), Generation([0; 32]));
     Ok(Policy::new(
         Otherwise::Reject,

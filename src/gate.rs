@@ -147,7 +147,9 @@ impl Gate {
     pub async fn admit(&self, request: &PullRequest) -> Judgement {
         let began = Instant::now();
         let settings = self.settings();
-        let ruling = settings.policy.ruling(&request.reference.repository);
+        let ruling = settings
+            .policy
+            .ruling(&request.reference.repository, request.namespace.as_deref());
         let pull = Pull {
             settings: &settings,
             ruling: &ruling,
@@ -156,9 +158,10 @@ impl Gate {
         };
         let stages = pin!(self.judge(pull));
         let judgement = pull.contained(stages).await;
-        // Where anything goes nothing need be covered: whoever pulls such images must not fill the bounded store.
+        // Where anything goes nothing need be covered: whoever pulls such images must not fill the bounded store. And what
+        // a rule of one namespace let through covers nothing for the others.
         if let Verdict::Allow(permit) = &judgement.verdict
-            && !pull.accepts_anything()
+            && pull.leaves_a_trace()
         {
             let digest = *permit.subject().digest();
             // What is covered by what is covered is good for as long as that is, from the root's own judgement on.
@@ -186,6 +189,10 @@ impl Gate {
         let case = pull.case();
         if let Err(denial) = pull.before_asking() {
             return pull.denied(denial);
+        }
+        if pull.ruling.of_namespace().is_some() {
+            // What is covered elsewhere was judged under another rule.
+            return self.judge_by_itself(pull).await;
         }
         let Some(cover) = self.admitted_cover(pull, ChildKind::Manifest).await else {
             return self.judge_by_itself(pull).await;
@@ -288,7 +295,9 @@ impl Gate {
     pub async fn admit_blob(&self, request: &PullRequest) -> Result<BlobPermit, Box<Denial>> {
         let began = Instant::now();
         let settings = self.settings();
-        let ruling = settings.policy.ruling(&request.reference.repository);
+        let ruling = settings
+            .policy
+            .ruling(&request.reference.repository, request.namespace.as_deref());
         let pull = Pull {
             settings: &settings,
             ruling: &ruling,
@@ -354,7 +363,9 @@ impl Gate {
     ) -> Result<BlobStream, Box<Denial>> {
         let began = Instant::now();
         let settings = self.settings();
-        let ruling = settings.policy.ruling(&permit.repository);
+        let ruling = settings
+            .policy
+            .ruling(&permit.repository, request.namespace.as_deref());
         let pull = Pull {
             settings: &settings,
             ruling: &ruling,

@@ -4,7 +4,7 @@ mod scope;
 
 pub use scope::{Scope, ScopeError};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ pub struct Policy {
     default: Default,
     denied: BTreeSet<Digest>,
     rules: ScopeIndex<Arc<Rule>>,
+    /// Those that speak for one namespace alone.
+    namespaced: BTreeMap<String, ScopeIndex<Arc<Rule>>>,
     listed: Vec<Arc<Rule>>,
     keys: Vec<Arc<TrustedKey>>,
     generation: Generation,
@@ -68,9 +70,30 @@ pub struct Rule {
     pub requirement: Requirement,
     /// Whether a failure blocks.
     pub mode: Mode,
+    /// The Kubernetes namespaces whose pulls it speaks for; empty: all, and pulls of which none is known.
+    pub namespaces: BTreeSet<String>,
+    /// As people and logs name it: the scope, and the namespaces.
+    pub name: String,
 }
 
 impl Rule {
+    /// A rule of these parts.
+    #[must_use]
+    pub fn new(scope: Scope, requirement: Requirement, mode: Mode, namespaces: BTreeSet<String>) -> Self {
+        let mut name = scope.as_str().to_owned();
+        if !namespaces.is_empty() {
+            let namespaces: Vec<&str> = namespaces.iter().map(String::as_str).collect();
+            name = format!("{name} in {}", namespaces.join(", "));
+        }
+        Self {
+            scope,
+            requirement,
+            mode,
+            namespaces,
+            name,
+        }
+    }
+
     /// The name that must have been signed for an image of `repository`: what the rule says for a mirror, else the name
     /// that Oracle's client signs ([`signed_name`]).
     #[must_use]
@@ -224,8 +247,17 @@ impl Ruling {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Self::Rule(rule) => rule.scope.as_str(),
+            Self::Rule(rule) => &rule.name,
             Self::Default(_) => "default",
+        }
+    }
+
+    /// The name of the rule where it speaks for some namespaces alone: what was found under it says nothing of others.
+    #[must_use]
+    pub fn of_namespace(&self) -> Option<&str> {
+        match self {
+            Self::Rule(rule) if !rule.namespaces.is_empty() => Some(&rule.name),
+            Self::Rule(_) | Self::Default(_) => None,
         }
     }
 }
@@ -253,9 +285,18 @@ impl Policy {
         generation: Generation,
     ) -> Result<Self, DuplicateScope> {
         let mut index = ScopeIndex::default();
+        let mut namespaced: BTreeMap<String, ScopeIndex<_>> = BTreeMap::new();
         let mut listed = Vec::with_capacity(rules.len());
         for (second, rule) in rules.into_iter().map(Arc::new).enumerate() {
-            if index.insert(&rule.scope, Arc::clone(&rule)).is_some() {
+            let mut replaced = None;
+            for namespace in &rule.namespaces {
+                let index = namespaced.entry(namespace.clone()).or_default();
+                replaced = replaced.or(index.insert(&rule.scope, Arc::clone(&rule)));
+            }
+            if rule.namespaces.is_empty() {
+                replaced = index.insert(&rule.scope, Arc::clone(&rule));
+            }
+            if replaced.is_some() {
                 return Err(DuplicateScope {
                     scope: rule.scope.as_str().to_owned(),
                     second,
@@ -263,25 +304,34 @@ impl Policy {
             }
             listed.push(rule);
         }
-        listed.sort_by(|one, other| one.scope.as_str().cmp(other.scope.as_str()));
+        listed
+            .sort_by(|one, other| (one.scope.as_str(), &one.name).cmp(&(other.scope.as_str(), &other.name)));
         Ok(Self {
             default,
             denied,
             rules: index,
+            namespaced,
             listed,
             keys,
             generation,
         })
     }
 
-    /// The rule that speaks for this repository: the most specific one alone.
+    /// The rule that speaks for this repository: the most specific one alone. `namespace` is that of the pod which an image
+    /// is pulled for, where it is known: of two rules for one scope its own speaks.
     #[must_use]
-    pub fn ruling(&self, repository: &Repository) -> Ruling {
-        self.rules
-            .most_specific(repository)
-            .map_or(Ruling::Default(self.default), |rule| {
-                Ruling::Rule(Arc::clone(rule))
-            })
+    pub fn ruling(&self, repository: &Repository, namespace: Option<&str>) -> Ruling {
+        let general = self.rules.most_specific(repository);
+        let own = namespace
+            .and_then(|namespace| self.namespaced.get(namespace))
+            .and_then(|rules| rules.most_specific(repository));
+        let rule = match (own, general) {
+            (Some(own), Some(general)) if general.scope.is_before(&own.scope) => Some(general),
+            (own, general) => own.or(general),
+        };
+        rule.map_or(Ruling::Default(self.default), |rule| {
+            Ruling::Rule(Arc::clone(rule))
+        })
     }
 
     /// Whether the administrator denied this digest, whatever is signed.

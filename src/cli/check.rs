@@ -109,6 +109,7 @@ impl Check {
             reference: self.image.clone(),
             presented: None,
             deadline,
+            namespace: None,
             purpose: Purpose::Serve,
         };
         Ok(tell::verdict(&gate.admit(&request).await, generation))

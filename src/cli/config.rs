@@ -200,6 +200,9 @@ struct Shown {
 #[derive(Serialize)]
 struct ShownRule {
     scope: String,
+    /// Absent where it speaks for all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    namespaces: Vec<String>,
     require: &'static str,
     /// Absent where anything goes: nothing is enforced there.
     mode: Option<&'static str>,
@@ -369,6 +372,7 @@ impl ShownRule {
         };
         Self {
             scope: rule.scope.to_string(),
+            namespaces: rule.namespaces.iter().cloned().collect(),
             require: rule.requirement.as_str(),
             mode: (!anything).then(|| rule.mode.as_str()),
             signed,
@@ -396,7 +400,11 @@ impl ShownRule {
             (None, None) => (self.require.to_owned(), "-".to_owned(), "-".to_owned()),
         };
         vec![
-            self.scope.clone(),
+            if self.namespaces.is_empty() {
+                self.scope.clone()
+            } else {
+                format!("{} in {}", self.scope, self.namespaces.join(", "))
+            },
             requires,
             keys,
             signed_as,

@@ -110,7 +110,14 @@ impl Encoder {
             scope,
             requirement,
             mode,
+            namespaces,
+            name: _,
         } = rule;
+        self.set(
+            namespaces
+                .iter()
+                .map(|namespace| encoded(|encoder| encoder.text(namespace))),
+        );
         self.text(scope.as_str());
         self.text(mode.as_str());
         self.text(requirement.as_str());

@@ -21,7 +21,8 @@ const THRESHOLD: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Rules {
     rules: Vec<(Rule, At)>,
-    scopes: BTreeMap<String, At>,
+    /// By scope and namespace.
+    scopes: BTreeMap<(String, String), At>,
 }
 
 /// The words of `require`.
@@ -57,6 +58,7 @@ impl Rules {
         let report = table.report();
         let text = table.required_text("scope", "\"registry.example/project/**\"");
         let scope = text.and_then(|text| scope(text, report).map(|scope| (scope, text.at)));
+        let namespaces = namespaces(&mut table);
         let rule = read(
             &mut table,
             scope.as_ref().ok().map(|(scope, _)| scope),
@@ -64,22 +66,28 @@ impl Rules {
             every_key,
         );
         table.finish();
-        let Ok((scope, at)) = scope else { return };
-        if let Some(first) = self.scopes.get(scope.as_str()) {
-            let hint = Some("one rule speaks for a scope: put them together, or take one out".to_owned());
-            report.twice(at, *first, format!("the scope `{scope}` has two rules"), hint);
+        let (Ok((scope, at)), Ok(namespaces)) = (scope, namespaces) else {
             return;
+        };
+        // Empty stands for all of them.
+        let all = std::iter::once("").filter(|_| namespaces.is_empty());
+        for namespace in namespaces.iter().map(String::as_str).chain(all) {
+            let place = (scope.as_str().to_owned(), namespace.to_owned());
+            if let Some(first) = self.scopes.get(&place) {
+                let hint = Some("one rule speaks for a scope: put them together, or take one out".to_owned());
+                let of = if namespace.is_empty() {
+                    String::new()
+                } else {
+                    format!(" for the namespace `{namespace}`")
+                };
+                report.twice(at, *first, format!("the scope `{scope}` has two rules{of}"), hint);
+                return;
+            }
+            self.scopes.insert(place, at);
         }
-        self.scopes.insert(scope.as_str().to_owned(), at);
         if let Ok((requirement, mode)) = rule {
-            self.rules.push((
-                Rule {
-                    scope,
-                    requirement,
-                    mode,
-                },
-                at,
-            ));
+            self.rules
+                .push((Rule::new(scope, requirement, mode, namespaces), at));
         }
     }
 
@@ -123,6 +131,23 @@ fn scope(text: Text<'_>, report: &Report) -> Result<Scope, Reported> {
         };
         report.problem(text.at, format!("`{}`: {error}", text.text.escape_debug()), hint)
     })
+}
+
+/// Names of Kubernetes namespaces: labels of DNS (RFC 1123, section 2.1).
+fn namespaces(table: &mut Table<'_>) -> Result<BTreeSet<String>, Reported> {
+    let report = table.report();
+    let read = table.each("namespaces", |text| {
+        let name = text.text;
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let edges = !name.starts_with('-') && !name.ends_with('-');
+        if (1..=63).contains(&name.len()) && name.bytes().all(inner) && edges {
+            return Ok(name.to_owned());
+        }
+        let hint = Some("name it as `kubectl get namespaces` does; there are no wildcards".to_owned());
+        let message = format!("`{}` is not the name of a namespace", name.escape_debug());
+        Err(report.problem(text.at, message, hint))
+    })?;
+    Ok(read.unwrap_or_default().into_iter().collect())
 }
 
 fn read(

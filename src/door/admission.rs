@@ -149,7 +149,7 @@ impl Admission for Answers {
             .gate
             .settings()
             .policy
-            .ruling(&judged.request.reference.repository);
+            .ruling(&judged.request.reference.repository, None);
         let steps = steps(&judged.judgement, &ruling);
         Ok(Response::new(v1::ExplainResponse {
             verdict: Some(judged.verdict),

@@ -15,6 +15,8 @@ pub struct PullRequest {
     pub peer: String,
     /// What.
     pub reference: Reference,
+    /// The Kubernetes namespace that it is pulled for, where the door knows.
+    pub namespace: Option<String>,
     /// The client's own credentials.
     pub presented: Option<Presented>,
     /// When the answer is due.

@@ -30,7 +30,7 @@ impl Gate {
         if policy.denies(digest) {
             return Standing::Refused;
         }
-        let signed = match policy.ruling(repository) {
+        let signed = match policy.ruling(repository, None) {
             Ruling::Default(Default::InsecureAcceptAnything) => return Standing::Admitted,
             Ruling::Default(Default::Reject) => return Standing::Refused,
             Ruling::Rule(rule) if rule.mode == Mode::Warn => return Standing::Admitted,
@@ -50,6 +50,7 @@ impl Gate {
             digest: *digest,
             generation,
             epoch,
+            rule: None,
         };
         if let Some(signed) = signed
             && let Some(remembered) = self.evidence.get(&key)

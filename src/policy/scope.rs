@@ -1,5 +1,6 @@
 //! Scopes: which repositories a rule speaks for, matched on whole path parts.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt;
 use std::str::{FromStr, Split};
@@ -218,6 +219,27 @@ fn print(host: &Host, path: &[Part], rest: bool) -> String {
 
 /// A label that a host may have, and that is the first of no name of Docker Hub.
 const LABEL: &str = "x";
+
+impl Scope {
+    /// Whether this one speaks before the other for a name that both match: the order of [`Scope`], part by part.
+    pub(super) fn is_before(&self, other: &Self) -> bool {
+        let below = |scope: &Self| matches!(scope.host, Host::Below(_));
+        if below(self) != below(other) {
+            return below(other);
+        }
+        let any = |part: &Part| matches!(part, Part::Any);
+        for (ours, theirs) in self.path.iter().zip(&other.path) {
+            if any(ours) != any(theirs) {
+                return any(theirs);
+            }
+        }
+        match self.path.len().cmp(&other.path.len()) {
+            Ordering::Greater => true,
+            Ordering::Less => false,
+            Ordering::Equal => other.rest && !self.rest,
+        }
+    }
+}
 
 /// Values by scope.
 ///

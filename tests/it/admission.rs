@@ -587,6 +587,7 @@ async fn who_watches_sees_what_was_what_comes_and_how_much_was_missed() {
                 reference: "elsewhere.example/app".parse().unwrap(),
                 presented: None,
                 deadline: Instant::now() + LATEST,
+                namespace: None,
                 purpose: pullgate::gate::Purpose::Judge(None),
             })
             .await;

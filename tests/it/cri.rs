@@ -55,11 +55,27 @@ mod wire {
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Sandbox {
+        #[prost(message, optional, tag = "1")]
+        pub metadata: Option<Metadata>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Metadata {
+        #[prost(string, tag = "1")]
+        pub name: String,
+        #[prost(string, tag = "3")]
+        pub namespace: String,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
     pub struct PullImageRequest {
         #[prost(message, optional, tag = "1")]
         pub image: Option<ImageSpec>,
         #[prost(message, optional, tag = "2")]
         pub auth: Option<Auth>,
+        #[prost(message, optional, tag = "3")]
+        pub sandbox: Option<Sandbox>,
         /// The door knows nothing of it.
         #[prost(string, tag = "999")]
         pub later: String,
@@ -479,6 +495,7 @@ fn pulling(image: &str) -> wire::PullImageRequest {
     wire::PullImageRequest {
         image: Some(spec(image)),
         auth: None,
+        sandbox: None,
         later: "of a later kubelet".to_owned(),
     }
 }
@@ -1000,6 +1017,86 @@ async fn images_that_were_not_admitted_are_not_there() {
         .unwrap()
         .insert(imported.id.clone(), imported.clone());
     assert_eq!(ids(&world).await, [imported.id.as_str()]);
+}
+
+/// A rule of one namespace speaks there and leaves nothing behind that would speak elsewhere.
+#[tokio::test]
+async fn a_namespace_has_rules_of_its_own() {
+    let registry = registry().await;
+    let signed = put_signed(&registry, "v1", signer::get("release"));
+    let child = registry
+        .put_image(REPOSITORY, "", &[b"for this machine"])
+        .unwrap();
+    let unsigned = registry
+        .put_index(REPOSITORY, "v2", std::slice::from_ref(&child))
+        .unwrap();
+    let both = SIGNED.replace("[\"release\"]", "[\"release\", \"qa\"]");
+    let testers = SIGNED.replace("[\"release\"]", "[\"qa\"]");
+    let anything = "[[rule]]\nscope = \"registry.example/**\"\nrequire = \"insecure-accept-anything\"\n";
+    let rules = format!(
+        "{SIGNED}{both}threshold = 2\nnamespaces = [\"prod\"]\n{testers}namespaces = [\"test\"]\n\
+         {anything}namespaces = [\"dev\", \"lab\"]\n\
+         [[rule]]\nscope = \"registry.example/acme/closed\"\nrequire = \"reject\"\n"
+    );
+    let world = World::start(&config(registry.url(), &rules), false).await;
+    let other = "registry.example/acme/app:v2";
+    world.will_pull(NAME, ID, &[at(&signed.digest)]);
+    world.will_pull(other, ID, &[at(&unsigned.digest)]);
+    let of_pod = |image: &str, namespace: &str| wire::PullImageRequest {
+        sandbox: Some(wire::Sandbox {
+            metadata: Some(wire::Metadata {
+                name: "pod".to_owned(),
+                namespace: namespace.to_owned(),
+            }),
+        }),
+        ..pulling(image)
+    };
+    // Whichever comes first, none speaks for another; and so again, from memory.
+    for _ in 0..2 {
+        let text = world
+            .assert_denied(
+                &of_pod(NAME, "prod"),
+                "SignatureValidationFailed: pullgate: threshold-not-met: ",
+            )
+            .await;
+        assert!(text.contains("registry.example/** in prod"), "{text}");
+        // Who signed is the same, and not what counts.
+        world
+            .assert_denied(
+                &of_pod(NAME, "test"),
+                "SignatureValidationFailed: pullgate: untrusted-key: ",
+            )
+            .await;
+        assert_eq!(world.pull(&of_pod(NAME, "default")).await.status(), "0");
+        assert_eq!(world.pull(&pulling(NAME)).await.status(), "0");
+        assert_eq!(world.pull(&of_pod(other, "dev")).await.status(), "0");
+        assert_eq!(world.pull(&of_pod(other, "lab")).await.status(), "0");
+        for elsewhere in [
+            of_pod(other, "default"),
+            of_pod(other, "prod"),
+            of_pod(other, "de"),
+            pulling(other),
+        ] {
+            world
+                .assert_denied(&elsewhere, "SignatureValidationFailed: pullgate: unsigned: ")
+                .await;
+        }
+        // At the door that knows no namespace: the index, what it lists, and what that lists.
+        let by_digest = |digest| format!("acme/app@{digest}");
+        for digest in [&unsigned.digest, &child.digest] {
+            let image = crate::support::image(&by_digest(digest));
+            world
+                .node
+                .assert_denied(&image, pullgate::reason::Reason::Unsigned)
+                .await;
+        }
+    }
+    // A more specific scope speaks before the namespace's own rule.
+    put(&registry, "acme/closed", "v1");
+    let closed = of_pod("registry.example/acme/closed:v1", "dev");
+    world
+        .assert_denied(&closed, "SignatureValidationFailed: pullgate: rejected-by-rule: ")
+        .await;
 }
 
 /// What was admitted before a restart still stands after it, with no network, and beyond `[cache] positive`.

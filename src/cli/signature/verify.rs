@@ -122,7 +122,7 @@ impl Verify {
         }
         let repository = &image.repository;
         let config = context.config()?;
-        if let Ruling::Rule(rule) = config.policy.ruling(repository)
+        if let Ruling::Rule(rule) = config.policy.ruling(repository, None)
             && let Requirement::Signed(signed) = &rule.requirement
         {
             return Ok((signed.clone(), rule.signed_name(repository)));

@@ -88,6 +88,7 @@ pub(super) fn read(
         reference,
         presented,
         deadline,
+        namespace: None,
         purpose: Purpose::Judge(described),
     })
 }

@@ -118,10 +118,14 @@ fn read(message: &Message, peer: String, deadline: Instant) -> Result<(String, P
         },
         reference.repository.registry(),
     )?;
+    let pod = asked.sandbox_config.and_then(|config| config.metadata);
     let request = PullRequest {
         door: DoorName::Cri,
         peer,
         reference,
+        namespace: pod
+            .map(|pod| pod.namespace)
+            .filter(|namespace| !namespace.is_empty()),
         presented,
         deadline,
         purpose: Purpose::Judge(None),

@@ -88,6 +88,7 @@ impl Pulls {
             reference,
             presented: asked.presented.clone(),
             deadline: began + self.pull_deadline,
+            namespace: None,
             purpose: Purpose::Serve,
         };
         // What is rarely asked has a place of its own: a pull would carry it along.
@@ -175,7 +176,7 @@ impl Pulls {
         page: &Page,
     ) -> Result<Response<Body>, Box<Denial>> {
         let settings = self.gate.settings();
-        let ruling = settings.policy.ruling(&name.repository);
+        let ruling = settings.policy.ruling(&name.repository, None);
         let case = Case {
             reference: &pull.reference,
             policy: &settings.policy,
@@ -214,7 +215,7 @@ impl Pulls {
         let settings = self.gate.settings();
         let (client, access) = (&settings.client, access(pull));
         let (repository, digest) = (&pull.reference.repository, permit.subject().digest());
-        let ruling = settings.policy.ruling(repository);
+        let ruling = settings.policy.ruling(repository, None);
         let case = Case {
             reference: &pull.reference,
             policy: &settings.policy,

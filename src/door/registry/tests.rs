@@ -52,10 +52,13 @@ fn config() -> Config {
 
 /// Rules of their scopes, and reject.
 fn settings(endpoint: &str, rules: Vec<(&str, Requirement)>) -> Settings {
-    let rules = rules.into_iter().map(|(scope, requirement)| Rule {
-        scope: scope.parse().unwrap(),
-        requirement,
-        mode: Mode::Enforce,
+    let rules = rules.into_iter().map(|(scope, requirement)| {
+        Rule::new(
+            scope.parse().unwrap(),
+            requirement,
+            Mode::Enforce,
+            BTreeSet::new(),
+        )
     });
     let registry = RegistryConfig {
         host: "registry.test".to_owned(),

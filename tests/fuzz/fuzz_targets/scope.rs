@@ -21,11 +21,7 @@ fuzz_target!(|text: &str| {
         return;
     };
     let matches = matches(scope.as_str(), &name.to_string());
-    let rule = Rule {
-        scope,
-        requirement: Requirement::Reject,
-        mode: Mode::Enforce,
-    };
+    let rule = Rule::new(scope, Requirement::Reject, Mode::Enforce, BTreeSet::new());
     let policy = Policy::new(
         Default::Reject,
         vec![rule],
@@ -33,7 +29,7 @@ fuzz_target!(|text: &str| {
         Vec::new(),
         Generation([0; 32]),
     );
-    let ruling = policy.expect("one rule has no duplicate").ruling(&name);
+    let ruling = policy.expect("one rule has no duplicate").ruling(&name, None);
     assert_eq!(matches!(ruling, Ruling::Rule(_)), matches);
 });
 
