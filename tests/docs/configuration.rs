@@ -69,6 +69,9 @@ fn load(block: &Block, path: &str) {
     } else {
         panic!("{}: `{path}` is no file of the configuration", block.place);
     }
+    if path != "pullgate.toml" {
+        text.push_str(&other_keys(folder.path(), &table));
+    }
     put_files(&named_from, &Value::Table(table));
     std::fs::write(&main, text).unwrap();
     let config = Config::load(&main).unwrap_or_else(|errors| panic!("{}: {errors}", block.place));
@@ -78,6 +81,27 @@ fn load(block: &Block, path: &str) {
         block.place,
         config.warnings[0]
     );
+}
+
+/// The keys that the rules of a part name and that stand in another file of the node.
+fn other_keys(folder: &Path, table: &toml::Table) -> String {
+    let tables = |name: &str| table.get(name).and_then(Value::as_array).into_iter().flatten();
+    let names = |value: &Value| value.as_str().map(str::to_owned);
+    let named = tables("rule")
+        .filter_map(|rule| rule.get("keys")?.as_array())
+        .flatten()
+        .filter_map(names);
+    let here: BTreeSet<String> = tables("key").filter_map(|key| names(key.get("name")?)).collect();
+    let others: BTreeSet<String> = named.filter(|name| !here.contains(name)).collect();
+    let mut text = String::new();
+    for name in others {
+        let pair = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+        put(folder, &format!("others/{name}.pem"), &pair.public_key_pem());
+        text.push_str(&format!(
+            "\n[[key]]\nname = \"{name}\"\npublic_key = \"others/{name}.pem\"\n"
+        ));
+    }
+    text
 }
 
 /// Puts something that loads at every path that the configuration names.
