@@ -380,6 +380,7 @@ def run_all(the_box, binaries, peers, report):
 
     if programs is not None:
         tests = newer.Tests(report, Failure, codes_in, NEWER)
+        newer.push_critest(the_origin)
         newer.run_all(the_box, the_gate, programs, tests)
     oracle.run_all(the_box, the_origin, the_gate, containerd, binaries, peers, report)
 
@@ -389,7 +390,7 @@ def run_in_box(work, binaries, peers, report):
     for case in CASES:
         if codes_in(case.target.name, case.reasons):
             raise box.SetupError(f"the name {case.repository} holds a reason's code")
-    box.enter(work, [origin.HOST, origin.OTHER_HOST, origin.OCIR])
+    box.enter(work, [origin.HOST, origin.OTHER_HOST, origin.OCIR, origin.GCR])
     the_box = box.Box(work)
     try:
         run_all(the_box, binaries, peers, report)

@@ -11,10 +11,12 @@ import shutil
 import signal
 import socket
 import time
+import xml.etree.ElementTree
 
 import box
 import clients
 import gate
+import images
 import origin
 
 # Those of the Go proxy: the current one and the one before. `run` builds them under these names.
@@ -22,6 +24,22 @@ NEWER = ("2.4.2", "2.3.7")
 
 # How many clients pull at one time.
 CROWD = 100
+
+
+# Specs of `critest` that our images are enough for, at least.
+CRITEST = 5
+
+
+def push_critest(the_origin):
+    """The images that `critest` wants, as far as it does not know their digests."""
+    project = "k8s-staging-cri-tools"
+    for name in ("latest", "1", "2", "3"):
+        the_origin.uploader.push(f"{project}/test-image-{name}", "latest", images.single(f"critest-{name}"))
+    for tag in ("test", "all"):
+        the_origin.uploader.push(f"{project}/test-image-tag", tag, images.single(f"critest-{tag}"))
+    same = images.single("critest-tags")
+    for tag in ("1", "2", "3"):
+        the_origin.uploader.push(f"{project}/test-image-tags", tag, same)
 
 
 class Node:
@@ -44,6 +62,7 @@ class Node:
         self.containerd = None
         self.path = f"{programs / f'containerd-{version}'}:{box.PATH}" if version in NEWER else box.PATH
         self.configuration = None
+        self.authority = the_box.work / "authority.pem"
 
     def start(self, recheck_present=False):
         """Brings up the gate, then containerd."""
@@ -83,7 +102,16 @@ listen = {json.dumps(str(self.cri))}
 runtime = {json.dumps(str(self.socket))}
 recheck_present = {recheck}
 
-[policy]{rest}"""
+[policy]{rest}
+[[registry]]
+host = "{origin.GCR}"
+endpoint = "https://{origin.GCR}"
+ca = {json.dumps(str(self.authority))}
+
+[[rule]]
+scope = "{origin.GCR}/**"
+require = "insecure-accept-anything"
+"""
         )
 
     def start_gate(self):
@@ -295,6 +323,7 @@ class Tests:
             self.report.case(who, f"crictl, CRI door: {case.title}", self._cri_pull, node, case)
         self.report.case(who, "crictl, CRI door: what is no pull", self._passes, node)
         self.report.case(who, "crictl, CRI door: list, status, remove", self._images, node)
+        self.report.case(who, "critest, CRI door: the image suite", self._critest, node)
         self.report.case(who, "crictl, CRI door: the runtime restarts", self._restarts, node)
         node.stop_gate()
         name = self.cases[0].target.name
@@ -339,6 +368,34 @@ class Tests:
         if node.crictl("inspecti", case.target.name).status == 0:
             raise self.failure("the image is still there")
         return "as without it"
+
+    def _critest(self, node):
+        """Kubernetes' own tests of a runtime's images, through the door and past it: each ends the same way."""
+        results = {}
+        for door in (True, False):
+            node.remove_all()
+            endpoint = f"unix://{node.cri if door else node.socket}"
+            results_file = node.directory / f"critest-{door}.xml"
+            output = node.box.run(
+                [
+                    *(node.programs / "bin/critest", "--config=/dev/null", f"--ginkgo.junit-report={results_file}"),
+                    *(f"--runtime-endpoint={endpoint}", f"--image-endpoint={endpoint}"),
+                    *("--ginkgo.focus=Image Manager", "--ginkgo.seed=1", "--ginkgo.no-color"),
+                ],
+                seconds=300,
+            )
+            if not results_file.exists():
+                raise self.failure(str(output))
+            cases = xml.etree.ElementTree.parse(results_file).iter("testcase")
+            results[door] = {case.get("name"): case.get("status") for case in cases}
+        ran = {name: status for name, status in results[False].items() if status != "skipped"}
+        through = {name: results[True].get(name) for name in ran}
+        clients.expect("results of critest", through, ran)
+        passed = sum(status == "passed" for status in ran.values())
+        # One wants an image by the digest that Kubernetes' own build of it has, some want users in an image.
+        if passed < CRITEST:
+            raise self.failure(f"{passed} passed: {ran}")
+        return f"{passed} of {len(ran)} pass, the same without it"
 
     def _restarts(self, node):
         node.containerd.stop()
@@ -466,7 +523,7 @@ def _error(output):
 def planned(cases):
     """How many cases `run` will count."""
     verifier = 2 * len(cases) + 4
-    cri = len(cases) + 5
+    cri = len(cases) + 6
     return len(NEWER) * (verifier + cri) + cri + len(cases) + 3
 
 

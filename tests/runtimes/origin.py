@@ -17,6 +17,8 @@ HOST = "registry.test"
 OTHER_HOST = "mirror.test"
 # The same, as Oracle's registry in Phoenix is named.
 OCIR = "phx.ocir.io"
+# The same, as the images of `critest` are named.
+GCR = "gcr.io"
 
 # One line of the access log (Apache's combined format): method, path, status, user agent.
 LINE = re.compile(
@@ -58,7 +60,7 @@ class Origin:
         request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
         subject = ["-subj", "/CN=the test's authority", "-keyout", authority_key, "-out", self.authority]
         self.box.must([*request, *subject])
-        names = f"subjectAltName=DNS:{HOST},DNS:{OTHER_HOST},DNS:{OCIR}"
+        names = f"subjectAltName=DNS:{HOST},DNS:{OTHER_HOST},DNS:{OCIR},DNS:{GCR}"
         issuer = [
             "-CA",
             self.authority,

@@ -52,6 +52,9 @@ pub(super) async fn pull(shared: &Arc<Shared>, asked: Asked, request: Request<In
         Ok(deadline) => deadline,
         Err(refused) => return answer::status(refused.code(), refused.message()),
     };
+    // Whose time it is: ours, or the caller's, who has said less.
+    let is_callers =
+        deadline.saturating_duration_since(Instant::now()) + Duration::from_secs(1) < shared.deadline;
     let (head, body) = request.into_parts();
     let message = match message::read(body, REQUEST_BYTES).await {
         Ok((Some(message), _)) => message,
@@ -73,6 +76,10 @@ pub(super) async fn pull(shared: &Arc<Shared>, asked: Asked, request: Request<In
     let judgement = shared.gate.admit(&request).await;
     let permit = match &judgement.verdict {
         Verdict::Allow(permit) => permit.clone(),
+        // The status that his client gives him by its own clock, with the reason in it.
+        Verdict::Deny(denial) if is_callers && denial.reason == Reason::DeadlineExceeded => {
+            return answer::status(Code::DeadlineExceeded, &denial.to_string());
+        }
         Verdict::Deny(denial) => return answer::denied(denial),
     };
     let pulling = Pulling {

@@ -40,6 +40,9 @@ const PHRASE: &str = "correct-horse-battery-staple";
 #[tokio::test(flavor = "current_thread")]
 async fn nothing_secret_is_said() {
     let log = Log::default();
+    // With one subscriber alone, tracing-core asks the thread that first comes by a place of the code whether it is heard
+    // there, and another test's thread would say no for all.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_writer(log.clone())
