@@ -59,6 +59,14 @@ def _loopback_up():
         fcntl.ioctl(sock, siocsifflags, struct.pack("16sh14x", b"lo", up_running))
 
 
+def add_address(address):
+    """Gives loopback one more address, for a server that clients look for under a fixed one."""
+    siocsifaddr = 0x8916
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        name = struct.pack("16sH2x4s8x", b"lo:1", socket.AF_INET, socket.inet_aton(address))
+        fcntl.ioctl(sock, siocsifaddr, name)
+
+
 class Daemon:
     """A running server, its log, and its end."""
 
@@ -79,8 +87,9 @@ class Daemon:
         return self.process.returncode
 
     def tail(self, lines=40):
-        """The end of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        """The end of its log, whichever output it goes to."""
+        texts = [path.read_text(errors="replace") for path in (self.log, self.log.with_suffix(".out"))]
+        return "\n".join(line for text in texts for line in text.splitlines()[-lines:])
 
 
 class Output:

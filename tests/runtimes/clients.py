@@ -81,21 +81,32 @@ def expect(what, found, wanted):
         raise Mismatch(f"{what}: found {found}, wanted {wanted}")
 
 
-def packaged(name):
+def strangers(requests):
+    """The requests of a stretch of the access log that neither the gate nor the test itself made."""
+    ours = (gate.AGENT, images.UPLOADER)
+    return [request for request in requests if not request["agent"].startswith(ours)]
+
+
+def codes_in(text, reasons):
+    """Which of the codes stand in a text, each as a word of its own."""
+    return [reason for reason in reasons if re.search(rf"(?<![\w-]){re.escape(reason)}(?![\w-])", text)]
+
+
+def packaged(name, host=origin.HOST):
     """A packaged file, with the test's registry in the place of Docker Hub's name."""
-    return (PACKAGING / name).read_text().replace("docker.io", origin.HOST)
+    return (PACKAGING / name).read_text().replace("docker.io", host)
 
 
 # Where Podman and skopeo look; `box.enter` put an empty file system there.
 CONTAINERS = Path("/etc/containers")
 
 
-def install_containers_files():
+def install_containers_files(host=origin.HOST):
     """Puts the packaged registries.conf drop-in and policy.json where an administrator puts them."""
     CONTAINERS.joinpath("registries.conf").write_text("unqualified-search-registries = []\n")
     for name in ("registries.conf.d/pullgate.conf", "policy.json"):
         CONTAINERS.joinpath(name).parent.mkdir(exist_ok=True)
-        CONTAINERS.joinpath(name).write_text(packaged(f"containers/{name}"))
+        CONTAINERS.joinpath(name).write_text(packaged(f"containers/{name}", host))
 
 
 class Skopeo(Client):

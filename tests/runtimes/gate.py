@@ -109,28 +109,34 @@ keys = ["old"]
         )
 
     def start(self):
-        """Starts it and waits for its READY=1, as systemd does for Type=notify."""
-        path = self.directory / "notify.sock"
-        path.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            notify.bind(str(path))
-            path.chmod(0o777)
-            notify.settimeout(0.02)
-            self.daemon = self.box.spawn(
-                "pullgated",
-                [self.binaries["pullgated"], "--config", self.configuration],
-                environment={**self.environment, "NOTIFY_SOCKET": str(path)},
-                user=USER,
-            )
-            self.box.await_ready(self.daemon, "READY=1 on its NOTIFY_SOCKET", lambda: _ready(notify))
-        if not box.port_open(PORT):
-            raise box.SetupError(f"pullgated said READY=1 and does not listen:\n{self.daemon.tail()}")
+        """Starts it and waits until it is ready."""
+        self.daemon = start(self.box, "pullgated", self.binaries["pullgated"], self.configuration, self.environment)
 
     def stop(self):
         """Ends it as systemd does."""
         status = self.daemon.stop(30)
         if status != 0:
             raise box.SetupError(f"pullgated ended with {status} after SIGTERM:\n{self.daemon.tail()}")
+
+
+def start(the_box, name, program, configuration, environment):
+    """Starts `pullgated` as nobody, and waits for its READY=1, as systemd does for Type=notify."""
+    path = configuration.with_name("notify.sock")
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(path))
+        path.chmod(0o777)
+        notify.settimeout(0.02)
+        daemon = the_box.spawn(
+            name,
+            [program, "--config", configuration],
+            environment={**environment, "NOTIFY_SOCKET": str(path)},
+            user=USER,
+        )
+        the_box.await_ready(daemon, "READY=1 on its NOTIFY_SOCKET", lambda: _ready(notify))
+    if not box.port_open(PORT):
+        raise box.SetupError(f"{name} said READY=1 and does not listen:\n{daemon.tail()}")
+    return daemon
 
 
 def _ready(notify):

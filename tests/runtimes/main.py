@@ -7,7 +7,6 @@ where there is no Go, and Oracle's client.
 """
 
 import os
-import re
 import sys
 import time
 import traceback
@@ -21,6 +20,7 @@ import gate
 import images
 import newer
 import oracle
+import oracle_cases
 import origin
 
 
@@ -194,21 +194,10 @@ class Report:
             self.passed += 1
 
 
-def strangers(requests):
-    """The requests of a stretch of the access log that neither the gate nor the test itself made."""
-    ours = (gate.AGENT, images.UPLOADER)
-    return [request for request in requests if not request["agent"].startswith(ours)]
-
-
 def only_gate(requests, output):
     """Raises `Failure` when somebody but the gate came to the origin."""
-    if strangers(requests):
-        raise Failure(f"the client came to the origin itself: {strangers(requests)}\n{output}")
-
-
-def codes_in(text, reasons):
-    """Which of the codes stand in a text, each as a word of its own."""
-    return [reason for reason in reasons if re.search(rf"(?<![\w-]){re.escape(reason)}(?![\w-])", text)]
+    if clients.strangers(requests):
+        raise Failure(f"the client came to the origin itself: {clients.strangers(requests)}\n{output}")
 
 
 def pulled(world, client, case):
@@ -235,7 +224,7 @@ def blocked(world, client, case):
     only_gate(world.origin.mark(), output)
     if output.status == 0:
         raise Failure(f"it was pulled\n{output}")
-    found = codes_in(output.text, case.reasons)
+    found = clients.codes_in(output.text, case.reasons)
     if not found:
         raise Failure(f"the output does not say {' or '.join(case.reasons)}\n{output}")
     client.check_absent(case.target)
@@ -264,11 +253,11 @@ def side_door(world, client, case):
         raise Failure(f"it was pulled\n{output}")
     if client.side_door == "gate":
         only_gate(requests, output)
-        if not codes_in(output.text, ["no-rule"]):
+        if not clients.codes_in(output.text, ["no-rule"]):
             raise Failure(f"the output does not say no-rule\n{output}")
         return "blocked, no-rule"
     # containers/image reads the manifest before it asks policy.json; a blob it must not read.
-    if any("/blobs/" in request["path"] for request in strangers(requests)):
+    if any("/blobs/" in request["path"] for request in clients.strangers(requests)):
         raise Failure(f"the client read a blob: {requests}\n{output}")
     if "rejected by policy" not in output.text:
         raise Failure(f"policy.json did not speak\n{output}")
@@ -279,7 +268,7 @@ def control(world, client, case):
     """A pull past the gate shows in the access log under the client's name: the other cases would have seen it."""
     world.origin.mark()
     output = client.pull_directly(case.target)
-    seen = strangers(world.origin.mark())
+    seen = clients.strangers(world.origin.mark())
     if output.status != 0:
         raise Failure(str(output))
     if not seen or not all(request["agent"].startswith(client.agent) for request in seen):
@@ -335,7 +324,7 @@ def run_all(the_box, binaries, peers, report):
     oracle_alone = os.environ.get("PULLGATE_PART") == "oracle"
     if oracle_alone:
         report.planned = 0
-    report.planned += oracle.planned()
+    report.planned += oracle_cases.planned()
     if oracle_alone:
         pass
     elif programs is None:
@@ -348,7 +337,7 @@ def run_all(the_box, binaries, peers, report):
     if oracle_alone:
         the_box.trust(the_origin.authority)
         containerd.start()
-        oracle.run_all(the_box, the_origin, the_gate, containerd, binaries, peers, report)
+        oracle_cases.run_all(the_box, the_origin, the_gate, containerd, binaries, peers, report)
         return
     the_gate.configure(the_origin.authority, denied)
     for case in [*CASES, LATER, CONTROL]:
@@ -379,16 +368,16 @@ def run_all(the_box, binaries, peers, report):
     the_gate.stop()
 
     if programs is not None:
-        tests = newer.Tests(report, Failure, codes_in, NEWER)
+        tests = newer.Tests(report, Failure, clients.codes_in, NEWER)
         newer.push_critest(the_origin)
         newer.run_all(the_box, the_gate, programs, tests)
-    oracle.run_all(the_box, the_origin, the_gate, containerd, binaries, peers, report)
+    oracle_cases.run_all(the_box, the_origin, the_gate, containerd, binaries, peers, report)
 
 
 def run_in_box(work, binaries, peers, report):
     """Runs everything between entering the namespaces and ending what was started."""
     for case in CASES:
-        if codes_in(case.target.name, case.reasons):
+        if clients.codes_in(case.target.name, case.reasons):
             raise box.SetupError(f"the name {case.repository} holds a reason's code")
     box.enter(work, [origin.HOST, origin.OTHER_HOST, origin.OCIR, origin.GCR])
     the_box = box.Box(work)
