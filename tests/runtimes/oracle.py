@@ -390,7 +390,7 @@ signatures = {json.dumps(list(sources))}
         return "pulled"
 
     def blocks(self, client, target, *reasons):
-        """It does not come, one of the reasons stands in the client's own output, and only the gate was at the registry."""
+        """It does not come, its own output has one of the reasons, and only the gate was at the registry."""
         output = self._pull(client, target)
         if output.status == 0:
             raise Failed(f"it was pulled\n{output}")

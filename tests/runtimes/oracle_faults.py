@@ -9,9 +9,8 @@ import clients
 import oracle
 from oracle import COMPARTMENT, Failed, Target
 
-# Fault, whether it goes on for ever, and with which reasons the gate then blocks. Eight attempts fit into `[limits] pull`, but
-# not on every machine at every time.
 UNREACHABLE = ("source-unreachable",)
+# Eight attempts fit into `[limits] pull`, but not on every machine at every time.
 TIRED = ("source-unreachable", "deadline-exceeded")
 
 
@@ -20,17 +19,22 @@ class Faults:
 
     def fault_cases(self):
         """Title and body of each."""
+        def status(code, **more):
+            return {"kind": "status", "status": code, **more}
+
+        cut, slow = {"kind": "truncated", "bytes": 200}, {"kind": "slow", "milliseconds": 60_000}
+        either = ("source-unreachable", "limit-exceeded")
         return [
-            ("the API answers 500 twice", lambda: self.passes({"kind": "status", "status": 500}, 2)),
-            ("the API answers 500 for ever", lambda: self.lasts({"kind": "status", "status": 500}, *TIRED)),
-            ("the API answers 404 for ever", lambda: self.lasts({"kind": "status", "status": 404}, *UNREACHABLE)),
-            ("the API wants us to wait a second", lambda: self.passes({"kind": "status", "status": 429, "retry_after": 1}, 1)),
-            ("the API is slow", lambda: self.lasts({"kind": "slow", "milliseconds": 60_000}, "deadline-exceeded")),
-            ("the API's answer is cut once", lambda: self.passes({"kind": "truncated", "bytes": 200}, 1)),
-            ("the API's answer is cut each time", lambda: self.lasts({"kind": "truncated", "bytes": 200}, *TIRED)),
+            ("the API answers 500 twice", lambda: self.passes(status(500), 2)),
+            ("the API answers 500 for ever", lambda: self.lasts(status(500), *TIRED)),
+            ("the API answers 404 for ever", lambda: self.lasts(status(404), *UNREACHABLE)),
+            ("the API wants us to wait a second", lambda: self.passes(status(429, retry_after=1), 1)),
+            ("the API is slow", lambda: self.lasts(slow, "deadline-exceeded")),
+            ("the API's answer is cut once", lambda: self.passes(cut, 1)),
+            ("the API's answer is cut each time", lambda: self.lasts(cut, *TIRED)),
             ("another page in the API's place", lambda: self.lasts({"kind": "not-json"}, *UNREACHABLE)),
-            ("the API names a page that does not exist", lambda: self.pages("wrong-page", "source-unreachable")),
-            ("the API names the same page for ever", lambda: self.pages("looping-page", "source-unreachable", "limit-exceeded")),
+            ("the API names a page that does not exist", lambda: self.pages("wrong-page", *UNREACHABLE)),
+            ("the API names the same page for ever", lambda: self.pages("looping-page", *either)),
             ("the API ignores its filters", self.unfiltered),
             ("the answer to an upload is cut: there is one record", self.upload_cut),
             ("the clocks differ by an hour: oci, pullgate, the gate", self.skewed),
@@ -49,7 +53,9 @@ class Faults:
             self.node.pulls(self.node.skopeo, self.images[self.web], Target(self.web))
         finally:
             self.cloud.mend()
-        clients.expect("requests, one of them good", len(self.cloud.control("GET", "requests")), times + 1)
+        requests = len(self.cloud.control("GET", "requests"))
+        if requests <= times:
+            raise Failed(f"{requests} requests: nothing failed")
         return "pulled"
 
     def lasts(self, fault, *reasons):
@@ -88,6 +94,7 @@ class Faults:
     def upload_cut(self):
         """The record was made and nobody heard of it: what is asked again must not make another."""
         before = len(self.cloud.records())
+        self.cloud.control("DELETE", "requests")
         self.cloud.fail({"kind": "truncated", "bytes": 20}, 1, "CreateContainerImageSignature")
         key, version = self.cloud.key()
         try:
@@ -97,6 +104,8 @@ class Faults:
             )
         finally:
             self.cloud.mend()
+        asked = [one["operation"] for one in self.cloud.control("GET", "requests")]
+        clients.expect("uploads", asked.count("CreateContainerImageSignature"), 2)
         clients.expect("records", len(self.cloud.records()), before + 1)
         self.oci_says(self.ours, True)
         return "one more"
