@@ -130,9 +130,7 @@ impl Gate {
     pub async fn admit(&self, request: &PullRequest) -> Judgement {
         let began = Instant::now();
         let settings = self.settings();
-        let ruling = settings
-            .policy
-            .ruling(&request.reference.repository, request.namespace.as_deref());
+        let ruling = request.ruling(&settings.policy);
         let pull = Pull {
             settings: &settings,
             ruling: &ruling,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::Context;
 use super::output::{CliError, Exit};
@@ -52,6 +52,11 @@ pub(super) fn within<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(PATIENCE);
     request
+}
+
+/// What was answered, or why it was not, for people.
+pub(super) fn answered<T>(answer: Result<Response<T>, Status>) -> Result<T, CliError> {
+    answer.map(Response::into_inner).map_err(|status| failed(&status))
 }
 
 /// Why a call failed, for people.

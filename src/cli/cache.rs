@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::ask::{control, failed, seconds, within};
+use super::ask::{answered, control, failed, seconds, within};
 use super::output::{CliError, Exit, columns};
 use super::{Context, counted};
 use crate::proto::v1;
@@ -40,10 +40,7 @@ impl Clear {
     fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         let answer = context.block_on(async {
             let mut client = control(context).await?;
-            let answer = client.clear_cache(within(v1::ClearCacheRequest {})).await;
-            answer
-                .map(tonic::Response::into_inner)
-                .map_err(|status| failed(&status))
+            answered(client.clear_cache(within(v1::ClearCacheRequest {})).await)
         })??;
         if context.json {
             serde_json::to_writer_pretty(&mut *out, &json!({ "verdicts": answer.verdicts }))?;
@@ -60,8 +57,7 @@ impl List {
     fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         let mut verdicts = context.block_on(async {
             let mut client = control(context).await?;
-            let answer = client.list_cache(within(v1::ListCacheRequest {})).await;
-            let mut stream = answer.map_err(|status| failed(&status))?.into_inner();
+            let mut stream = answered(client.list_cache(within(v1::ListCacheRequest {})).await)?;
             let mut verdicts = Vec::new();
             while let Some(verdict) = stream.message().await.map_err(|status| failed(&status))? {
                 verdicts.push(verdict);

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::ask::{connect, control, failed, instant, seconds, socket, within};
+use super::ask::{answered, connect, control, failed, instant, seconds, socket, within};
 use super::output::{CliError, Exit, Paint};
 use crate::local::origin;
 use crate::proto::v1;
@@ -40,10 +40,8 @@ impl Decisions {
                 limit: self.lines,
                 denials_only: self.denied,
             };
-            let answer = client.list_decisions(within(asked)).await;
-            answer
-                .map(|answer| answer.into_inner().decisions)
-                .map_err(|status| failed(&status))
+            let answer = answered(client.list_decisions(within(asked)).await)?;
+            Ok::<_, CliError>(answer.decisions)
         })??;
         if context.json {
             let all: Vec<Value> = decisions.iter().map(object).collect();
@@ -65,8 +63,7 @@ impl Decisions {
             denials_only: self.denied,
             backlog: self.lines,
         };
-        let events = client.watch_decisions(asked).await;
-        let mut events = events.map_err(|status| failed(&status))?.into_inner();
+        let mut events = answered(client.watch_decisions(asked).await)?;
         while let Some(event) = events.message().await.map_err(|status| failed(&status))? {
             match event.event {
                 Some(Event::Decision(decision)) if context.json => {

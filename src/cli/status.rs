@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 use serde_json::json;
 
-use super::ask::{control, failed, instant, within};
+use super::ask::{answered, control, instant, within};
 use super::output::{CliError, Exit, columns};
 use super::{Context, counted};
 use crate::proto::v1;
@@ -23,10 +23,7 @@ impl Status {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         let status = context.block_on(async {
             let mut client = control(context).await?;
-            let answer = client.status(within(v1::StatusRequest {})).await;
-            answer
-                .map(tonic::Response::into_inner)
-                .map_err(|status| failed(&status))
+            answered(client.status(within(v1::StatusRequest {})).await)
         })??;
         if context.json {
             let answer = json!({
@@ -101,10 +98,7 @@ impl Reload {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         let answer = context.block_on(async {
             let mut client = control(context).await?;
-            let answer = client.reload(within(v1::ReloadRequest {})).await;
-            answer
-                .map(tonic::Response::into_inner)
-                .map_err(|status| failed(&status))
+            answered(client.reload(within(v1::ReloadRequest {})).await)
         })??;
         if context.json {
             let told = json!({

@@ -126,23 +126,14 @@ pub(super) fn doors(
 }
 
 fn cri_door(mut table: Table<'_>, limits: Result<(Limits, Duration), Reported>) -> Result<CriDoor, Reported> {
-    let path = table.required_text("listen", "\"/run/pullgate/cri.sock\"");
-    let path = path.and_then(|text| socket_path(&table, text));
+    let socket = socket_keys(&mut table, "\"/run/pullgate/cri.sock\"", CRI_MODE);
     let runtime = table.required_text("runtime", "\"/run/containerd/containerd.sock\"");
     let runtime = runtime.map(|text| table.path(text.text));
-    let mode = socket_mode(&mut table);
-    let group = table
-        .text("group")
-        .map(|text| text.map(|text| text.text.to_owned()));
     let recheck_present = table.boolean("recheck_present");
     table.finish();
     let (limits, _) = limits?;
     Ok(CriDoor {
-        socket: unix::Config {
-            path: path?,
-            mode: mode?.unwrap_or(CRI_MODE),
-            group: group?,
-        },
+        socket: socket?,
         runtime: runtime?,
         recheck_present: recheck_present?.unwrap_or(false),
         deadline: limits.pull,
@@ -201,20 +192,26 @@ fn socket(table: &mut Table<'_>, key: &'static str, name: &'static str, mode: u3
             group: None,
         })),
         Some(TextOrTable::Table(mut inner)) => {
-            let path = inner.required_text("listen", "\"/run/pullgate/….sock\"");
-            let path = path.and_then(|text| socket_path(&inner, text));
-            let known = socket_mode(&mut inner);
-            let group = inner
-                .text("group")
-                .map(|text| text.map(|text| text.text.to_owned()));
+            let socket = socket_keys(&mut inner, "\"/run/pullgate/….sock\"", mode);
             inner.finish();
-            Ok(Some(unix::Config {
-                path: path?,
-                mode: known?.unwrap_or(mode),
-                group: group?,
-            }))
+            socket.map(Some)
         }
     }
+}
+
+/// Path, mode and group, whatever else the table holds.
+fn socket_keys(table: &mut Table<'_>, example: &'static str, mode: u32) -> Result<unix::Config, Reported> {
+    let path = table.required_text("listen", example);
+    let path = path.and_then(|text| socket_path(table, text));
+    let known = socket_mode(table);
+    let group = table
+        .text("group")
+        .map(|text| text.map(|text| text.text.to_owned()));
+    Ok(unix::Config {
+        path: path?,
+        mode: known?.unwrap_or(mode),
+        group: group?,
+    })
 }
 
 /// The kernel takes 107 bytes (unix(7), `sun_path`), four of which the name takes that it has while it is made.

@@ -104,7 +104,7 @@ impl v1::control_server::Control for Control {
             rules: count(policy.rules().len()),
             keys: count(policy.keys().len()),
             doors: self.doors.clone(),
-            verdicts: u64::try_from(gate.remembered().len()).unwrap_or(u64::MAX),
+            verdicts: u64::try_from(gate.count_remembered()).unwrap_or(u64::MAX),
             needs_restart: current
                 .needs_restart
                 .iter()

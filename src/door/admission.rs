@@ -145,11 +145,7 @@ impl Admission for Answers {
         request: Request<v1::ExplainRequest>,
     ) -> Result<Response<v1::ExplainResponse>, Status> {
         let judged = self.judge(request, |request| request.check).await?;
-        let ruling = self
-            .gate
-            .settings()
-            .policy
-            .ruling(&judged.request.reference.repository, None);
+        let ruling = judged.request.ruling(&self.gate.settings().policy);
         let steps = steps(&judged.judgement, &ruling);
         Ok(Response::new(v1::ExplainResponse {
             verdict: Some(judged.verdict),

@@ -1,10 +1,12 @@
 //! The verdicts that are remembered, as people see them, and how they are forgotten.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::memory::{EvidenceKey, Remembered};
 use super::{Gate, PermitsError};
 use crate::oci::{Digest, Repository};
 
@@ -40,12 +42,9 @@ impl Gate {
     /// The verdicts that are remembered now, in no order.
     #[must_use]
     pub fn remembered(&self) -> Vec<RememberedVerdict> {
-        let (now, epoch) = (Instant::now(), self.permits.epoch());
-        let generation = self.settings().policy.generation();
-        let standing = self.evidence.iter().filter(|(key, remembered)| {
-            key.epoch == epoch && key.generation == generation && remembered.until > now
-        });
-        let standing = standing.map(|(key, remembered)| RememberedVerdict {
+        let now = Instant::now();
+        let standing = self.standing_evidence(now);
+        let verdicts = standing.map(|(key, remembered)| RememberedVerdict {
             signers: remembered
                 .evidence
                 .judged
@@ -60,6 +59,20 @@ impl Gate {
             repository: key.repository,
             digest: key.digest,
         });
-        standing.collect()
+        verdicts.collect()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count_remembered(&self) -> usize {
+        self.standing_evidence(Instant::now()).count()
+    }
+
+    fn standing_evidence(&self, now: Instant) -> impl Iterator<Item = (EvidenceKey, Arc<Remembered>)> {
+        let epoch = self.permits.epoch();
+        let generation = self.settings().policy.generation();
+        self.evidence.iter().filter(move |(key, remembered)| {
+            key.epoch == epoch && key.generation == generation && remembered.until > now
+        })
     }
 }

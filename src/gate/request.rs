@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::oci::Reference;
+use crate::policy::{Policy, Ruling};
 use crate::record::DoorName;
 use crate::registry::Presented;
 
@@ -43,6 +44,14 @@ pub struct Described {
     pub media_type: String,
     /// Bytes.
     pub size: u64,
+}
+
+impl PullRequest {
+    /// The rule that speaks for it.
+    #[must_use]
+    pub fn ruling(&self, policy: &Policy) -> Ruling {
+        policy.ruling(&self.reference.repository, self.namespace.as_deref())
+    }
 }
 
 impl Purpose {

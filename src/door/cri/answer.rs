@@ -16,6 +16,7 @@ use super::runtime::RuntimeError;
 use crate::causes::chain;
 use crate::decide::Denial;
 use crate::door::cri_answer;
+use crate::reason::Reason;
 
 /// What goes back to a client.
 pub(super) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
@@ -41,7 +42,16 @@ pub(super) fn status(code: Code, text: &str) -> Response<Body> {
 
 /// A blocked pull, so that the kubelet shows it.
 pub(super) fn denied(denial: &Denial) -> Response<Body> {
-    status(Code::Unknown, &format!("{}: {denial}", cri_answer(denial.reason)))
+    blocked(denial.reason, denial)
+}
+
+/// As [`denied`], of what is no denial of the gate's: the request can't be read, or we crashed.
+pub(super) fn failed(reason: Reason, detail: &str) -> Response<Body> {
+    blocked(reason, format_args!("pullgate: {reason}: {detail}"))
+}
+
+fn blocked(reason: Reason, text: impl std::fmt::Display) -> Response<Body> {
+    status(Code::Unknown, &format!("{}: {text}", cri_answer(reason)))
 }
 
 /// A call that the runtime did not answer.

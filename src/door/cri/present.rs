@@ -36,8 +36,8 @@ pub(super) async fn answer(shared: &Shared, asked: Asked, request: Request<Incom
     }
 }
 
-/// The answer without the images that were not admitted. Of a status without its image nothing is left: what is said of it
-/// beside (`info`) is about an image that is not there.
+/// The answer without the images that were not admitted. Without its image a status says that there is none; all else in
+/// an answer stays as it came.
 fn shown(gate: &Gate, answer: &Message) -> Result<Message, MessageError> {
     let mut hidden = 0;
     let kept = message::without(answer.bytes(), IMAGES, |image| {

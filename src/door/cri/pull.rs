@@ -64,13 +64,7 @@ pub(super) async fn pull(shared: &Arc<Shared>, asked: Asked, request: Request<In
     let (image, request) = match read(&message, asked.peer.to_string(), deadline) {
         Ok(read) => read,
         Err(PullError::Message(error)) => return answer::unreadable(&error),
-        Err(error) => {
-            let text = format!(
-                "SignatureValidationFailed: pullgate: malformed: {}",
-                chain(&error)
-            );
-            return answer::status(Code::Unknown, &text);
-        }
+        Err(error) => return answer::failed(Reason::Malformed, &chain(&error)),
     };
     let began = Instant::now();
     let judgement = shared.gate.admit(&request).await;
@@ -99,10 +93,8 @@ pub(super) async fn pull(shared: &Arc<Shared>, asked: Asked, request: Request<In
     drop(still_wanted);
     answered.unwrap_or_else(|error| {
         tracing::error!(%error, "A pull crashed; it is blocked");
-        answer::status(
-            Code::Unknown,
-            "SignatureValidationFailed: pullgate: internal-error: pullgate itself failed on this pull; the log says where",
-        )
+        let detail = "pullgate itself failed on this pull; the log says where";
+        answer::failed(Reason::InternalError, detail)
     })
 }
 

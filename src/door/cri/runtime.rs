@@ -81,19 +81,13 @@ impl Runtime {
         // The authority says it, and a server may refuse two that differ.
         request.headers_mut().remove(http::header::HOST);
         let mut sender = self.sender().await?;
-        let refused = match sender.try_send_request(request).await {
+        let mut refused = match sender.try_send_request(request).await {
             Ok(answer) => return Ok(answer),
             Err(refused) => refused,
         };
-        let (error, unsent) = {
-            let mut refused = refused;
-            let unsent = refused.take_message();
-            (refused.into_error(), unsent)
-        };
-        self.forget().await;
         // Nothing of it was sent: the connection had ended before, as when the runtime was started anew.
-        let Some(request) = unsent else {
-            return Err(RuntimeError::Call(error));
+        let Some(request) = refused.take_message() else {
+            return Err(RuntimeError::Call(refused.into_error()));
         };
         let mut sender = self.sender().await?;
         sender.send_request(request).await.map_err(RuntimeError::Call)
@@ -107,13 +101,6 @@ impl Runtime {
         let sender = self.connect().await?;
         *connected = Some(sender.clone());
         Ok(sender)
-    }
-
-    async fn forget(&self) {
-        let mut connected = self.connected.lock().await;
-        if connected.as_ref().is_some_and(SendRequest::is_closed) {
-            *connected = None;
-        }
     }
 
     async fn connect(&self) -> Result<SendRequest<Sent>, RuntimeError> {
