@@ -17,7 +17,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Either};
 use hyper::body::Incoming;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tonic::Code;
 
 use self::answer::Body;
@@ -27,6 +27,12 @@ use crate::gate::Gate;
 
 /// Calls at one time on one connection. The kubelet has a few hundred at most; each holds some 10 KiB.
 const STREAMS: u32 = 4096;
+
+/// Requests for a pull that are read at one time, of all connections.
+const READING: usize = 64;
+
+/// Pulls that failed and are looked after at one time, half a minute each.
+const LOOKING: usize = 1024;
 
 /// `[door.cri]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +85,8 @@ impl Door {
             gate,
             recheck_present,
             deadline,
+            reading: Semaphore::new(READING),
+            looking: Arc::new(Semaphore::new(LOOKING)),
         });
         let path: Arc<Path> = runtime.into();
         let bounds = Bounds {
@@ -102,6 +110,10 @@ struct Shared {
     gate: Arc<Gate>,
     recheck_present: bool,
     deadline: Duration,
+    /// A place for each pull's message that is being read: a MiB at most.
+    reading: Semaphore,
+    /// A place for each pull that failed and is still looked after.
+    looking: Arc<Semaphore>,
 }
 
 /// Who asks, and whom we ask.
@@ -119,13 +131,17 @@ enum Method {
     /// The images as a stream (`runtime.v1`, `StreamImages`).
     Stream,
     Other,
-    /// Named as a pull is, of a service that this release does not know, or no path of a method at all.
+    /// Of a service that is not the interface's, or one by which a later release may pull, or no path of a method at all.
     Unknown,
 }
 
 impl Method {
     /// By the whole path, as gRPC servers look methods up. One without its slash is no path: servers have taken it for the
     /// same method, and a check of the path for another.
+    ///
+    /// Nothing passes but the interface: containerd serves its own on the same socket, by which images are pulled,
+    /// written and run as well (`containerd.services.transfer.v1`, `….content.v1`), and a later version of the
+    /// interface is one that we can't decide on.
     fn of(path: &str) -> Self {
         let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.rsplit_once('/')) else {
             return Self::Unknown;
@@ -133,14 +149,17 @@ impl Method {
         let service = match service {
             "runtime.v1.ImageService" => "http://localhost/runtime.v1.ImageService",
             "runtime.v1alpha2.ImageService" => "http://localhost/runtime.v1alpha2.ImageService",
-            // A later version of the interface must not be a way around.
-            _ if method == "PullImage" => return Self::Unknown,
-            _ => return Self::Other,
+            "runtime.v1.RuntimeService" | "runtime.v1alpha2.RuntimeService" | "grpc.health.v1.Health" => {
+                return Self::Other;
+            }
+            _ => return Self::Unknown,
         };
         match method {
             "PullImage" => Self::Pull(service),
             "ImageStatus" | "ListImages" => Self::Present(service),
             "StreamImages" => Self::Stream,
+            // Another way to pull, which this release can't read.
+            _ if method.starts_with("Pull") => Self::Unknown,
             _ => Self::Other,
         }
     }
@@ -170,7 +189,7 @@ async fn answered(
         ),
         Method::Unknown => answer::status(
             Code::Unimplemented,
-            "pullgate: this release does not know that service, and passes no pull on that it can't decide on",
+            "pullgate: this door passes the Container Runtime Interface on and nothing else: ask the runtime's own socket",
         ),
         Method::Present(_) | Method::Stream | Method::Other => passed_on(&runtime, request).await,
     }

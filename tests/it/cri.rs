@@ -133,6 +133,17 @@ struct FakeRuntime {
     task: JoinHandle<()>,
 }
 
+/// How a pull is answered that brought an image.
+#[derive(Clone)]
+enum Answers {
+    /// With an error.
+    Failed(&'static str),
+    /// With an error, and the image comes so much later.
+    Late(Duration),
+    /// With another identifier.
+    Said(String),
+}
+
 #[derive(Default)]
 struct State {
     seen: Mutex<Vec<Seen>>,
@@ -140,6 +151,8 @@ struct State {
     images: Mutex<BTreeMap<String, wire::Image>>,
     /// What a pull of a name brings.
     pulls: Mutex<BTreeMap<String, wire::Image>>,
+    /// An answer of a pull after the image has its name already: with a status, or with this identifier.
+    answers: Mutex<Option<Answers>>,
     /// A pull stops there until told to go on.
     hold: Mutex<Option<Arc<Notify>>>,
     cancelled: Notify,
@@ -254,10 +267,27 @@ async fn runtime(state: &Arc<State>, request: Request<Incoming>) -> Response<Bod
             let Some(image) = pulled else {
                 return failed("5", "no such image");
             };
-            let mut images = state.images.lock().unwrap();
-            images.insert(name, image.clone());
-            images.insert(image.id.clone(), image.clone());
-            ok(&wire::PullImageResponse { image_ref: image.id })
+            let answers = state.answers.lock().unwrap().clone();
+            let (known, id) = (Arc::clone(state), image.id.clone());
+            let insert = move || {
+                let mut images = known.images.lock().unwrap();
+                images.insert(name, image.clone());
+                images.insert(image.id.clone(), image);
+            };
+            if let Some(Answers::Late(pause)) = answers {
+                tokio::spawn(async move {
+                    tokio::time::sleep(pause).await;
+                    insert();
+                });
+                return failed("4", "too late");
+            }
+            insert();
+            let image_ref = match answers {
+                Some(Answers::Failed(status)) => return failed(status, "no such layer"),
+                Some(Answers::Said(id)) => id,
+                Some(Answers::Late(_)) | None => id,
+            };
+            ok(&wire::PullImageResponse { image_ref })
         }
         "ImageStatus" => {
             let image = state.images.lock().unwrap().get(&named()).cloned();
@@ -517,7 +547,9 @@ async fn what_is_not_ours_passes_as_it_came() {
         "/runtime.v1.RuntimeService/Version",
         "/runtime.v1.ImageService/ImageFsInfo",
         "/runtime.v1.ImageService/StreamImages",
-        "/a.later.Service/OfAKubelet?that=asks",
+        "/runtime.v1.RuntimeService/OfALaterKubelet?that=asks",
+        "/runtime.v1alpha2.RuntimeService/Version",
+        "/grpc.health.v1.Health/Check",
     ] {
         let headers = [
             ("grpc-timeout", "9S"),
@@ -719,6 +751,11 @@ async fn the_older_api_is_no_way_around() {
         "//runtime.v1.ImageService/PullImage",
         "/PullImage",
         "/runtime.v1.ImageService/PullImage?no=method",
+        "/runtime.v1.ImageService/PullImageWithProgress",
+        "/containerd.services.transfer.v1.Transfer/Transfer",
+        "/containerd.services.content.v1.Content/Write",
+        "/containerd.services.images.v1.Images/Create",
+        "/runtime.v2.RuntimeService/CreateContainer",
     ] {
         let called = call(&mut sender, path, &[], request.clone()).await;
         assert!(["12", "2"].contains(&called.status()), "{path}: {called:?}");
@@ -757,6 +794,101 @@ async fn what_was_pulled_is_what_was_admitted_or_it_goes() {
     world.state.pulls.lock().unwrap().clear();
     assert_eq!(world.pull(&pulling(NAME)).await.status(), "5");
     assert!(world.state.images.lock().unwrap().contains_key(NAME));
+}
+
+/// A registry that gives the runtime another image than the gate may let the runtime fail when the image has its name.
+#[tokio::test]
+async fn a_pull_that_failed_leaves_nothing_that_was_not_admitted() {
+    let registry = registry().await;
+    let signed = put_signed(&registry, "v1", signer::get("release"));
+    let other = put(&registry, REPOSITORY, "v2");
+    let world = World::start(&config(registry.url(), SIGNED), false).await;
+    let answers = |answers| *world.state.answers.lock().unwrap() = Some(answers);
+    for status in ["5", "4", "2", "13"] {
+        world.will_pull(NAME, ID, &[at(&other.digest)]);
+        answers(Answers::Failed(status));
+        let called = world.pull(&pulling(NAME)).await;
+        assert_eq!(called.status(), "2", "{called:?}");
+        assert!(called.text().contains("digest-mismatch"), "{called:?}");
+        assert_eq!(world.state.images.lock().unwrap().len(), 0);
+    }
+    // The error is the runtime's own where nothing is wrong with what it has.
+    world.will_pull(NAME, ID, &[at(&signed.digest)]);
+    let called = world.pull(&pulling(NAME)).await;
+    assert_eq!((called.status(), called.text().as_str()), ("13", "no such layer"));
+    assert!(world.state.images.lock().unwrap().contains_key(NAME));
+    world.state.images.lock().unwrap().clear();
+    // What comes when the answer is gone is found too.
+    world.will_pull(NAME, ID, &[at(&other.digest)]);
+    answers(Answers::Late(Duration::from_millis(200)));
+    assert_eq!(world.pull(&pulling(NAME)).await.status(), "4");
+    let until = Instant::now() + LATEST;
+    while !world.state.paths().contains(&"RemoveImage".to_owned())
+        || !world.state.images.lock().unwrap().is_empty()
+        || world.node.gate.watch(1, |_| true).0[0].outcome.reason() != "digest-mismatch"
+    {
+        assert!(Instant::now() < until, "what came late stayed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What the kubelet starts is what the answer names. Another pull may have moved the tag since.
+#[tokio::test]
+async fn what_the_answer_names_is_compared_as_well() {
+    let registry = registry().await;
+    let signed = put_signed(&registry, "v1", signer::get("release"));
+    let other = put(&registry, REPOSITORY, "v2");
+    let world = World::start(&config(registry.url(), SIGNED), false).await;
+    let evil = wire::Image {
+        id: ID.replace('1', "2"),
+        repo_digests: vec![at(&other.digest)],
+        ..wire::Image::default()
+    };
+    for said in [evil.id.clone(), "sha256:of-nothing".to_owned(), String::new()] {
+        world.will_pull(NAME, ID, &[at(&signed.digest)]);
+        world
+            .state
+            .images
+            .lock()
+            .unwrap()
+            .insert(evil.id.clone(), evil.clone());
+        *world.state.answers.lock().unwrap() = Some(Answers::Said(said.clone()));
+        let called = world.pull(&pulling(NAME)).await;
+        assert_eq!(called.status(), "2", "{said}: {called:?}");
+        assert!(called.text().contains("digest-mismatch"), "{called:?}");
+        let gone = !world.state.images.lock().unwrap().contains_key(&evil.id);
+        assert_eq!(gone, said == evil.id);
+    }
+    // As CRI-O may answer: by the digest.
+    *world.state.answers.lock().unwrap() = Some(Answers::Said(at(&signed.digest)));
+    let right = wire::Image {
+        id: ID.to_owned(),
+        repo_digests: vec![at(&signed.digest)],
+        ..wire::Image::default()
+    };
+    world
+        .state
+        .images
+        .lock()
+        .unwrap()
+        .insert(at(&signed.digest), right);
+    assert_eq!(world.pull(&pulling(NAME)).await.status(), "0");
+}
+
+/// The tag moves from one signed image to the next while both are pulled: neither takes the other's away.
+#[tokio::test]
+async fn a_tag_that_moves_between_admitted_images_is_no_mismatch() {
+    let registry = registry().await;
+    put_signed(&registry, "v1", signer::get("release"));
+    let next = put_signed(&registry, "v2", signer::get("release"));
+    let world = World::start(&config(registry.url(), SIGNED), false).await;
+    world.will_pull(NAME, ID, &[at(&next.digest)]);
+    // Nobody has asked for the next one yet.
+    assert_eq!(world.pull(&pulling(NAME)).await.status(), "2");
+    let name = "registry.example/acme/app:v2";
+    world.will_pull(name, ID, &[at(&next.digest)]);
+    assert_eq!(world.pull(&pulling(name)).await.status(), "0");
+    assert_eq!(world.pull(&pulling(NAME)).await.status(), "0");
 }
 
 #[tokio::test]

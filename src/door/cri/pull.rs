@@ -7,6 +7,7 @@ use http::{HeaderMap, Request, Response, request, response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 use tonic::Code;
 use tonic::metadata::MetadataMap;
 
@@ -18,7 +19,7 @@ use crate::causes::chain;
 use crate::decide::{Denial, Judgement, Permit, Verdict};
 use crate::door::admission::ask::{CredentialsError, presented};
 use crate::door::grpc;
-use crate::gate::{PullRequest, Purpose};
+use crate::gate::{PullRequest, Purpose, Standing};
 use crate::oci::{Digest, Reference, excerpt};
 use crate::proto::{cri, v1};
 use crate::reason::Reason;
@@ -33,6 +34,19 @@ const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long the runtime may take to say what it has, and to remove it.
 const LOCAL_CALL: Duration = Duration::from_secs(60);
+
+/// A request comes over a local socket at once. Who sends half of one holds a place and memory no longer.
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// After a pull that failed it is looked again after each of these: containerd 1.6 and 2.x write the image's name down
+/// before they unpack it and its CRI hears of that by an event, and a pull that was cancelled ends when it likes.
+const LOOK_AGAIN: [Duration; 5] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1500),
+    Duration::from_secs(8),
+    Duration::from_secs(20),
+];
 
 /// Why a request can not be decided on.
 #[derive(Debug, thiserror::Error)]
@@ -56,10 +70,20 @@ pub(super) async fn pull(shared: &Arc<Shared>, asked: Asked, request: Request<In
     let is_callers =
         deadline.saturating_duration_since(Instant::now()) + Duration::from_secs(1) < shared.deadline;
     let (head, body) = request.into_parts();
-    let message = match message::read(body, REQUEST_BYTES).await {
-        Ok((Some(message), _)) => message,
-        Ok((None, _)) => return answer::unreadable(&MessageError::NotOne),
-        Err(error) => return answer::unreadable(&error),
+    let reading = async {
+        let _place = shared.reading.acquire().await;
+        message::read(body, REQUEST_BYTES).await
+    };
+    let message = match timeout(REQUEST, reading).await {
+        Ok(Ok((Some(message), _))) => message,
+        Ok(Ok((None, _))) => return answer::unreadable(&MessageError::NotOne),
+        Ok(Err(error)) => return answer::unreadable(&error),
+        Err(_elapsed) => {
+            return answer::status(
+                Code::DeadlineExceeded,
+                "pullgate: the call's message did not come",
+            );
+        }
     };
     let (image, request) = match read(&message, asked.peer.to_string(), deadline) {
         Ok(read) => read,
@@ -88,7 +112,7 @@ pub(super) async fn pull(shared: &Arc<Shared>, asked: Asked, request: Request<In
     };
     // Apart from the caller: when he gives up, the runtime may have the image all the same, and it is compared.
     let (still_wanted, given_up) = oneshot::channel::<()>();
-    let done = tokio::spawn(pulling.run(head, message, given_up));
+    let done = tokio::spawn(Arc::new(pulling).run(head, message, given_up));
     let answered = done.await;
     drop(still_wanted);
     answered.unwrap_or_else(|error| {
@@ -148,7 +172,7 @@ struct Pulling {
 
 impl Pulling {
     async fn run(
-        self,
+        self: Arc<Self>,
         head: request::Parts,
         message: Message,
         given_up: oneshot::Receiver<()>,
@@ -160,36 +184,71 @@ impl Pulling {
             // Whoever waits is gone. The runtime is told so; what it has by then is looked at.
             _gone = given_up => Err(Failed::GivenUp),
         };
-        let (head, answer, trailers) = match pulled {
+        let failed = match pulled {
             Ok((head, answer, trailers)) if answer::is_ok(&head, trailers.as_ref()) => {
-                (head, answer, trailers)
+                return match self.pulled(answer.as_ref()).await {
+                    Ok(()) => answer::replayed(head, answer.as_ref(), trailers),
+                    Err(denial) => answer::denied(&denial),
+                };
             }
-            // It says that it has no image.
-            Ok((head, answer, trailers)) => return answer::replayed(head, answer.as_ref(), trailers),
             // Nothing was asked of it.
             Err(failed @ Failed::Runtime(RuntimeError::Connect { .. } | RuntimeError::Protocol { .. })) => {
                 return failed.answer();
             }
-            Err(failed) => {
-                return match self.status(&self.image).await {
-                    // Nothing came of it.
-                    Ok(after) if after == before => failed.answer(),
-                    after => match self.compared(after, &self.image).await {
-                        Ok(()) => failed.answer(),
-                        Err(denial) => answer::denied(&denial),
-                    },
-                };
-            }
+            Ok((head, answer, trailers)) => answer::replayed(head, answer.as_ref(), trailers),
+            Err(failed) => failed.answer(),
         };
-        let id = answer
-            .as_ref()
-            .and_then(|answer| answer.decode::<cri::PullImageResponse>().ok())
-            .map_or_else(|| self.image.clone(), |answer| answer.image_ref);
-        let found = self.status(&self.image).await;
-        match self.compared(found, &id).await {
-            Ok(()) => answer::replayed(head, answer.as_ref(), trailers),
+        // That it failed does not say that it left nothing: a registry that gives the runtime another image than the gate
+        // can let it fail when the image has its name already.
+        match self.left(before.as_ref()).await {
+            Ok(()) => {
+                self.look_again(before).await;
+                failed
+            }
             Err(denial) => answer::denied(&denial),
         }
+    }
+
+    /// Compares what a pull brought: under the name, and what the runtime says that it pulled. Another pull may have moved
+    /// the name since, and who asked starts what he was told.
+    async fn pulled(&self, answer: Option<&Message>) -> Result<(), Box<Denial>> {
+        let said = answer.and_then(|answer| answer.decode::<cri::PullImageResponse>().ok());
+        let Some(said) = said.filter(|said| !said.image_ref.is_empty()) else {
+            let detail = "the runtime does not say what it pulled".to_owned();
+            let detail = self.removed(&self.image, detail).await;
+            return Err(self.denied(detail));
+        };
+        let id = self
+            .compared(self.status(&self.image).await, &said.image_ref)
+            .await?;
+        if id != said.image_ref {
+            let found = self.status(&said.image_ref).await;
+            self.compared(found, &said.image_ref).await?;
+        }
+        Ok(())
+    }
+
+    /// Compares what a pull left that failed, if anything.
+    async fn left(&self, before: Option<&cri::Image>) -> Result<(), Box<Denial>> {
+        match self.status(&self.image).await {
+            Ok(after) if after.is_none() || after.as_ref() == before => Ok(()),
+            after => self.compared(after, &self.image).await.map(|_id| ()),
+        }
+    }
+
+    /// Goes on looking, apart from the answer. Waits where too many are looked after already.
+    async fn look_again(self: Arc<Self>, before: Option<cri::Image>) {
+        let place = Arc::clone(&self.shared.looking).acquire_owned().await;
+        tokio::spawn(async move {
+            let _place = place;
+            for pause in LOOK_AGAIN {
+                sleep(pause).await;
+                // The record has it: nobody waits for an answer any more.
+                if self.left(before.as_ref()).await.is_err() {
+                    return;
+                }
+            }
+        });
     }
 
     async fn forward(
@@ -204,11 +263,15 @@ impl Pulling {
         Ok((head, message, trailers))
     }
 
-    /// Compares what the runtime has under the name with what was admitted; what is another is removed. `id` is what the
-    /// runtime says it pulled.
-    async fn compared(&self, found: Result<Option<cri::Image>, String>, id: &str) -> Result<(), Box<Denial>> {
+    /// Compares what the runtime has with what was admitted, and gives its identifier; what is another is removed. `id` is
+    /// what the runtime says it pulled.
+    async fn compared(
+        &self,
+        found: Result<Option<cri::Image>, String>,
+        id: &str,
+    ) -> Result<String, Box<Denial>> {
         let (wrong, detail) = match found {
-            Ok(Some(image)) if self.is_admitted(&image) => return Ok(()),
+            Ok(Some(image)) if self.is_admitted(&image) => return Ok(image.id),
             Ok(Some(image)) => {
                 let digests: Vec<String> = image.repo_digests.iter().map(|name| excerpt(name)).collect();
                 let (digests, admitted) = (digests.join(", "), self.permit.subject().digest());
@@ -229,7 +292,8 @@ impl Pulling {
     }
 
     /// Whether one of the image's digests in this repository is the admitted one, or that of a manifest which the
-    /// admitted index lists: CRI-O names both.
+    /// admitted index lists: CRI-O names both. Or one that another pull was admitted with: the tag was moved from one signed
+    /// image to the next meanwhile.
     fn is_admitted(&self, image: &cri::Image) -> bool {
         let subject = self.permit.subject();
         let children = subject.document.children().map(|(child, _)| child.digest);
@@ -237,9 +301,23 @@ impl Pulling {
         image.repo_digests.iter().any(|name| {
             name.parse::<Reference>().is_ok_and(|named| {
                 named.repository == subject.repository
-                    && named.digest.is_some_and(|digest| admitted.contains(&digest))
+                    && named
+                        .digest
+                        .is_some_and(|digest| admitted.contains(&digest) || self.stands(&digest))
             })
         })
+    }
+
+    /// Whether this digest may run under the rule of this pull. What stands was admitted by the rule for all namespaces,
+    /// which says nothing of one that has its own.
+    fn stands(&self, digest: &Digest) -> bool {
+        let settings = self.shared.gate.settings();
+        self.request.ruling(&settings.policy).of_namespace().is_none()
+            && self
+                .shared
+                .gate
+                .standing(&self.request.reference.repository, digest)
+                == Standing::Admitted
     }
 
     async fn removed(&self, image: &str, detail: String) -> String {
@@ -291,7 +369,7 @@ impl Pulling {
             }
             Ok(message.unwrap_or_else(|| Message::framing(&[])))
         };
-        match tokio::time::timeout(LOCAL_CALL, asked).await {
+        match timeout(LOCAL_CALL, asked).await {
             Ok(answer) => answer,
             Err(_elapsed) => Err(format!("{method} took too long")),
         }
