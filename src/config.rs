@@ -169,6 +169,7 @@ impl Config {
             errors: &errors,
         };
         let included = files::included(&main, &include(&document, &report), &report);
+        files::warn_of_left_out(&main, &included, &report);
         let trees: Vec<_> = included
             .iter()
             .map(|source| DeTable::parse_recoverable(&source.text))

@@ -284,6 +284,37 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 #[test]
+fn a_file_in_the_usual_folder_that_nothing_includes_is_told_of() {
+    let policy = "[policy]\ndefault = \"reject\"\n";
+    let included = format!("include = [\"policy.d/*.toml\"]\n{policy}");
+    for (main, warned) in [(policy, true), (included.as_str(), false)] {
+        let folder = folder(&[
+            ("pullgate.toml", main),
+            ("policy.d/a.toml", ""),
+            ("policy.d/b.txt", ""),
+        ]);
+        let warnings = load(&folder.path().join("pullgate.toml")).warnings;
+        let told = warnings.iter().any(|warning| {
+            let text = warning.to_string();
+            text.contains("policy.d/a.toml` counts for nothing") && text.contains("add `include")
+        });
+        assert_eq!(told, warned, "{warnings:?}");
+    }
+}
+
+#[test]
+fn a_door_before_itself_does_not_load() {
+    let main =
+        "[policy]\ndefault = \"reject\"\n\n[door.cri]\nlisten = \"/run/a.sock\"\nruntime = \"/run/a.sock\"\n";
+    let folder = folder(&[("pullgate.toml", main)]);
+    let errors = Config::load_at(&folder.path().join("pullgate.toml"), now()).unwrap_err();
+    assert!(
+        errors.to_string().contains("`runtime` is the door's own socket"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn what_is_not_a_readable_text_is_refused_by_its_name() {
     let long = format!("# {}\n", "x".repeat(1024 * 1024));
     let policy = "[policy]\ndefault = \"reject\"\n";

@@ -65,7 +65,12 @@ impl Check {
         let socket = config.daemon.admission.as_ref().filter(|_| !self.fresh)?;
         let channel = match Channel::connect(&socket.path).await {
             Ok(channel) => channel,
-            Err(error) if error.nobody_serves() => return None,
+            Err(error) if error.nobody_serves() => {
+                context.say(
+                    "note: no daemon answers; this is judged here, and pulls are blocked until one runs",
+                );
+                return None;
+            }
             Err(error) => {
                 context.say(&format!("note: the daemon was not asked: {}", chain(&error)));
                 return None;
@@ -80,7 +85,13 @@ impl Check {
             .check(request)
             .await;
         match answered.map(|answer| answer.into_inner().verdict) {
-            Ok(verdict) => verdict.filter(|verdict| verdict.reason != Reason::RegistryUnauthorized.code()),
+            Ok(Some(verdict)) if verdict.reason == Reason::RegistryUnauthorized.code() => {
+                context.say(
+                    "note: the registry wants credentials that the daemon does not have; this is judged here, with yours",
+                );
+                None
+            }
+            Ok(verdict) => verdict,
             Err(status) => {
                 context.say(&format!("note: the daemon did not answer: {}", status.message()));
                 None

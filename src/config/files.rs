@@ -149,6 +149,40 @@ pub(super) fn included(main: &Source, patterns: &[Text<'_>], report: &Report) ->
     sources
 }
 
+/// The folder that the documentation and the packages have for included files, beside the main one.
+const USUAL_FOLDER: &str = "policy.d";
+
+/// Warns of files that lie where included ones usually do and that nothing includes: whoever wrote a rule there believes
+/// that it holds.
+pub(super) fn warn_of_left_out(main: &Source, included: &[Source], report: &Report) {
+    let Ok(entries) = std::fs::read_dir(main.folder().join(USUAL_FOLDER)) else {
+        return;
+    };
+    let mut left_out: Vec<_> = entries
+        .flatten()
+        .filter(|entry| wildcard("*.toml", &entry.file_name()))
+        .map(|entry| entry.path())
+        .filter(|path| !included.iter().any(|source| same_file(&source.path, path)))
+        .collect();
+    left_out.sort();
+    let start = At {
+        file: 0,
+        start: 0,
+        end: 0,
+    };
+    // One of them tells what is wrong; a folder may hold thousands.
+    if let Some(path) = left_out.first() {
+        report.warning(
+            start,
+            format!(
+                "`{}` counts for nothing: `include` does not name it",
+                path.display()
+            ),
+            Some(format!("add `include = [\"{USUAL_FOLDER}/*.toml\"]`")),
+        );
+    }
+}
+
 fn matches(main: &Source, pattern: Text<'_>, report: &Report) -> Vec<PathBuf> {
     let whole = main.folder().join(pattern.text);
     let (folder, name) = pattern.text.rsplit_once('/').unwrap_or(("", pattern.text));

@@ -130,6 +130,16 @@ fn cri_door(mut table: Table<'_>, limits: Result<(Limits, Duration), Reported>) 
     let runtime = table.required_text("runtime", "\"/run/containerd/containerd.sock\"");
     let runtime = runtime.map(|text| table.path(text.text));
     let recheck_present = table.boolean("recheck_present");
+    // It would call itself, and that call itself again.
+    if let (Ok(socket), Ok(runtime)) = (&socket, &runtime)
+        && socket.path == *runtime
+    {
+        table.report().problem(
+            table.at_key("runtime"),
+            "`runtime` is the door's own socket",
+            Some("name the socket of the runtime: `/run/containerd/containerd.sock`".to_owned()),
+        );
+    }
     table.finish();
     let (limits, _) = limits?;
     Ok(CriDoor {

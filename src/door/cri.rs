@@ -22,7 +22,9 @@ use tonic::Code;
 
 use self::answer::Body;
 use self::runtime::Runtime;
+use super::in_task::Spawner;
 use super::unix::{self, Bounds, Peer, Socket, SocketError};
+use crate::causes::chain;
 use crate::gate::Gate;
 
 /// Calls at one time on one connection. The kubelet has a few hundred at most; each holds some 10 KiB.
@@ -89,6 +91,14 @@ impl Door {
             looking: Arc::new(Semaphore::new(LOOKING)),
         });
         let path: Arc<Path> = runtime.into();
+        // Nothing is wrong with a runtime that comes up later; with a socket that we may not open there is.
+        if let Err(error) = Runtime::new(Arc::clone(&path), Spawner::Apart).reach().await {
+            tracing::warn!(
+                error = chain(&error),
+                hint = error.hint(),
+                "The CRI door does not reach the runtime yet"
+            );
+        }
         let bounds = Bounds {
             connections,
             streams: STREAMS,

@@ -56,7 +56,8 @@ fn blocked(reason: Reason, text: impl std::fmt::Display) -> Response<Body> {
 
 /// A call that the runtime did not answer.
 pub(super) fn unanswered(error: &RuntimeError) -> Response<Body> {
-    status(Code::Unavailable, &format!("pullgate: {}", chain(error)))
+    let hint = error.hint().map_or(String::new(), |hint| format!("; {hint}"));
+    status(Code::Unavailable, &format!("pullgate: {}{hint}", chain(error)))
 }
 
 /// A call that can not be read, and so not be decided on.

@@ -53,6 +53,21 @@ pub(super) enum RuntimeError {
     Call(#[source] hyper::Error),
 }
 
+impl RuntimeError {
+    /// What to do next, where that is known.
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Connect { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Some(
+                "let the daemon's user open it: in containerd's configuration set `gid` of `[grpc]` to its group",
+            ),
+            Self::Connect { .. } => {
+                Some("is the runtime up, and is this its socket? `[door.cri] runtime` names it")
+            }
+            Self::Protocol { .. } | Self::Call(_) => None,
+        }
+    }
+}
+
 /// The way to the runtime for one client's connection.
 #[derive(Clone)]
 pub(super) struct Runtime {
@@ -73,6 +88,14 @@ impl Runtime {
     /// A connection of its own, which does not end with the client's.
     pub(super) fn apart(&self) -> Self {
         Self::new(Arc::clone(&self.path), Spawner::Apart)
+    }
+
+    /// Whether the runtime can be reached now.
+    ///
+    /// # Errors
+    /// As [`RuntimeError::Connect`] and [`RuntimeError::Protocol`].
+    pub(super) async fn reach(&self) -> Result<(), RuntimeError> {
+        self.sender().await.map(|_sender| ())
     }
 
     /// Sends a call, and gives the answer's head when it is there. Dropped before, the call is cancelled.
