@@ -370,6 +370,7 @@ def run_all(the_box, binaries, peers, report):
     if programs is not None:
         tests = newer.Tests(report, Failure, clients.codes_in, NEWER)
         newer.push_critest(the_origin)
+        newer.push_runnable(the_origin, the_gate)
         newer.run_all(the_box, the_gate, programs, tests)
     oracle_cases.run_all(the_box, the_origin, the_gate, containerd, binaries, peers, report)
 

@@ -42,6 +42,22 @@ def push_critest(the_origin):
         the_origin.uploader.push(f"{project}/test-image-tags", tag, same)
 
 
+# The image of a pod's own process, and one whose program says a word: pods run from these.
+PAUSE = images.runnable("pause")
+APP = images.runnable("app")
+APP_REPOSITORY = "shop/runs"
+# By this name, which no other case pulls, the runtimes here know the pause image.
+PAUSE_REPOSITORY = "pause"
+PAUSE_TAG = "none"
+
+
+def push_runnable(the_origin, the_gate):
+    """The pause image, which nobody signs, and a signed one."""
+    the_origin.uploader.push(PAUSE_REPOSITORY, PAUSE_TAG, PAUSE)
+    the_origin.uploader.push(APP_REPOSITORY, "v1", APP)
+    the_gate.sign(APP_REPOSITORY, "v1", "release")
+
+
 class Node:
     """One containerd with a gate of its own: the verifier in its bin_dir, the CRI door before its socket."""
 
@@ -109,6 +125,11 @@ endpoint = "https://{origin.GCR}"
 ca = {json.dumps(str(self.authority))}
 
 [[rule]]
+scope = "{origin.HOST}/{PAUSE_REPOSITORY}"
+require = "digest"
+digests = ["{PAUSE.digest}"]
+
+[[rule]]
 scope = "{origin.GCR}/**"
 require = "insecure-accept-anything"
 """
@@ -136,6 +157,7 @@ require = "insecure-accept-anything"
         self.stop_gate()
 
     def _containerd(self, bin_dir):
+        # In a container root may not lower `oom_score_adj`, as a pod's own process wants it.
         common = f"""root = "{self.directory}/root"
 state = "{self.directory}/containerd"
 [grpc]
@@ -150,7 +172,8 @@ state = "{self.directory}/containerd"
             return f"""version = 2
 {common}
 [plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{origin.HOST}/pause:none"
+  sandbox_image = "{origin.HOST}/{PAUSE_REPOSITORY}:{PAUSE_TAG}"
+  restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "native"
 """
@@ -159,7 +182,9 @@ state = "{self.directory}/containerd"
 [plugins."io.containerd.cri.v1.images"]
   snapshotter = "native"
   [plugins."io.containerd.cri.v1.images".pinned_images]
-    sandbox = "{origin.HOST}/pause:none"
+    sandbox = "{origin.HOST}/{PAUSE_REPOSITORY}:{PAUSE_TAG}"
+[plugins."io.containerd.cri.v1.runtime"]
+  restrict_oom_score_adj = true
 [[plugins."io.containerd.transfer.v1.local".unpack_config]]
   platform = "linux/{_architecture()}"
   snapshotter = "native"
@@ -323,6 +348,7 @@ class Tests:
             self.report.case(who, f"crictl, CRI door: {case.title}", self._cri_pull, node, case)
         self.report.case(who, "crictl, CRI door: what is no pull", self._passes, node)
         self.report.case(who, "crictl, CRI door: list, status, remove", self._images, node)
+        self.report.case(who, "crictl, CRI door: a pod and a container of a signed image", self._pod, node)
         self.report.case(who, "critest, CRI door: the image suite", self._critest, node)
         self.report.case(who, "crictl, CRI door: the runtime restarts", self._restarts, node)
         node.stop_gate()
@@ -368,6 +394,54 @@ class Tests:
         if node.crictl("inspecti", case.target.name).status == 0:
             raise self.failure("the image is still there")
         return "as without it"
+
+    def _pod(self, node):
+        """All through the door: the signed image runs, and of an unsigned one there is nothing to run."""
+        node.remove_all()
+        folder = node.directory / "pod"
+        folder.mkdir(exist_ok=True)
+        pod, container = folder / "pod.json", folder / "container.json"
+        name = f"{origin.HOST}/{APP_REPOSITORY}:v1"
+        pod.write_text(
+            json.dumps(
+                {
+                    "metadata": {"name": "runs", "namespace": "default", "uid": "runs", "attempt": 1},
+                    "log_directory": str(folder),
+                    # The network of the test's own namespace: no plug-in is wanted.
+                    "linux": {"security_context": {"namespace_options": {"network": 2}}},
+                }
+            )
+        )
+
+        def of(image):
+            container.write_text(
+                json.dumps({"metadata": {"name": "app"}, "image": {"image": image}, "log_path": "app.log", "linux": {}})
+            )
+
+        pod_id = self._must(node.crictl("runp", pod)).text.split()[-1]
+        try:
+            of(name)
+            self._must(node.crictl("pull", "--pod-config", pod, name))
+            container_id = self._must(node.crictl("create", pod_id, container, pod)).text.split()[-1]
+            self._must(node.crictl("start", container_id))
+            log = folder / "app.log"
+            end = time.monotonic() + 10
+            while not log.exists() or not log.read_text():
+                if time.monotonic() > end:
+                    raise self.failure("the container wrote nothing")
+                time.sleep(0.05)
+            clients.expect("the container's log", log.read_text().split()[-1], "app")
+            running = json.loads(self._must(node.crictl("ps", "--output=json")).text)["containers"]
+            clients.expect("`crictl ps`", [each["id"] for each in running], [container_id])
+            unsigned = next(case for case in self.cases if case.reasons == ["unsigned"])
+            self._blocked(node.crictl("pull", unsigned.target.name), "SignatureValidationFailed")
+            of(unsigned.target.name)
+            output = node.crictl("create", pod_id, container, pod)
+            if output.status == 0:
+                raise self.failure(f"a container of an unsigned image was made\n{output}")
+        finally:
+            node.crictl("rmp", "--force", pod_id)
+        return "it runs"
 
     def _critest(self, node):
         """Kubernetes' own tests of a runtime's images, through the door and past it: each ends the same way."""
@@ -523,7 +597,7 @@ def _error(output):
 def planned(cases):
     """How many cases `run` will count."""
     verifier = 2 * len(cases) + 4
-    cri = len(cases) + 6
+    cri = len(cases) + 7
     return len(NEWER) * (verifier + cri) + cri + len(cases) + 3
 
 
