@@ -796,6 +796,26 @@ async fn what_was_pulled_is_what_was_admitted_or_it_goes() {
     assert!(world.state.images.lock().unwrap().contains_key(NAME));
 }
 
+/// Half a request holds its place no longer than 10 s.
+#[tokio::test]
+async fn a_request_that_does_not_end_is_given_up() {
+    let registry = registry().await;
+    let world = World::start(&config(registry.url(), SIGNED), false).await;
+    let mut sender = world.connect().await;
+    let half = framed(&pulling(NAME)).slice(..9);
+    let body = stream::iter([Ok::<_, Infallible>(Frame::data(half))]).chain(stream::pending());
+    let request = Request::post("http://localhost/runtime.v1.ImageService/PullImage")
+        .header("content-type", "application/grpc")
+        .body(StreamBody::new(body).boxed_unsync())
+        .unwrap();
+    let began = Instant::now();
+    let answer = sender.send_request(request);
+    let answer = tokio::time::timeout(LATEST, answer).await.unwrap().unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "4");
+    assert!(began.elapsed() > Duration::from_secs(5));
+    assert_eq!(world.state.paths(), Vec::<String>::new());
+}
+
 /// A registry that gives the runtime another image than the gate may let the runtime fail when the image has its name.
 #[tokio::test]
 async fn a_pull_that_failed_leaves_nothing_that_was_not_admitted() {

@@ -274,8 +274,13 @@ impl Pulling {
             Ok(Some(image)) if self.is_admitted(&image) => return Ok(image.id),
             Ok(Some(image)) => {
                 let digests: Vec<String> = image.repo_digests.iter().map(|name| excerpt(name)).collect();
-                let (digests, admitted) = (digests.join(", "), self.permit.subject().digest());
-                let detail = format!("the runtime pulled {digests}, and {admitted} was admitted");
+                let pulled = if digests.is_empty() {
+                    "an image without a digest".to_owned()
+                } else {
+                    digests.join(", ")
+                };
+                let admitted = self.permit.subject().digest();
+                let detail = format!("the runtime pulled {pulled}, and {admitted} was admitted");
                 (image.id, detail)
             }
             Ok(None) => (
