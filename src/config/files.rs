@@ -1,5 +1,6 @@
 //! Files that a configuration is made of: bounded, and each failure names its file.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -155,23 +156,33 @@ const USUAL_FOLDER: &str = "policy.d";
 /// Warns of files that lie where included ones usually do and that nothing includes: whoever wrote a rule there believes
 /// that it holds.
 pub(super) fn warn_of_left_out(main: &Source, included: &[Source], report: &Report) {
-    let Ok(entries) = std::fs::read_dir(main.folder().join(USUAL_FOLDER)) else {
+    // That a folder which is named can't be read is said where `include` is.
+    let Ok(listed) = listed(&main.folder().join(USUAL_FOLDER), "*.toml") else {
         return;
     };
-    let mut left_out: Vec<_> = entries
-        .flatten()
-        .filter(|entry| wildcard("*.toml", &entry.file_name()))
-        .map(|entry| entry.path())
-        .filter(|path| !included.iter().any(|source| same_file(&source.path, path)))
+    let known: BTreeSet<&Path> = included.iter().map(|source| source.path.as_path()).collect();
+    let unknown = listed
+        .into_iter()
+        .filter(|path| !known.contains(path.as_path()))
+        .collect::<Vec<_>>();
+    if unknown.is_empty() {
+        return;
+    }
+    // Under another spelling, or behind a link.
+    let known: BTreeSet<PathBuf> = included
+        .iter()
+        .filter_map(|source| source.path.canonicalize().ok())
         .collect();
-    left_out.sort();
+    let mut left_out = unknown
+        .into_iter()
+        .filter(|path| path.canonicalize().map_or(true, |path| !known.contains(&path)));
     let start = At {
         file: 0,
         start: 0,
         end: 0,
     };
     // One of them tells what is wrong; a folder may hold thousands.
-    if let Some(path) = left_out.first() {
+    if let Some(path) = left_out.next() {
         report.warning(
             start,
             format!(
@@ -196,17 +207,8 @@ fn matches(main: &Source, pattern: Text<'_>, report: &Report) -> Vec<PathBuf> {
         return vec![whole];
     }
     let folder = whole.parent().unwrap_or(Path::new("")).to_owned();
-    let listed = std::fs::read_dir(&folder).and_then(|entries| {
-        entries
-            .map(|entry| entry.map(|entry| entry.file_name()))
-            .collect::<Result<Vec<_>, _>>()
-    });
-    match listed {
-        Ok(names) => {
-            let mut names: Vec<_> = names.into_iter().filter(|each| wildcard(name, each)).collect();
-            names.sort();
-            names.into_iter().map(|name| folder.join(name)).collect()
-        }
+    match listed(&folder, name) {
+        Ok(paths) => paths,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             report.warning(
                 pattern.at,
@@ -221,6 +223,16 @@ fn matches(main: &Source, pattern: Text<'_>, report: &Report) -> Vec<PathBuf> {
             Vec::new()
         }
     }
+}
+
+/// The files of a folder whose names match, sorted by name.
+fn listed(folder: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
+    let names: Vec<_> = std::fs::read_dir(folder)?
+        .map(|entry| entry.map(|entry| entry.file_name()))
+        .collect::<Result<_, _>>()?;
+    let mut names: Vec<_> = names.into_iter().filter(|name| wildcard(pattern, name)).collect();
+    names.sort();
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
 /// Whether a name matches a pattern in which `*` stands for any characters. Hidden files match no pattern, as in a

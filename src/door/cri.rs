@@ -91,14 +91,18 @@ impl Door {
             looking: Arc::new(Semaphore::new(LOOKING)),
         });
         let path: Arc<Path> = runtime.into();
-        // Nothing is wrong with a runtime that comes up later; with a socket that we may not open there is.
-        if let Err(error) = Runtime::new(Arc::clone(&path), Spawner::Apart).reach().await {
-            tracing::warn!(
-                error = chain(&error),
-                hint = error.hint(),
-                "The CRI door does not reach the runtime yet"
-            );
-        }
+        // Nothing is wrong with a runtime that comes up later; with a socket that we may not open there is. Apart: a
+        // runtime that hangs must not keep the door from those who ask.
+        let early = Runtime::new(Arc::clone(&path), Spawner::Apart);
+        tokio::spawn(async move {
+            if let Err(error) = early.reach().await {
+                tracing::warn!(
+                    error = chain(&error),
+                    hint = error.hint(),
+                    "The CRI door does not reach the runtime yet"
+                );
+            }
+        });
         let bounds = Bounds {
             connections,
             streams: STREAMS,

@@ -159,6 +159,11 @@ struct State {
 }
 
 impl State {
+    /// The runtime has this image, by this name.
+    fn has(&self, name: String, image: wire::Image) {
+        self.images.lock().unwrap().insert(name, image);
+    }
+
     fn paths(&self) -> Vec<String> {
         let seen = self.seen.lock().unwrap();
         seen.iter()
@@ -866,12 +871,7 @@ async fn what_the_answer_names_is_compared_as_well() {
     };
     for said in [evil.id.clone(), "sha256:of-nothing".to_owned(), String::new()] {
         world.will_pull(NAME, ID, &[at(&signed.digest)]);
-        world
-            .state
-            .images
-            .lock()
-            .unwrap()
-            .insert(evil.id.clone(), evil.clone());
+        world.state.has(evil.id.clone(), evil.clone());
         *world.state.answers.lock().unwrap() = Some(Answers::Said(said.clone()));
         let called = world.pull(&pulling(NAME)).await;
         assert_eq!(called.status(), "2", "{said}: {called:?}");
@@ -886,12 +886,7 @@ async fn what_the_answer_names_is_compared_as_well() {
         repo_digests: vec![at(&signed.digest)],
         ..wire::Image::default()
     };
-    world
-        .state
-        .images
-        .lock()
-        .unwrap()
-        .insert(at(&signed.digest), right);
+    world.state.has(at(&signed.digest), right);
     assert_eq!(world.pull(&pulling(NAME)).await.status(), "0");
 }
 
@@ -957,18 +952,8 @@ async fn who_gives_up_leaves_nothing_unlooked_at() {
             .await
         });
         tokio::time::sleep(Duration::from_millis(300)).await;
-        world
-            .state
-            .images
-            .lock()
-            .unwrap()
-            .insert(NAME.to_owned(), image.clone());
-        world
-            .state
-            .images
-            .lock()
-            .unwrap()
-            .insert(ID.to_owned(), image.clone());
+        world.state.has(NAME.to_owned(), image.clone());
+        world.state.has(ID.to_owned(), image.clone());
         let _gave_up = calling.await;
         tokio::time::sleep(Duration::from_millis(500)).await;
         if world.state.images.lock().unwrap().is_empty() {
@@ -1162,12 +1147,7 @@ async fn images_that_were_not_admitted_are_not_there() {
 
     // Off, which is the default: the runtime's word.
     let world = World::start(&rules, false).await;
-    world
-        .state
-        .images
-        .lock()
-        .unwrap()
-        .insert(imported.id.clone(), imported.clone());
+    world.state.has(imported.id.clone(), imported.clone());
     assert_eq!(ids(&world).await, [imported.id.as_str()]);
 }
 

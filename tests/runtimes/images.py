@@ -9,8 +9,8 @@ import hashlib
 import io
 import json
 import platform
-import struct
 import ssl
+import struct
 import tarfile
 import urllib.error
 import urllib.request

@@ -215,8 +215,7 @@ impl Pulling {
         let said = answer.and_then(|answer| answer.decode::<cri::PullImageResponse>().ok());
         let Some(said) = said.filter(|said| !said.image_ref.is_empty()) else {
             let detail = "the runtime does not say what it pulled".to_owned();
-            let detail = self.removed(&self.image, detail).await;
-            return Err(self.denied(detail));
+            return Err(self.taken_back(&self.image, detail).await);
         };
         let id = self
             .compared(self.status(&self.image).await, &said.image_ref)
@@ -243,10 +242,9 @@ impl Pulling {
             let _place = place;
             for pause in LOOK_AGAIN {
                 sleep(pause).await;
-                // The record has it: nobody waits for an answer any more.
-                if self.left(before.as_ref()).await.is_err() {
-                    return;
-                }
+                // The record has what is wrong: nobody waits for an answer any more. The next look is taken all the same:
+                // a runtime that did not answer this one may have the image then.
+                let _recorded = self.left(before.as_ref()).await;
             }
         });
     }
@@ -292,8 +290,7 @@ impl Pulling {
                 format!("the runtime does not say what it pulled: {error}"),
             ),
         };
-        let detail = self.removed(&wrong, detail).await;
-        Err(self.denied(detail))
+        Err(self.taken_back(&wrong, detail).await)
     }
 
     /// Whether one of the image's digests in this repository is the admitted one, or that of a manifest which the
@@ -323,6 +320,12 @@ impl Pulling {
                 .gate
                 .standing(&self.request.reference.repository, digest)
                 == Standing::Admitted
+    }
+
+    /// Removes an image, and takes the verdict back.
+    async fn taken_back(&self, image: &str, detail: String) -> Box<Denial> {
+        let detail = self.removed(image, detail).await;
+        self.denied(detail)
     }
 
     async fn removed(&self, image: &str, detail: String) -> String {
