@@ -25,7 +25,7 @@ use support::origin::Origin;
 use support::process::Process;
 use support::relay::Relay;
 use support::signer::Signer;
-use support::{begin, installed, rounds};
+use support::{asked_for, begin, installed, rounds};
 
 const REPOSITORY: &str = "acme/app";
 const CLIENTS: usize = 16;
@@ -102,6 +102,8 @@ fn main() {
         &origin.process,
         direct(&image.tag),
     ));
+
+    targets.retain(|target| asked_for(target.name));
 
     let title = |what: &str| format!("A manifest under a warm verdict, {CLIENTS} clients: {what}");
     let names = || targets.iter().map(|target| target.name);

@@ -21,7 +21,10 @@ const EX_CONFIG: u8 = 78;
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    pullgate::telemetry::init_log();
+    let _log = match pullgate::telemetry::init_log() {
+        Ok(log) => log,
+        Err(error) => return without_a_log(&error),
+    };
     let ended = match Daemon::start(&arguments.config).await {
         Ok(daemon) => daemon.run().await,
         Err(error) => Err(error),
@@ -41,4 +44,10 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+#[expect(clippy::print_stderr, reason = "there is no log to say it in")]
+fn without_a_log(error: &std::io::Error) -> ExitCode {
+    eprintln!("pullgated: the log could not be set up: {error}");
+    ExitCode::FAILURE
 }

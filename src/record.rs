@@ -207,8 +207,9 @@ impl Recorder {
     }
 
     fn write(&self, decision: &Decision<'_>) {
-        decision.write();
-        self.feed.add(decision);
+        let recorded = Recorded::of(decision);
+        recorded.write();
+        self.feed.add(recorded);
     }
 
     /// The last `most` decisions (at most [`KEPT`]) of those that `wanted` takes, oldest first, and all that come after
@@ -285,13 +286,15 @@ impl PullLabels {
     }
 }
 
-impl Decision<'_> {
+impl Recorded {
     /// The same fields for allow and deny, so that one search finds both.
     fn write(&self) {
-        let digest = self.digest.map_or_else(|| "-".to_owned(), ToString::to_string);
+        let digest = self
+            .digest
+            .map_or_else(|| "-".to_owned(), |digest| digest.to_string());
         let took = u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX);
         // The whole in the message, for whoever reads the journal as it comes; the same in fields, for who searches it.
-        let of = |what: &str| match self.detail {
+        let of = |what: &str| match &*self.detail {
             "" => format!("{what}: {}", self.reference),
             detail => format!("{what}: {}: {}: {detail}", self.reference, self.outcome.reason()),
         };
@@ -300,13 +303,13 @@ impl Decision<'_> {
                 tracing::$level!(
                     target: "pullgate::decision",
                     door = self.door.as_str(),
-                    peer = self.peer,
-                    image.r#ref = %self.reference,
-                    image.digest = digest,
-                    rule = self.rule,
+                    peer = &*self.peer,
+                    image.r#ref = &*self.reference,
+                    image.digest = &*digest,
+                    rule = &*self.rule,
                     verdict = self.outcome.verdict(),
                     reason = self.outcome.reason(),
-                    detail = self.detail,
+                    detail = &*self.detail,
                     cached = self.cached,
                     took_us = took,
                     "{}",

@@ -1,7 +1,9 @@
 //! The daemon's log, and the address where its metrics are read.
 
+mod lines;
+
 use std::convert::Infallible;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use lines::{Lines, Writing};
+
 /// What is logged when `PULLGATE_LOG` does not say (its syntax: tracing-subscriber's `EnvFilter` directives).
 const DEFAULT_FILTER: &str = "info";
 
@@ -32,9 +36,19 @@ const SCRAPES: usize = 8;
 /// A scraper that takes longer is cut.
 const SCRAPE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// The log of a process. Dropping it waits until the last line is written; nothing is written after that.
+#[derive(Debug)]
+#[must_use = "the log ends when it is dropped"]
+pub struct Log {
+    _writing: Option<Writing>,
+}
+
 /// Sets up the log: under systemd the journal with its native fields, on a terminal text, elsewhere one JSON object a
 /// line on standard output.
-pub fn init_log() {
+///
+/// # Errors
+/// When the thread that writes can't be started.
+pub fn init_log() -> io::Result<Log> {
     let filter =
         EnvFilter::try_from_env("PULLGATE_LOG").unwrap_or_else(|_unset| EnvFilter::new(DEFAULT_FILTER));
     let log = tracing_subscriber::registry().with(filter);
@@ -43,11 +57,16 @@ pub fn init_log() {
         && let Ok(journal) = tracing_journald::layer()
     {
         log.with(journal.with_field_prefix(None)).init();
-    } else if std::io::stdout().is_terminal() {
+        Ok(Log { _writing: None })
+    } else if io::stdout().is_terminal() {
         log.with(tracing_subscriber::fmt::layer()).init();
+        Ok(Log { _writing: None })
     } else {
-        log.with(tracing_subscriber::fmt::layer().json().flatten_event(true))
-            .init();
+        let (lines, writing) = Lines::to(io::stdout())?;
+        log.with(lines).init();
+        Ok(Log {
+            _writing: Some(writing),
+        })
     }
 }
 
@@ -62,7 +81,7 @@ impl MetricsDoor {
     ///
     /// # Errors
     /// When it can't be bound.
-    pub async fn bind(address: SocketAddr) -> Result<Self, std::io::Error> {
+    pub async fn bind(address: SocketAddr) -> Result<Self, io::Error> {
         Ok(Self {
             listener: TcpListener::bind(address).await?,
         })
@@ -72,7 +91,7 @@ impl MetricsDoor {
     ///
     /// # Errors
     /// When the system does not say.
-    pub fn local_addr(&self) -> Result<SocketAddr, std::io::Error> {
+    pub fn local_addr(&self) -> Result<SocketAddr, io::Error> {
         self.listener.local_addr()
     }
 

@@ -81,17 +81,10 @@ impl Decisions {
     }
 }
 
-impl Feed {
-    pub(super) fn new() -> Self {
-        let (sender, _none) = broadcast::channel(KEPT);
+impl Recorded {
+    /// A decision as it is now, with no number yet.
+    pub(super) fn of(decision: &Decision<'_>) -> Self {
         Self {
-            last: Mutex::default(),
-            sender,
-        }
-    }
-
-    pub(super) fn add(&self, decision: &Decision<'_>) {
-        let mut recorded = Recorded {
             sequence: 0,
             time: Timestamp::now(),
             door: decision.door,
@@ -103,18 +96,36 @@ impl Feed {
             detail: decision.detail.to_owned(),
             cached: decision.cached,
             took: decision.took,
-        };
+        }
+    }
+}
+
+impl Feed {
+    pub(super) fn new() -> Self {
+        let (sender, _none) = broadcast::channel(KEPT);
+        Self {
+            last: Mutex::default(),
+            sender,
+        }
+    }
+
+    pub(super) fn add(&self, mut recorded: Recorded) {
         // Whoever panicked with the lock left the list whole: nothing in here stops half-way.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.sequence += 1;
         recorded.sequence = last.sequence;
         let recorded = Arc::new(recorded);
-        if last.kept.len() == KEPT {
-            last.kept.pop_front();
-        }
+        let oldest = if last.kept.len() == KEPT {
+            last.kept.pop_front()
+        } else {
+            None
+        };
         last.kept.push_back(Arc::clone(&recorded));
         // Within the lock, so that who begins to watch gets each decision once. Where nobody watches, nobody is told.
         let _nobody = self.sender.send(recorded);
+        drop(last);
+        // Outside it: other pulls wait at it.
+        drop(oldest);
     }
 
     /// The last `most` decisions of those that `wanted` takes, oldest first, and all that come after them.
