@@ -29,7 +29,7 @@ use crate::sign::{PrivateKey, PrivateKeyError, SignError, artifact, sign};
 use crate::signature::FormatName;
 use crate::signature::oracle::{Message, Record};
 use crate::trust::{SaltLength, SigningAlgorithm, TrustedKey};
-use registry::{EmbeddedRegistry, Options, StoreError, host_platform, tar};
+use registry::{EmbeddedRegistry, Options, StoreError, tar};
 use runtime::{Dialect, PullError, Pulled, Runtime, SetUpError};
 
 /// The registry's host as it stands in image names; no such host exists (RFC 2606, 2).
@@ -326,13 +326,13 @@ fn push(
     release: &PrivateKey,
     stranger: &PrivateKey,
 ) -> Result<Vec<Shown>, DemoError> {
-    let put = |tag: &str| put_image(registry, tag, host_platform());
+    let put = |tag: &str| put_image(registry, tag, Platform::of_this_machine());
 
     let signed = put("signed")?;
     attach(registry, &signed, &record(release, &signed.digest)?)?;
 
     let children = [
-        put_image(registry, "", host_platform())?,
+        put_image(registry, "", Platform::of_this_machine())?,
         put_image(registry, "", another_platform())?,
     ];
     let index = registry.put_index(REPOSITORY, "multi-platform", &children)?;
@@ -397,7 +397,7 @@ fn put_image(registry: &EmbeddedRegistry, tag: &str, platform: Platform) -> Resu
 
 /// One that this machine does not pull.
 fn another_platform() -> Platform {
-    let host = host_platform();
+    let host = Platform::of_this_machine();
     let other = if host.architecture == "s390x" {
         "amd64"
     } else {

@@ -1,6 +1,7 @@
 //! The stages in a row. [`Gate::admit`] is the way of one pull: read this first.
 
 mod blobs;
+mod identify;
 mod memory;
 mod permits;
 mod pull;
@@ -31,6 +32,7 @@ use crate::registry::{Client, RegistryError};
 use crate::resolve::{self, ResolveError, Subject, fetch};
 use crate::verify::Evidence;
 pub use blobs::BlobPermit;
+pub use identify::IdentifyError;
 use memory::{
     ByBytes, ByRecords, EvidenceKey, Question, READERS, Read, Remembered, SUBJECT_BYTES, SUBJECT_LIFE,
     SUBJECTS, Shown, SubjectKey,

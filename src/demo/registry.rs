@@ -29,11 +29,11 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use crate::oci::{Descriptor, Digest};
+use crate::oci::{Descriptor, Digest, Platform};
 use store::Store;
 
 pub use auth::Auth;
-pub use image::{Files, host_platform, tar};
+pub use image::{Files, tar};
 pub use store::StoreError;
 
 /// How the registry behaves.
@@ -187,7 +187,7 @@ impl EmbeddedRegistry {
     /// # Errors
     /// As [`Self::put_blob`].
     pub fn put_image(&self, repository: &str, tag: &str, layers: &[&[u8]]) -> Result<Descriptor, StoreError> {
-        self.put_image_for(repository, tag, host_platform(), layers)
+        self.put_image_for(repository, tag, Platform::of_this_machine(), layers)
     }
 
     /// As [`Self::put_image`], for another platform.
@@ -198,7 +198,7 @@ impl EmbeddedRegistry {
         &self,
         repository: &str,
         tag: &str,
-        platform: crate::oci::Platform,
+        platform: Platform,
         layers: &[&[u8]],
     ) -> Result<Descriptor, StoreError> {
         let image = image::build(&platform, layers);

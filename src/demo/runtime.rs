@@ -15,10 +15,9 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256, Sha512};
 use url::Url;
 
-use super::registry::host_platform;
 use crate::causes::chain;
 use crate::limits::{ERROR_BYTES, MANIFEST_BYTES};
-use crate::oci::{Blob, Digest, MediaType, Reference};
+use crate::oci::{Blob, Digest, MediaType, Platform, Reference};
 use crate::transport::guard::{Guard, Lane};
 use crate::transport::{Outgoing, Response, Transport, TransportError};
 
@@ -476,7 +475,7 @@ impl Manifest {
 
 /// The digest of the child that a runtime on this machine would pull.
 fn for_this_platform(manifests: &Value) -> Option<&str> {
-    let host = host_platform();
+    let host = Platform::of_this_machine();
     let fits = |child: &&Value| {
         child.pointer("/platform/os").and_then(Value::as_str) == Some(host.os.as_str())
             && child.pointer("/platform/architecture").and_then(Value::as_str)

@@ -36,6 +36,27 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
+impl Platform {
+    /// That of this machine, in Go's words, as runtimes pick a child of an index by it.
+    #[must_use]
+    pub fn of_this_machine() -> Self {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            "x86" => "386",
+            "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+            "powerpc64" => "ppc64",
+            "loongarch64" => "loong64",
+            other => other,
+        };
+        Self {
+            os: "linux".to_owned(),
+            architecture: architecture.to_owned(),
+            variant: None,
+        }
+    }
+}
+
 /// A descriptor as it stands in a document. Unknown keys are allowed: the specification asks readers to ignore them
 /// (image-spec 1.1, considerations.md, "Extensibility"). `urls` is among those that are not read: content comes from
 /// the registry that was asked, never from where a manifest points.

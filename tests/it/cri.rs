@@ -17,12 +17,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use pullgate::demo::registry::{Auth, EmbeddedRegistry, Options};
 use pullgate::door::{cri, unix};
+use pullgate::oci::Descriptor;
 use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::support::liar::{Answer, Liar};
+use crate::support::signer::attach;
 use crate::support::{
     LATEST, Node, REPOSITORY, SIGNED, config, put, put_signed, registry, resident, signer, socket_folder,
 };
@@ -538,6 +540,13 @@ fn pulling(image: &str) -> wire::PullImageRequest {
 const NAME: &str = "registry.example/acme/app:v1";
 const ID: &str = "sha256:1111111111111111111111111111111111111111111111111111111111111111";
 
+/// The digest of an image's configuration, by which runtimes call it.
+fn configuration(registry: &EmbeddedRegistry, image: &Descriptor) -> String {
+    let manifest = registry.manifest(REPOSITORY, &image.digest.to_string()).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    manifest["config"]["digest"].as_str().unwrap().to_owned()
+}
+
 fn at(digest: &impl std::fmt::Display) -> String {
     format!("registry.example/acme/app@{digest}")
 }
@@ -643,10 +652,13 @@ async fn a_signed_image_is_pulled_and_others_are_not() {
     put(&registry, REPOSITORY, "v2");
     put_signed(&registry, "wrong", signer::get("stranger"));
     let world = World::start(&config(registry.url(), SIGNED), false).await;
-    world.will_pull(NAME, ID, &[at(&signed.digest)]);
+    world.will_pull(NAME, &configuration(&registry, &signed), &[at(&signed.digest)]);
     let request = pulling(NAME);
     let called = world.pull(&request).await;
-    assert_eq!(called.message::<wire::PullImageResponse>().image_ref, ID);
+    assert_eq!(
+        called.message::<wire::PullImageResponse>().image_ref,
+        configuration(&registry, &signed)
+    );
     assert_eq!(called.trailers.as_ref().unwrap()["x-runtime"], "fake");
     // What the runtime was asked is what the kubelet asked, byte for byte.
     let seen = world.state.seen.lock().unwrap().clone();
@@ -793,12 +805,131 @@ async fn what_was_pulled_is_what_was_admitted_or_it_goes() {
         assert_eq!(recorded[0].outcome.reason(), "digest-mismatch");
     }
     // Beside the others that it had before, the right one.
-    world.will_pull(NAME, ID, &[at(&other.digest), at(&signed.digest)]);
+    world.will_pull(
+        NAME,
+        &configuration(&registry, &signed),
+        &[at(&other.digest), at(&signed.digest)],
+    );
     assert_eq!(world.pull(&pulling(NAME)).await.status(), "0");
     // A pull that fails leaves what is there.
     world.state.pulls.lock().unwrap().clear();
     assert_eq!(world.pull(&pulling(NAME)).await.status(), "5");
     assert!(world.state.images.lock().unwrap().contains_key(NAME));
+}
+
+/// An archive brings its own names: the one with the admitted digest may be another image's.
+#[tokio::test]
+async fn a_name_with_the_admitted_digest_does_not_make_an_image_the_admitted_one() {
+    let registry = registry().await;
+    let signed = put_signed(&registry, "v1", signer::get("release"));
+    let digest = signed.digest.to_string();
+    let world = World::start(&config(registry.url(), SIGNED), false).await;
+    let no_digest = format!("{digest}0");
+    for (id, detail) in [
+        (ID, "the runtime has another image under the admitted name"),
+        (&*no_digest, "the runtime calls what it pulled"),
+        ("", "the runtime calls what it pulled"),
+    ] {
+        world.will_pull(NAME, id, &[at(&signed.digest)]);
+        *world.state.answers.lock().unwrap() = (id.is_empty()).then(|| Answers::Said(NAME.to_owned()));
+        let called = world.pull(&pulling(NAME)).await;
+        assert_eq!(called.status(), "2", "{called:?}");
+        let text = called.text();
+        assert!(
+            text.contains("digest-mismatch") && text.contains(detail),
+            "{text}"
+        );
+        assert!(text.contains("it was removed"), "{text}");
+    }
+    // By its manifest, as a Docker that keeps images in containerd calls it; by no digest at all, as CRI-O does, which
+    // computes the names from the manifests that it has.
+    for id in [&*digest, &ID[7..]] {
+        world.will_pull(NAME, id, &[at(&signed.digest)]);
+        assert_eq!(world.pull(&pulling(NAME)).await.status(), "0");
+    }
+}
+
+/// Of an index the image is one that it lists. Whichever that is, its manifest says.
+#[tokio::test]
+async fn an_image_of_an_index_is_found_in_what_the_index_lists() {
+    let registry = registry().await;
+    let child = |number: u8| registry.put_image(REPOSITORY, "", &[&[number]]).unwrap();
+    let (first, second, other) = (child(1), child(2), child(3));
+    let index = registry
+        .put_index(REPOSITORY, "v1", &[first.clone(), second.clone()])
+        .unwrap();
+    let record = signer::get("release")
+        .record(&index.digest, REPOSITORY)
+        .to_string();
+    attach(&registry, REPOSITORY, &index, &record);
+    let world = World::start(&config(registry.url(), SIGNED), true).await;
+    let is_there = async |id: &str| {
+        let status: wire::Images = world.ask("ImageStatus", id).await.message();
+        !status.images.is_empty()
+    };
+    let pulled = async |image: &Descriptor| {
+        let id = configuration(&registry, image);
+        world.will_pull(NAME, &id, &[at(&index.digest)]);
+        (world.pull(&pulling(NAME)).await, is_there(&id).await)
+    };
+    let (called, is_shown) = pulled(&other).await;
+    assert_eq!(called.status(), "2", "{called:?}");
+    let text = called.text();
+    assert!(
+        text.contains("which no manifest of the admitted index has"),
+        "{text}"
+    );
+    assert!(!is_shown);
+    // Known before it was pulled by this name, and not under the policy of then.
+    for image in [&second, &first] {
+        let (called, is_shown) = pulled(image).await;
+        assert_eq!(called.status(), "0", "{called:?}");
+        assert!(is_shown);
+    }
+    registry.clear_log();
+    assert_eq!(pulled(&first).await.0.status(), "0");
+    let asked: Vec<_> = registry.log().into_iter().map(|access| access.target).collect();
+    let listed = |image: &Descriptor| {
+        asked
+            .iter()
+            .any(|target| target.contains(&image.digest.to_string()))
+    };
+    assert!(!listed(&first) && !listed(&second), "{asked:?}");
+    // A manifest that the deny list names is not what was admitted.
+    world.node.reload(&config(
+        registry.url(),
+        &format!("{SIGNED}[deny]\ndigests = [\"{}\"]\n", second.digest),
+    ));
+    assert_eq!(pulled(&first).await.0.status(), "0");
+    assert_eq!(pulled(&second).await.0.status(), "2");
+}
+
+/// A copy of an index without the manifests of other platforms: what is there is found, and what is not is said.
+#[tokio::test]
+async fn an_index_whose_manifests_are_not_all_there_still_serves() {
+    let registry = registry().await;
+    let here = registry.put_image(REPOSITORY, "", &[b"here"]).unwrap();
+    let missing = Descriptor {
+        digest: pullgate::oci::Digest::sha256(b"of another platform"),
+        platform: None,
+        ..here.clone()
+    };
+    let index = registry
+        .put_index(REPOSITORY, "v1", &[missing, here.clone()])
+        .unwrap();
+    let record = signer::get("release")
+        .record(&index.digest, REPOSITORY)
+        .to_string();
+    attach(&registry, REPOSITORY, &index, &record);
+    let world = World::start(&config(registry.url(), SIGNED), false).await;
+    world.will_pull(NAME, &configuration(&registry, &here), &[at(&index.digest)]);
+    assert_eq!(world.pull(&pulling(NAME)).await.status(), "0");
+    world.will_pull(NAME, ID, &[at(&index.digest)]);
+    let text = world.pull(&pulling(NAME)).await.text();
+    assert!(
+        text.contains("not every manifest of the admitted index could be read"),
+        "{text}"
+    );
 }
 
 /// Half a request holds its place no longer than 10 s.
@@ -838,7 +969,7 @@ async fn a_pull_that_failed_leaves_nothing_that_was_not_admitted() {
         assert_eq!(world.state.images.lock().unwrap().len(), 0);
     }
     // The error is the runtime's own where nothing is wrong with what it has.
-    world.will_pull(NAME, ID, &[at(&signed.digest)]);
+    world.will_pull(NAME, &configuration(&registry, &signed), &[at(&signed.digest)]);
     let called = world.pull(&pulling(NAME)).await;
     assert_eq!((called.status(), called.text().as_str()), ("13", "no such layer"));
     assert!(world.state.images.lock().unwrap().contains_key(NAME));
@@ -870,7 +1001,7 @@ async fn what_the_answer_names_is_compared_as_well() {
         ..wire::Image::default()
     };
     for said in [evil.id.clone(), "sha256:of-nothing".to_owned(), String::new()] {
-        world.will_pull(NAME, ID, &[at(&signed.digest)]);
+        world.will_pull(NAME, &configuration(&registry, &signed), &[at(&signed.digest)]);
         world.state.has(evil.id.clone(), evil.clone());
         *world.state.answers.lock().unwrap() = Some(Answers::Said(said.clone()));
         let called = world.pull(&pulling(NAME)).await;
@@ -882,7 +1013,7 @@ async fn what_the_answer_names_is_compared_as_well() {
     // As CRI-O may answer: by the digest.
     *world.state.answers.lock().unwrap() = Some(Answers::Said(at(&signed.digest)));
     let right = wire::Image {
-        id: ID.to_owned(),
+        id: configuration(&registry, &signed),
         repo_digests: vec![at(&signed.digest)],
         ..wire::Image::default()
     };
@@ -897,11 +1028,11 @@ async fn a_tag_that_moves_between_admitted_images_is_no_mismatch() {
     put_signed(&registry, "v1", signer::get("release"));
     let next = put_signed(&registry, "v2", signer::get("release"));
     let world = World::start(&config(registry.url(), SIGNED), false).await;
-    world.will_pull(NAME, ID, &[at(&next.digest)]);
+    world.will_pull(NAME, &configuration(&registry, &next), &[at(&next.digest)]);
     // Nobody has asked for the next one yet.
     assert_eq!(world.pull(&pulling(NAME)).await.status(), "2");
     let name = "registry.example/acme/app:v2";
-    world.will_pull(name, ID, &[at(&next.digest)]);
+    world.will_pull(name, &configuration(&registry, &next), &[at(&next.digest)]);
     assert_eq!(world.pull(&pulling(name)).await.status(), "0");
     assert_eq!(world.pull(&pulling(NAME)).await.status(), "0");
 }
@@ -1001,7 +1132,7 @@ async fn a_pull_is_decided_on_with_its_own_credentials() {
         .unwrap();
         let signed = put_signed(&registry, "v1", signer::get("release"));
         let world = World::start(&config(registry.url(), SIGNED), false).await;
-        world.will_pull(NAME, ID, &[at(&signed.digest)]);
+        world.will_pull(NAME, &configuration(&registry, &signed), &[at(&signed.digest)]);
         let with = |auth| wire::PullImageRequest {
             auth,
             ..pulling(NAME)
@@ -1060,7 +1191,7 @@ async fn a_runtime_that_is_down_is_said_to_be_and_one_that_comes_back_is_found()
     let registry = registry().await;
     let signed = put_signed(&registry, "v1", signer::get("release"));
     let mut world = World::start(&config(registry.url(), SIGNED), false).await;
-    world.will_pull(NAME, ID, &[at(&signed.digest)]);
+    world.will_pull(NAME, &configuration(&registry, &signed), &[at(&signed.digest)]);
     let mut sender = world.connect().await;
     let version = "/runtime.v1.RuntimeService/Version";
     let alive = call(&mut sender, version, &[], Bytes::from_static(b"x")).await;
@@ -1098,14 +1229,24 @@ async fn images_that_were_not_admitted_are_not_there() {
         repo_digests: vec![at(&pullgate::oci::Digest::sha256(b"another"))],
         ..imported.clone()
     };
+    // It was given the name of the signed one.
+    let forged = wire::Image {
+        id: "sha256:4444444444444444444444444444444444444444444444444444444444444444".to_owned(),
+        repo_digests: vec![at(&signed.digest)],
+        ..imported.clone()
+    };
+    let nameless = wire::Image {
+        id: "no digest".to_owned(),
+        ..forged.clone()
+    };
     {
         let mut images = world.state.images.lock().unwrap();
-        for image in [&imported, &unsigned] {
+        for image in [&imported, &unsigned, &forged, &nameless] {
             images.insert(image.id.clone(), image.clone());
         }
         images.insert("registry.example/acme/imported:v1".to_owned(), imported.clone());
     }
-    world.will_pull(NAME, ID, &[at(&signed.digest)]);
+    world.will_pull(NAME, &configuration(&registry, &signed), &[at(&signed.digest)]);
     assert_eq!(world.pull(&pulling(NAME)).await.status(), "0");
     registry.clear_log();
 
@@ -1119,10 +1260,13 @@ async fn images_that_were_not_admitted_are_not_there() {
         let status: wire::Images = world.ask("ImageStatus", name).await.message();
         !status.images.is_empty()
     };
-    assert_eq!(ids(&world).await, [ID]);
-    assert!(is_there(&world, NAME).await && is_there(&world, ID).await);
+    let id = configuration(&registry, &signed);
+    assert_eq!(ids(&world).await, [id.as_str()]);
+    assert!(is_there(&world, NAME).await && is_there(&world, &id).await);
     assert!(!is_there(&world, "registry.example/acme/imported:v1").await);
-    assert!(!is_there(&world, &imported.id).await && !is_there(&world, &unsigned.id).await);
+    for hidden in [&imported, &unsigned, &forged, &nameless] {
+        assert!(!is_there(&world, &hidden.id).await, "{hidden:?}");
+    }
     let streamed = world.ask("StreamImages", "").await;
     assert_eq!(streamed.status(), "12");
     assert_eq!(registry.log(), [], "a registry was asked");
@@ -1172,8 +1316,8 @@ async fn a_namespace_has_rules_of_its_own() {
     );
     let world = World::start(&config(registry.url(), &rules), false).await;
     let other = "registry.example/acme/app:v2";
-    world.will_pull(NAME, ID, &[at(&signed.digest)]);
-    world.will_pull(other, ID, &[at(&unsigned.digest)]);
+    world.will_pull(NAME, &configuration(&registry, &signed), &[at(&signed.digest)]);
+    world.will_pull(other, &configuration(&registry, &child), &[at(&unsigned.digest)]);
     let of_pod = |image: &str, namespace: &str| wire::PullImageRequest {
         sandbox: Some(wire::Sandbox {
             metadata: Some(wire::Metadata {
@@ -1238,7 +1382,7 @@ async fn what_was_admitted_stands_over_a_restart() {
     let signed = put_signed(&registry, "v1", signer::get("release"));
     let rules = config(registry.url(), &format!("{SIGNED}[cache]\npositive = \"1s\"\n"));
     let world = World::start(&rules, true).await;
-    world.will_pull(NAME, ID, &[at(&signed.digest)]);
+    world.will_pull(NAME, &configuration(&registry, &signed), &[at(&signed.digest)]);
     assert_eq!(world.pull(&pulling(NAME)).await.status(), "0");
     let World { node, _stop, .. } = world;
     drop(_stop);
@@ -1255,7 +1399,7 @@ async fn what_was_admitted_stands_over_a_restart() {
         .unwrap()
         .repository;
     assert_eq!(
-        node.gate.standing(&repository, &signed.digest),
+        node.gate.standing(&repository, &signed.digest, None),
         pullgate::gate::Standing::Admitted
     );
 }

@@ -13,22 +13,6 @@ pub(super) const INDEX: &str = MediaType::OciIndex.as_str();
 /// Names and contents of a layer's files.
 pub type Files<'a> = &'a [(&'a str, &'a [u8])];
 
-/// This machine's platform in Go's words, as runtimes pick a child of an index by it.
-#[must_use]
-pub fn host_platform() -> Platform {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        other => other,
-    };
-    Platform {
-        os: "linux".to_owned(),
-        architecture: architecture.to_owned(),
-        variant: None,
-    }
-}
-
 /// An uncompressed tar archive of plain files (POSIX.1-1988 ustar): a layer that every runtime can unpack. Names are
 /// cut at 100 bytes, the room that the header has.
 #[must_use]

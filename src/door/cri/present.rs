@@ -10,7 +10,7 @@ use super::answer::{self, Body};
 use super::message::{self, Message, MessageError};
 use super::{Asked, Shared};
 use crate::gate::{Gate, Standing};
-use crate::oci::Reference;
+use crate::oci::{Digest, DigestError, Reference, Repository};
 use crate::proto::cri;
 
 /// Largest answer that is read: what containerd sends at most (`defaults.DefaultMaxSendMsgSize`).
@@ -51,13 +51,35 @@ fn shown(gate: &Gate, answer: &Message) -> Result<Message, MessageError> {
     Ok(Message::framing(&kept))
 }
 
-/// Whether any name by which it is here was admitted. What was imported has no digest that was.
+/// Whether it was admitted, by any name by which it is here. What was imported has no digest that was.
 fn is_shown(gate: &Gate, image: &cri::Image) -> bool {
-    image.repo_digests.iter().any(|name| {
-        name.parse::<Reference>().is_ok_and(|named| {
-            named
-                .digest
-                .is_some_and(|digest| gate.standing(&named.repository, &digest) == Standing::Admitted)
-        })
+    let Ok(identifier) = identifier(&image.id) else {
+        return false;
+    };
+    digests(image).any(|(repository, digest)| {
+        gate.standing(&repository, &digest, identifier.as_ref()) == Standing::Admitted
     })
+}
+
+/// The digests that an image has, each with the repository in which it has it.
+pub(super) fn digests(image: &cri::Image) -> impl Iterator<Item = (Repository, Digest)> {
+    let names = image.repo_digests.iter();
+    names.filter_map(|name| {
+        let Reference {
+            repository, digest, ..
+        } = name.parse().ok()?;
+        Some((repository, digest?))
+    })
+}
+
+/// What an image is, by what the runtime calls it: `sha256:` and the digest of its configuration (containerd's CRI,
+/// `internal/cri/store/image`; cri-dockerd) or of its manifest (cri-dockerd before Docker's containerd store).
+///
+/// None of CRI-O, which says 64 digits: they are of no content where layers were pulled in parts (containers/storage,
+/// `zstd:chunked`). The digests that it names are of the manifests that it keeps (cri-o, `internal/storage`, `makeRepoDigests`).
+pub(super) fn identifier(id: &str) -> Result<Option<Digest>, DigestError> {
+    if id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(None);
+    }
+    id.parse().map(Some)
 }

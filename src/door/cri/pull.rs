@@ -14,13 +14,13 @@ use tonic::metadata::MetadataMap;
 use super::answer::{self, Body};
 use super::message::{self, Message, MessageError};
 use super::runtime::{Runtime, RuntimeError};
-use super::{Asked, Shared};
+use super::{Asked, Shared, present};
 use crate::causes::chain;
 use crate::decide::{Denial, Judgement, Permit, Verdict};
 use crate::door::admission::ask::{CredentialsError, presented};
 use crate::door::grpc;
 use crate::gate::{PullRequest, Purpose, Standing};
-use crate::oci::{Digest, Reference, excerpt};
+use crate::oci::{ChildKind, Digest, Reference, excerpt};
 use crate::proto::{cri, v1};
 use crate::reason::Reason;
 use crate::record::{Decision, DoorName, Outcome};
@@ -269,18 +269,12 @@ impl Pulling {
         id: &str,
     ) -> Result<String, Box<Denial>> {
         let (wrong, detail) = match found {
-            Ok(Some(image)) if self.is_admitted(&image) => return Ok(image.id),
-            Ok(Some(image)) => {
-                let digests: Vec<String> = image.repo_digests.iter().map(|name| excerpt(name)).collect();
-                let pulled = if digests.is_empty() {
-                    "an image without a digest".to_owned()
-                } else {
-                    digests.join(", ")
-                };
-                let admitted = self.permit.subject().digest();
-                let detail = format!("the runtime pulled {pulled}, and {admitted} was admitted");
-                (image.id, detail)
-            }
+            Ok(Some(image)) => match self.is_admitted(&image).await {
+                Ok(()) => return Ok(image.id),
+                // One that it calls by nothing goes by the name that was pulled.
+                Err(detail) if image.id.is_empty() => (self.image.clone(), detail),
+                Err(detail) => (image.id, detail),
+            },
             Ok(None) => (
                 id.to_owned(),
                 "the runtime does not have what it says it pulled".to_owned(),
@@ -293,33 +287,78 @@ impl Pulling {
         Err(self.taken_back(&wrong, detail).await)
     }
 
-    /// Whether one of the image's digests in this repository is the admitted one, or that of a manifest which the
-    /// admitted index lists: CRI-O names both. Or one that another pull was admitted with: the tag was moved from one signed
-    /// image to the next meanwhile.
-    fn is_admitted(&self, image: &cri::Image) -> bool {
+    /// Whether the image is the admitted one, or says how it is another: by a digest that it has in this repository, and
+    /// by what it is. Names alone prove nothing; a name with the admitted digest may have been given to another image
+    /// before.
+    async fn is_admitted(&self, image: &cri::Image) -> Result<(), String> {
         let subject = self.permit.subject();
-        let children = subject.document.children().map(|(child, _)| child.digest);
-        let admitted: Vec<Digest> = std::iter::once(*subject.digest()).chain(children).collect();
-        image.repo_digests.iter().any(|name| {
-            name.parse::<Reference>().is_ok_and(|named| {
-                named.repository == subject.repository
-                    && named
-                        .digest
-                        .is_some_and(|digest| admitted.contains(&digest) || self.stands(&digest))
-            })
-        })
+        let identifier = present::identifier(&image.id);
+        let identifier = identifier.map_err(|error| {
+            format!(
+                "the runtime calls what it pulled `{}`: {}",
+                excerpt(&image.id),
+                chain(&error)
+            )
+        })?;
+        let here = present::digests(image).filter(|(repository, _)| *repository == subject.repository);
+        let digests: Vec<Digest> = here.map(|(_, digest)| digest).collect();
+        // Another pull was admitted with it: the tag was moved from one signed image to the next meanwhile.
+        if digests
+            .iter()
+            .any(|digest| self.stands(digest, identifier.as_ref()))
+        {
+            return Ok(());
+        }
+        if !digests.iter().any(|digest| self.is_named(digest)) {
+            let names: Vec<String> = image.repo_digests.iter().map(|name| excerpt(name)).collect();
+            let pulled = if names.is_empty() {
+                "an image without a digest".to_owned()
+            } else {
+                names.join(", ")
+            };
+            return Err(format!(
+                "the runtime pulled {pulled}, and {} was admitted",
+                subject.digest()
+            ));
+        }
+        let Some(identifier) = identifier else {
+            return Ok(());
+        };
+        let request = PullRequest {
+            // Its time was that of the decision; the pull has taken its own since.
+            deadline: Instant::now() + self.shared.deadline,
+            ..self.request.clone()
+        };
+        let root = self.judgement.root.unwrap_or(*subject.digest());
+        let found = self
+            .shared
+            .gate
+            .identify(&request, &self.permit, root, &identifier);
+        found
+            .await
+            .map_err(|error| format!("the runtime has another image under the admitted name: {error}"))
     }
 
-    /// Whether this digest may run under the rule of this pull. What stands was admitted by the rule for all namespaces,
+    /// Whether this digest is the admitted one, or that of a manifest which the admitted index lists: CRI-O names both.
+    fn is_named(&self, digest: &Digest) -> bool {
+        let subject = self.permit.subject();
+        digest == subject.digest()
+            || subject
+                .document
+                .children()
+                .any(|(child, kind)| kind == ChildKind::Manifest && child.digest == *digest)
+    }
+
+    /// Whether this image may run under the rule of this pull. What stands was admitted by the rule for all namespaces,
     /// which says nothing of one that has its own.
-    fn stands(&self, digest: &Digest) -> bool {
-        let settings = self.shared.gate.settings();
-        self.request.ruling(&settings.policy).of_namespace().is_none()
-            && self
-                .shared
-                .gate
-                .standing(&self.request.reference.repository, digest)
-                == Standing::Admitted
+    fn stands(&self, digest: &Digest, identifier: Option<&Digest>) -> bool {
+        let gate = &self.shared.gate;
+        let repository = &self.request.reference.repository;
+        self.request
+            .ruling(&gate.settings().policy)
+            .of_namespace()
+            .is_none()
+            && gate.standing(repository, digest, identifier) == Standing::Admitted
     }
 
     /// Removes an image, and takes the verdict back.
