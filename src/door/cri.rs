@@ -106,6 +106,7 @@ impl Door {
         let bounds = Bounds {
             connections,
             streams: STREAMS,
+            window: None,
         };
         // One for each connection: see `runtime`.
         let service = move |spawner| {

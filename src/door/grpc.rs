@@ -1,10 +1,13 @@
 //! What our own gRPC services share: deadlines, health, reflection, and the way from a socket to a service.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
@@ -15,10 +18,26 @@ use tonic_health::server::HealthReporter;
 use tower_service::Service as _;
 
 use super::unix::{Bounds, Peer, Socket};
+use crate::limits;
 use crate::proto::v1;
 
 /// Calls at one time on one connection. Who has more to ask opens another.
 const STREAMS: u32 = 256;
+
+/// What a caller may send on one connection before it is read: a question, whole.
+const WINDOW: u32 = 128 * 1024;
+
+/// Questions that are read at one time, of all connections.
+const READING: usize = 256;
+
+/// A question comes over a local socket at once. Who sends half of one holds a place and memory no longer.
+const QUESTION: Duration = Duration::from_secs(10);
+
+/// Largest message of health and reflection: the name of a service, or of a file.
+const SMALL_BYTES: usize = 4096;
+
+/// What begins the paths of our own services. None of their methods takes a stream.
+const OURS: &str = "/pullgate.";
 
 /// Serves `routes`, with health and reflection beside them, until told to stop.
 pub(crate) async fn serve(
@@ -31,7 +50,7 @@ pub(crate) async fn serve(
 ) {
     let (health, service) = tonic_health::server::health_reporter();
     health.set_service_status(named, ServingStatus::Serving).await;
-    let routes = routes.add_service(service);
+    let routes = routes.add_service(service.max_decoding_message_size(SMALL_BYTES));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -39,21 +58,28 @@ pub(crate) async fn serve(
         .with_service_name("grpc.health.v1.Health")
         .build_v1();
     let routes = match reflection {
-        Ok(reflection) => routes.add_service(reflection),
+        Ok(reflection) => routes.add_service(reflection.max_decoding_message_size(SMALL_BYTES)),
         Err(error) => {
             tracing::error!(%error, "Reflection is not served");
             routes
         }
     };
     let routes = routes.prepare();
+    let reading = Arc::new(Semaphore::new(READING));
     let answer = move |peer: Peer, mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        let mut routes = routes.clone();
-        async move { routed(&mut routes, request).await }
+        let (mut routes, reading) = (routes.clone(), Arc::clone(&reading));
+        async move {
+            match whole(request, &reading).await {
+                Ok(request) => routed(&mut routes, request).await,
+                Err(status) => status.into_http(),
+            }
+        }
     };
     let bounds = Bounds {
         connections,
         streams: STREAMS,
+        window: Some(WINDOW),
     };
     tokio::join!(
         socket.serve(bounds, stop.clone(), grace, answer),
@@ -61,8 +87,30 @@ pub(crate) async fn serve(
     );
 }
 
-async fn routed(routes: &mut Routes, request: Request<Incoming>) -> Response<Body> {
-    match routes.call(request.map(Body::new)).await {
+/// A question with its message read: what is only begun must not be kept for those who never end it.
+async fn whole(request: Request<Incoming>, reading: &Semaphore) -> Result<Request<Body>, Status> {
+    if !request.uri().path().starts_with(OURS) {
+        return Ok(request.map(Body::new));
+    }
+    let (head, body) = request.into_parts();
+    // With the five bytes before a message (gRPC over HTTP/2, "Length-Prefixed-Message").
+    let body = Limited::new(body, limits::GRPC_REQUEST_BYTES + 5);
+    let read = async {
+        let _place = reading.acquire().await;
+        body.collect().await
+    };
+    match timeout(QUESTION, read).await {
+        Ok(Ok(read)) => Ok(Request::from_parts(head, Body::new(Full::new(read.to_bytes())))),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Status::out_of_range("the message is longer than 64 KiB"))
+        }
+        Ok(Err(error)) => Err(Status::cancelled(error.to_string())),
+        Err(_elapsed) => Err(Status::deadline_exceeded("the call's message did not come")),
+    }
+}
+
+async fn routed(routes: &mut Routes, request: Request<Body>) -> Response<Body> {
+    match routes.call(request).await {
         Ok(response) => response,
         // It has no values: routes answer every request.
         Err(never) => match never {},
@@ -93,7 +141,7 @@ pub(crate) fn deadline(metadata: &MetadataMap, most: Duration) -> Result<Instant
     let Some(value) = metadata.get("grpc-timeout") else {
         return Ok(Instant::now() + most);
     };
-    let allowed = value.to_str().ok().and_then(timeout);
+    let allowed = value.to_str().ok().and_then(time);
     let allowed = allowed.ok_or_else(|| Status::invalid_argument("grpc-timeout is not a time"))?;
     let way_back = (allowed / 10).min(WAY_BACK);
     Ok(Instant::now() + allowed.saturating_sub(way_back).min(most))
@@ -102,7 +150,7 @@ pub(crate) fn deadline(metadata: &MetadataMap, most: Duration) -> Result<Instant
 const WAY_BACK: Duration = Duration::from_millis(250);
 
 /// `TimeoutValue TimeoutUnit`: up to eight digits and a letter (gRPC over HTTP/2, `PROTOCOL-HTTP2.md`, "Requests").
-fn timeout(text: &str) -> Option<Duration> {
+fn time(text: &str) -> Option<Duration> {
     let (last, _) = text.char_indices().next_back()?;
     let (digits, unit) = text.split_at_checked(last)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -127,7 +175,7 @@ mod tests {
     use tonic::Code;
     use tonic::metadata::MetadataMap;
 
-    use super::{deadline, timeout};
+    use super::{deadline, time};
 
     #[test]
     fn a_timeout_is_digits_and_a_unit() {
@@ -147,7 +195,7 @@ mod tests {
             ("9é", None),
             ("", None),
         ] {
-            assert_eq!(timeout(text), expected, "{text}");
+            assert_eq!(time(text), expected, "{text}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! A Unix socket that speaks HTTP/2, which gRPC is: made with the right owner and mode, connections and streams within
 //! bounds, each caller known by what the kernel says of it.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
@@ -8,6 +9,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +18,8 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, join};
+use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -107,7 +111,20 @@ pub(crate) struct Bounds {
     pub(crate) connections: usize,
     /// Calls at one time on one connection.
     pub(crate) streams: u32,
+    /// Bytes that a caller may send on one connection before they are read; none: as HTTP/2 servers do.
+    pub(crate) window: Option<u32>,
 }
+
+/// The share of the connections that one user may hold who is not root: who may open the socket must not be able to keep
+/// the others from it.
+const SHARE: usize = 4;
+
+/// What begins each connection (RFC 9113, 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How often it is asked whether a caller who says nothing is still there, and how long he has to answer.
+const ALIVE: Duration = Duration::from_secs(30);
+const ALIVE_ANSWER: Duration = Duration::from_secs(20);
 
 /// A bound socket, not yet served. Its file goes when it is dropped.
 #[derive(Debug)]
@@ -221,11 +238,11 @@ impl Socket {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let Self { listener, file } = self;
-        let streams = bounds.streams;
+        let callers = Arc::new(Callers::new(bounds.connections));
         let serve = move |stream, _unnamed, stop| {
             let (spawner, tasks) = in_task::new();
             let service = service(spawner.clone());
-            let connection = connection(stream, streams, stop, service, spawner);
+            let connection = connection(stream, bounds, Arc::clone(&callers), stop, service, spawner);
             tasks.run_beside(connection)
         };
         accept_until_stopped(listener, bounds.connections, stop, grace, serve).await;
@@ -235,7 +252,8 @@ impl Socket {
 
 async fn connection<S, F, B>(
     stream: UnixStream,
-    streams: u32,
+    bounds: Bounds,
+    callers: Arc<Callers>,
     mut stop: watch::Receiver<bool>,
     service: S,
     spawner: Spawner,
@@ -256,12 +274,16 @@ async fn connection<S, F, B>(
             return;
         }
     };
+    let Some(_place) = callers.enter(peer) else {
+        return tracing::warn!(%peer, "A caller has too many connections; this one is closed");
+    };
     // Who connects and says nothing must not hold a place.
-    match timeout(limits::REQUEST_HEAD, stream.readable()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return tracing::debug!(%error, %peer, "A connection broke"),
+    let (reading, writing) = stream.into_split();
+    let reading = match timeout(limits::REQUEST_HEAD, begun(reading)).await {
+        Ok(Ok(reading)) => reading,
+        Ok(Err(error)) => return tracing::debug!(%error, %peer, "A connection did not begin"),
         Err(_elapsed) => return tracing::debug!(%peer, "A caller said nothing"),
-    }
+    };
     let answer = service_fn(move |request| {
         let answered = service(peer, request);
         async { Ok::<_, Infallible>(answered.await) }
@@ -270,9 +292,13 @@ async fn connection<S, F, B>(
         .timer(TokioTimer::new())
         // What is passed through is passed as it came.
         .auto_date_header(false)
-        .max_concurrent_streams(streams)
+        .max_concurrent_streams(bounds.streams)
         .max_header_list_size(limits::GRPC_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), answer);
+        .initial_connection_window_size(bounds.window)
+        .initial_stream_window_size(bounds.window)
+        .keep_alive_interval(ALIVE)
+        .keep_alive_timeout(ALIVE_ANSWER)
+        .serve_connection(TokioIo::new(join(reading, writing)), answer);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -283,6 +309,71 @@ async fn connection<S, F, B>(
     };
     if let Err(error) = ended {
         tracing::debug!(error = chain(&error), %peer, "A connection ended");
+    }
+}
+
+/// What is read of a connection that begins as HTTP/2 does. Until then nothing of it is served, and no time of HTTP/2's runs.
+async fn begun(mut reading: OwnedReadHalf) -> io::Result<impl AsyncRead + Unpin> {
+    let mut first = [0; PREFACE.len()];
+    reading.read_exact(&mut first).await?;
+    if first != *PREFACE {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not HTTP/2"));
+    }
+    Ok(PREFACE.chain(reading))
+}
+
+/// How many connections each user has.
+#[derive(Debug)]
+struct Callers {
+    most: usize,
+    of_user: Mutex<HashMap<u32, usize>>,
+}
+
+/// One connection of a user.
+#[derive(Debug)]
+struct Place {
+    callers: Arc<Callers>,
+    uid: u32,
+}
+
+impl Callers {
+    fn new(connections: usize) -> Self {
+        Self {
+            most: connections.div_ceil(SHARE),
+            of_user: Mutex::default(),
+        }
+    }
+
+    /// A place for this caller, unless he has as many as he may. Root, which the runtimes and the kubelet are, has no bound
+    /// but that of all.
+    fn enter(self: &Arc<Self>, peer: Peer) -> Option<Place> {
+        let mut of_user = self.lock();
+        let held = of_user.entry(peer.uid).or_default();
+        if peer.uid != 0 && *held >= self.most {
+            return None;
+        }
+        *held += 1;
+        Some(Place {
+            callers: Arc::clone(self),
+            uid: peer.uid,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
+        // Nothing in here stops half-way.
+        self.of_user.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut of_user = self.callers.lock();
+        if let Some(held) = of_user.get_mut(&self.uid) {
+            *held -= 1;
+            if *held == 0 {
+                of_user.remove(&self.uid);
+            }
+        }
     }
 }
 
@@ -316,4 +407,29 @@ fn gid(group: &str) -> Option<u32> {
         let found = nix::unistd::Group::from_name(group).ok()??;
         Some(found.gid.as_raw())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Callers, Peer};
+
+    #[test]
+    fn one_user_has_a_share_of_the_connections_and_root_is_not_counted() {
+        let callers = Arc::new(Callers::new(8));
+        let peer = |uid| Peer {
+            uid,
+            gid: 0,
+            pid: None,
+        };
+        let held: Vec<_> = (0..2).map(|_| callers.enter(peer(1000)).unwrap()).collect();
+        assert!(callers.enter(peer(1000)).is_none());
+        let others: Vec<_> = (0..8).map(|_| callers.enter(peer(0)).unwrap()).collect();
+        let another = callers.enter(peer(1001)).unwrap();
+        drop(held);
+        assert!(callers.enter(peer(1000)).is_some());
+        drop((others, another));
+        assert!(callers.lock().is_empty());
+    }
 }

@@ -1,10 +1,16 @@
 //! The admission socket: what other programs on the node are told, and what they can not get out of it.
 
+use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use http::HeaderValue;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use pullgate::demo::registry::{Auth, EmbeddedRegistry, Options};
 use pullgate::demo::runtime::Dialect;
 use pullgate::door::{admission, unix};
@@ -14,6 +20,8 @@ use pullgate::proto::v1;
 use pullgate::proto::v1::admission_client::AdmissionClient;
 use pullgate::proto::v1::watch_decisions_response::Event;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::{Code, Request, Status};
@@ -323,6 +331,47 @@ async fn what_is_no_question_is_said_to_be_none() {
         ..v1::CheckRequest::default()
     };
     assert_eq!(door.check(huge).await.unwrap_err().code(), Code::OutOfRange);
+}
+
+/// Who may open the socket must not fill it with what he never says: half a question, or what is no HTTP/2.
+#[tokio::test]
+async fn what_is_only_begun_is_given_up() {
+    let registry = registry().await;
+    let node = Node::start(&config(registry.url(), SIGNED)).await;
+    let door = Admission::start(&node).await;
+    let mut stranger = UnixStream::connect(&door.socket).await.unwrap();
+    stranger
+        .write_all(b"GET /pullgate.v1.Admission HTTP/1.1\r\n\r\n")
+        .await
+        .unwrap();
+    let said = tokio::time::timeout(LATEST, stranger.read(&mut [0; 64]))
+        .await
+        .unwrap();
+    assert!(matches!(said, Ok(0) | Err(_)), "{said:?}");
+    let stream = UnixStream::connect(&door.socket).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    // A message of 32 KiB, of which two bytes come.
+    let half = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[
+        0, 0, 0, 0x80, 0, 0x0a, 0x7f,
+    ])))]);
+    let request = http::Request::post("http://localhost/pullgate.v1.Admission/Check")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(StreamBody::new(half.chain(stream::pending())))
+        .unwrap();
+    let began = Instant::now();
+    let answer = tokio::time::timeout(LATEST, sender.send_request(request))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "4", "{answer:?}");
+    assert!(began.elapsed() > Duration::from_secs(5));
+    // Others are served meanwhile.
+    door.assert_denied(named("acme/app:v1"), "image-not-found").await;
 }
 
 #[tokio::test]
