@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -158,6 +159,8 @@ struct State {
     /// A pull stops there until told to go on.
     hold: Mutex<Option<Arc<Notify>>>,
     cancelled: Notify,
+    /// It does not say what it has.
+    is_starting: AtomicBool,
 }
 
 impl State {
@@ -296,6 +299,7 @@ async fn runtime(state: &Arc<State>, request: Request<Incoming>) -> Response<Bod
             };
             ok(&wire::PullImageResponse { image_ref })
         }
+        "ImageStatus" if state.is_starting.load(Ordering::SeqCst) => failed("14", "not ready"),
         "ImageStatus" => {
             let image = state.images.lock().unwrap().get(&named()).cloned();
             ok(&wire::Images {
@@ -973,6 +977,16 @@ async fn a_pull_that_failed_leaves_nothing_that_was_not_admitted() {
     let called = world.pull(&pulling(NAME)).await;
     assert_eq!((called.status(), called.text().as_str()), ("13", "no such layer"));
     assert!(world.state.images.lock().unwrap().contains_key(NAME));
+    // A runtime that does not say what it has has nothing wrong: the error is its own, and nothing goes.
+    let denials = world.node.gate.watch(usize::MAX, |_| true).0.len();
+    world.state.is_starting.store(true, Ordering::SeqCst);
+    let called = world.pull(&pulling(NAME)).await;
+    assert_eq!((called.status(), called.text().as_str()), ("13", "no such layer"));
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    world.state.is_starting.store(false, Ordering::SeqCst);
+    assert!(world.state.images.lock().unwrap().contains_key(NAME));
+    // The pull was allowed, and that is all that the record has of it.
+    assert_eq!(world.node.gate.watch(usize::MAX, |_| true).0.len(), denials + 1);
     world.state.images.lock().unwrap().clear();
     // What comes when the answer is gone is found too.
     world.will_pull(NAME, ID, &[at(&other.digest)]);

@@ -201,11 +201,11 @@ impl Pulling {
         // That it failed does not say that it left nothing: a registry that gives the runtime another image than the gate
         // can let it fail when the image has its name already.
         match self.left(before.as_ref()).await {
-            Ok(()) => {
+            Ok(()) | Err(Left::Unknown(_)) => {
                 self.look_again(before).await;
                 failed
             }
-            Err(denial) => answer::denied(&denial),
+            Err(Left::Another(denial)) => answer::denied(&denial),
         }
     }
 
@@ -228,10 +228,14 @@ impl Pulling {
     }
 
     /// Compares what a pull left that failed, if anything.
-    async fn left(&self, before: Option<&cri::Image>) -> Result<(), Box<Denial>> {
+    async fn left(&self, before: Option<&cri::Image>) -> Result<(), Left> {
         match self.status(&self.image).await {
             Ok(after) if after.is_none() || after.as_ref() == before => Ok(()),
-            after => self.compared(after, &self.image).await.map(|_id| ()),
+            Ok(after) => match self.compared(Ok(after), &self.image).await {
+                Ok(_id) => Ok(()),
+                Err(denial) => Err(Left::Another(denial)),
+            },
+            Err(error) => Err(Left::Unknown(error)),
         }
     }
 
@@ -240,11 +244,19 @@ impl Pulling {
         let place = Arc::clone(&self.shared.looking).acquire_owned().await;
         tokio::spawn(async move {
             let _place = place;
+            let mut last = Ok(());
             for pause in LOOK_AGAIN {
                 sleep(pause).await;
                 // The record has what is wrong: nobody waits for an answer any more. The next look is taken all the same:
                 // a runtime that did not answer this one may have the image then.
-                let _recorded = self.left(before.as_ref()).await;
+                last = self.left(before.as_ref()).await;
+            }
+            if let Err(Left::Unknown(error)) = last {
+                tracing::warn!(
+                    image.r#ref = self.image,
+                    error,
+                    "The runtime does not say what a pull left that failed: `recheck_present` holds what was not admitted"
+                );
             }
         });
     }
@@ -445,6 +457,14 @@ impl Pulling {
             challenge: None,
         })
     }
+}
+
+/// What is there after a pull that failed, and should not be.
+enum Left {
+    /// Another image than was admitted. It was removed.
+    Another(Box<Denial>),
+    /// The runtime, which is perhaps started anew, does not say. Nothing is known to be wrong.
+    Unknown(String),
 }
 
 /// Why the runtime's pull did not come to an answer.
