@@ -170,7 +170,11 @@ impl Daemon {
         tell_manager(&[NotifyState::Ready]);
 
         while let Asked::Reload = next(&mut hangup, &mut terminate, &mut interrupt).await {
-            running.reload();
+            // Apart: it reads files, and what serves on this thread must not wait for a disk.
+            let running = Arc::clone(&running);
+            if let Err(error) = tokio::task::spawn_blocking(move || running.reload()).await {
+                tracing::error!(%error, "A reload crashed; the old configuration stays");
+            }
         }
         tracing::info!(
             grace_s = grace.as_secs(),

@@ -110,8 +110,8 @@ impl v1::control_server::Control for Control {
                 .iter()
                 .map(|&table| table.to_owned())
                 .collect(),
-            warnings: current.warnings,
-            reload_error: current.error.unwrap_or_default(),
+            warnings: current.warnings.clone(),
+            reload_error: current.error.clone().unwrap_or_default(),
         }))
     }
 
@@ -124,7 +124,7 @@ impl v1::control_server::Control for Control {
         let current = apart(move || running.reload()).await?;
         Ok(Response::new(v1::ReloadResponse {
             loaded: current.error.is_none(),
-            errors: current.error.unwrap_or_default(),
+            errors: current.error.clone().unwrap_or_default(),
             generation: self.generation(),
             needs_restart: current
                 .needs_restart

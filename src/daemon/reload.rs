@@ -1,8 +1,9 @@
 //! The configuration that holds, and how another takes its place: whole, or not at all.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -25,7 +26,9 @@ pub(super) struct Running {
     own: Vec<SocketAddr>,
     gate: Arc<Gate>,
     counters: Counters,
-    current: Mutex<Current>,
+    current: ArcSwap<Current>,
+    /// Held by who reloads.
+    reloading: Mutex<()>,
 }
 
 /// What the last load left behind.
@@ -43,7 +46,7 @@ pub(super) struct Current {
 
 impl Running {
     pub(super) fn new(started: Config, own: Vec<SocketAddr>, gate: Arc<Gate>, counters: Counters) -> Self {
-        let current = Mutex::new(Current {
+        let current = ArcSwap::from_pointee(Current {
             loaded_at: Timestamp::now(),
             warnings: warnings(&started),
             needs_restart: Vec::new(),
@@ -55,6 +58,7 @@ impl Running {
             gate,
             counters,
             current,
+            reloading: Mutex::new(()),
         }
     }
 
@@ -67,40 +71,42 @@ impl Running {
         &self.gate
     }
 
-    pub(super) fn current(&self) -> Current {
-        self.lock().clone()
-    }
-
-    /// Whoever panicked with the lock left what was there before.
-    fn lock(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What the last load that ended left behind: who looks waits for none that is under way.
+    pub(super) fn current(&self) -> Arc<Current> {
+        self.current.load_full()
     }
 
     /// Loads all, swaps once; on any error the old configuration stays whole. One at a time: whoever asks while another
-    /// is at it waits, and loads what stands there then.
-    pub(super) fn reload(&self) -> Current {
-        let mut current = self.lock();
+    /// is at it waits, and loads what stands there then. It reads files: not for the threads that serve.
+    pub(super) fn reload(&self) -> Arc<Current> {
+        // Whoever panicked with the lock left what was there before.
+        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         tell_reloading();
-        match self.load() {
+        let current = match self.load() {
             Ok((config, needs_restart)) => {
                 self.counters.count("success");
                 log_warnings(&config);
                 tracing::info!(policy.generation = %config.policy.generation(), "Reloaded");
-                *current = Current {
+                Current {
                     loaded_at: Timestamp::now(),
                     warnings: warnings(&config),
                     needs_restart,
                     error: None,
-                };
+                }
             }
             Err(errors) => {
                 self.counters.count("failure");
                 tracing::error!("The configuration did not load; the old one stays\n{errors}");
-                current.error = Some(errors);
+                Current {
+                    error: Some(errors),
+                    ..(*self.current()).clone()
+                }
             }
-        }
+        };
+        let current = Arc::new(current);
+        self.current.store(Arc::clone(&current));
         tell_manager(&[NotifyState::Ready]);
-        current.clone()
+        current
     }
 
     fn load(&self) -> Result<(Config, Vec<&'static str>), String> {

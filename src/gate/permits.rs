@@ -137,7 +137,7 @@ impl Permits {
         let next = self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
         match &self.store {
             Some(store) => store
-                .set_epoch(next)
+                .raise_epoch(next)
                 .map_err(|source| PermitsError::Epoch(Box::new(source))),
             None => Ok(()),
         }
@@ -241,9 +241,14 @@ impl Store {
         }
     }
 
-    fn set_epoch(&self, epoch: u64) -> Result<(), redb::Error> {
+    /// Of two who clear at one time the second may come to the disk first: the file never goes back.
+    fn raise_epoch(&self, epoch: u64) -> Result<(), redb::Error> {
         let transaction = self.database.begin_write()?;
-        transaction.open_table(EPOCH)?.insert((), epoch)?;
+        {
+            let mut table = transaction.open_table(EPOCH)?;
+            let there = table.get(())?.map_or(0, |there| there.value());
+            table.insert((), epoch.max(there))?;
+        }
         transaction.commit()?;
         Ok(())
     }

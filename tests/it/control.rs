@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use pullgate::oci::Descriptor;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -110,6 +111,41 @@ async fn status_shows_what_runs_and_reload_takes_what_loads() {
     let status = node.json(&["status"], 1).await;
     assert_eq!(status["generation"], loaded["generation"]);
     assert_eq!(status["reload_error"], Value::Null);
+}
+
+/// Whoever asks for a reload, by signal or by the socket, and however many at one time: what was written last holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn reloads_at_one_time_end_with_what_was_written_last() {
+    let registry = registry().await;
+    let node = Node::start(registry.url(), SIGNED);
+    node.daemon.hear_out();
+    let mut generations = Vec::new();
+    for round in 0..5 {
+        node.rewrite(&config(
+            registry.url(),
+            &format!("{SIGNED}[[rule]]\nscope = \"elsewhere.example/{round}\"\nrequire = \"reject\"\n"),
+        ));
+        let asked = join_all((0..4).map(|_| async {
+            node.daemon.signal(Signal::HUP);
+            let (loaded, status) = tokio::join!(node.json(&["reload"], 0), node.json(&["status"], 0));
+            assert_eq!(loaded["loaded"], true, "{loaded}");
+            assert!(
+                status["reload_error"].as_str().is_none_or(str::is_empty),
+                "{status}"
+            );
+            loaded["generation"].clone()
+        }))
+        .await;
+        let status = node.json(&["status"], 0).await;
+        assert!(
+            asked.iter().all(|generation| *generation == status["generation"]),
+            "{asked:?} {status}"
+        );
+        generations.push(status["generation"].clone());
+    }
+    generations.sort_by_key(Value::to_string);
+    generations.dedup();
+    assert_eq!(generations.len(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

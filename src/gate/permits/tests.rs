@@ -204,3 +204,19 @@ fn the_disk_is_written_once_for_edges_that_stand() {
         .unwrap();
     assert!(third.expires_at > first.expires_at);
 }
+
+#[test]
+fn the_epoch_of_the_file_never_goes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("permits.redb");
+    let permits = Permits::open(Some(&file), 1000).unwrap();
+    let store = permits.store.as_ref().unwrap();
+    for (raised, holds) in [(2, 2), (1, 2), (3, 3)] {
+        store.raise_epoch(raised).unwrap();
+        assert_eq!(store.epoch().unwrap(), holds);
+    }
+    permits.advance().unwrap();
+    assert_eq!(permits.epoch(), 1, "read once, when it was opened");
+    drop(permits);
+    assert_eq!(Permits::open(Some(&file), 1000).unwrap().epoch(), 3);
+}
