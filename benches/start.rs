@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pullgate::oci::Repository;
-use pullgate::policy::{Default, Generation, Mode, Policy, Requirement, Rule, Ruling};
+use pullgate::policy::{Default, Generation, Mode, Pods, Policy, Requirement, Rule, Ruling};
 use support::figures::{Figure, goal};
 use support::gate::{Gate, Setup};
 use support::nginx::{self, Buffers};
@@ -195,7 +195,7 @@ fn policy(rules: usize) -> Policy {
             scope.parse().unwrap(),
             Requirement::Reject,
             Mode::Enforce,
-            BTreeSet::new(),
+            Pods::default(),
         )
     });
     Policy::new(

@@ -21,7 +21,8 @@ use crate::gate::{Gate, PermitsError, Settings, Storage};
 use crate::oci::{Blob, Descriptor, Digest, MediaType, Platform, Reference, ReferenceError};
 use crate::oracle::Sources;
 use crate::policy::{
-    Default as Otherwise, DuplicateScope, Generation, Mode, Policy, Requirement, Rule, ScopeError, Signed,
+    Default as Otherwise, DuplicateScope, Generation, Mode, Pods, Policy, Requirement, Rule, ScopeError,
+    Signed,
 };
 use crate::reason::Reason;
 use crate::registry::{Client, Credentials, RegistryConfig, RegistryError, SourceName};
@@ -309,7 +310,7 @@ fn policy(release: &PrivateKey) -> Result<Policy, DemoError> {
         signed_repository: None,
     };
     let scope = format!("{HOST}/**").parse()?;
-    let rule = Rule::new(scope, Requirement::Signed(signed), Mode::Enforce, BTreeSet::new());
+    let rule = Rule::new(scope, Requirement::Signed(signed), Mode::Enforce, Pods::default());
     let (denied, generation) = (BTreeSet::new(), Generation([0; 32]));
     Ok(Policy::new(
         Otherwise::Reject,

@@ -142,7 +142,7 @@ impl Gate {
         let stages = pin!(self.judge(pull));
         let judgement = pull.contained(stages).await;
         // Where anything goes nothing need be covered: whoever pulls such images must not fill the bounded store. And what
-        // a rule of one namespace let through covers nothing for the others.
+        // a rule of some pods let through covers nothing for the others.
         if let Verdict::Allow(permit) = &judgement.verdict
             && pull.leaves_a_trace()
         {
@@ -173,7 +173,7 @@ impl Gate {
         if let Err(denial) = pull.before_asking() {
             return pull.denied(denial);
         }
-        if pull.ruling.of_namespace().is_some() {
+        if pull.ruling.of_pods().is_some() {
             // What is covered elsewhere was judged under another rule.
             return self.judge_by_itself(pull).await;
         }

@@ -1,7 +1,9 @@
 //! Which rule speaks for an image. Pure: names resolved, lists never empty, no IO.
 
+mod pods;
 mod scope;
 
+pub use pods::{Pod, Pods};
 pub use scope::{Scope, ScopeError};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +23,8 @@ pub struct Policy {
     rules: ScopeIndex<Arc<Rule>>,
     /// Those that speak for one namespace alone.
     namespaced: BTreeMap<String, ScopeIndex<Arc<Rule>>>,
+    /// Those that speak for pods with some labels alone: which one speaks before the other of one scope.
+    labelled: ScopeIndex<Vec<Arc<Rule>>>,
     listed: Vec<Arc<Rule>>,
     keys: Vec<Arc<TrustedKey>>,
     generation: Generation,
@@ -70,27 +74,22 @@ pub struct Rule {
     pub requirement: Requirement,
     /// Whether a failure blocks.
     pub mode: Mode,
-    /// The Kubernetes namespaces whose pulls it speaks for; empty: all, and pulls of which none is known.
-    pub namespaces: BTreeSet<String>,
-    /// As people and logs name it: the scope, and the namespaces.
+    /// The Kubernetes pods whose pulls it speaks for.
+    pub pods: Pods,
+    /// As people and logs name it: the scope, and the pods.
     pub name: String,
 }
 
 impl Rule {
     /// A rule of these parts.
     #[must_use]
-    pub fn new(scope: Scope, requirement: Requirement, mode: Mode, namespaces: BTreeSet<String>) -> Self {
-        let mut name = scope.as_str().to_owned();
-        if !namespaces.is_empty() {
-            let namespaces: Vec<&str> = namespaces.iter().map(String::as_str).collect();
-            name = format!("{name} in {}", namespaces.join(", "));
-        }
+    pub fn new(scope: Scope, requirement: Requirement, mode: Mode, pods: Pods) -> Self {
         Self {
+            name: format!("{scope}{pods}"),
             scope,
             requirement,
             mode,
-            namespaces,
-            name,
+            pods,
         }
     }
 
@@ -252,17 +251,17 @@ impl Ruling {
         }
     }
 
-    /// The name of the rule where it speaks for some namespaces alone: what was found under it says nothing of others.
+    /// The name of the rule where it speaks for some pods alone: what was found under it says nothing of others.
     #[must_use]
-    pub fn of_namespace(&self) -> Option<&str> {
+    pub fn of_pods(&self) -> Option<&str> {
         match self {
-            Self::Rule(rule) if !rule.namespaces.is_empty() => Some(&rule.name),
+            Self::Rule(rule) if !rule.pods.are_all() => Some(&rule.name),
             Self::Rule(_) | Self::Default(_) => None,
         }
     }
 }
 
-/// Two rules have the same scope: which one speaks would be chance.
+/// Two rules have the same scope and pods: which one speaks would be chance.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the scope `{scope}` stands in two rules")]
 pub struct DuplicateScope {
@@ -272,11 +271,19 @@ pub struct DuplicateScope {
     pub second: usize,
 }
 
+/// Of two rules the one with the more specific scope; of one scope the first.
+fn before<'a>(first: Option<&'a Arc<Rule>>, second: Option<&'a Arc<Rule>>) -> Option<&'a Arc<Rule>> {
+    match (first, second) {
+        (Some(first), Some(second)) if second.scope.is_before(&first.scope) => Some(second),
+        (first, second) => first.or(second),
+    }
+}
+
 impl Policy {
     /// A policy of these rules.
     ///
     /// # Errors
-    /// [`DuplicateScope`] when two rules have the same scope.
+    /// [`DuplicateScope`] when two rules have the same scope and pods.
     pub fn new(
         default: Default,
         rules: Vec<Rule>,
@@ -286,17 +293,26 @@ impl Policy {
     ) -> Result<Self, DuplicateScope> {
         let mut index = ScopeIndex::default();
         let mut namespaced: BTreeMap<String, ScopeIndex<_>> = BTreeMap::new();
+        let mut labelled: ScopeIndex<Vec<Arc<Rule>>> = ScopeIndex::default();
         let mut listed = Vec::with_capacity(rules.len());
         for (second, rule) in rules.into_iter().map(Arc::new).enumerate() {
-            let mut replaced = None;
-            for namespace in &rule.namespaces {
-                let index = namespaced.entry(namespace.clone()).or_default();
-                replaced = replaced.or(index.insert(&rule.scope, Arc::clone(&rule)));
-            }
-            if rule.namespaces.is_empty() {
-                replaced = index.insert(&rule.scope, Arc::clone(&rule));
-            }
-            if replaced.is_some() {
+            let is_second = if !rule.pods.labels.is_empty() {
+                let here = labelled.at(&rule.scope).get_or_insert_default();
+                let is_second = here.iter().any(|other| other.pods.overlap(&rule.pods));
+                here.push(Arc::clone(&rule));
+                here.sort_by(|one, other| one.pods.before(&other.pods));
+                is_second
+            } else if rule.pods.namespaces.is_empty() {
+                index.insert(&rule.scope, Arc::clone(&rule)).is_some()
+            } else {
+                let mut replaced = None;
+                for namespace in &rule.pods.namespaces {
+                    let index = namespaced.entry(namespace.clone()).or_default();
+                    replaced = replaced.or(index.insert(&rule.scope, Arc::clone(&rule)));
+                }
+                replaced.is_some()
+            };
+            if is_second {
                 return Err(DuplicateScope {
                     scope: rule.scope.as_str().to_owned(),
                     second,
@@ -311,24 +327,27 @@ impl Policy {
             denied,
             rules: index,
             namespaced,
+            labelled,
             listed,
             keys,
             generation,
         })
     }
 
-    /// The rule that speaks for this repository: the most specific one alone. `namespace` is that of the pod which an image
-    /// is pulled for, where it is known: of two rules for one scope its own speaks.
+    /// The rule that speaks for this repository: the most specific one alone. `pod` is what an image is pulled for, where
+    /// that is known: of the rules for one scope, one for its labels speaks before one for its namespace, and that before
+    /// the one for all.
     #[must_use]
-    pub fn ruling(&self, repository: &Repository, namespace: Option<&str>) -> Ruling {
+    pub fn ruling(&self, repository: &Repository, pod: Option<&Pod>) -> Ruling {
         let general = self.rules.most_specific(repository);
-        let own = namespace
-            .and_then(|namespace| self.namespaced.get(namespace))
+        let of_namespace = pod
+            .and_then(|pod| self.namespaced.get(&pod.namespace))
             .and_then(|rules| rules.most_specific(repository));
-        let rule = match (own, general) {
-            (Some(own), Some(general)) if general.scope.is_before(&own.scope) => Some(general),
-            (own, general) => own.or(general),
-        };
+        let of_labels = pod.and_then(|pod| {
+            self.labelled
+                .most_specific_of(repository, &|rules| rules.iter().find(|rule| rule.pods.hold(pod)))
+        });
+        let rule = before(of_labels, before(of_namespace, general));
         rule.map_or(Ruling::Default(self.default), |rule| {
             Ruling::Rule(Arc::clone(rule))
         })

@@ -120,7 +120,7 @@ impl Check {
             reference: self.image.clone(),
             presented: None,
             deadline,
-            namespace: None,
+            pod: None,
             purpose: Purpose::Serve,
         };
         Ok(tell::verdict(&gate.admit(&request).await, generation))

@@ -1,5 +1,6 @@
 //! `pullgate config check` and `pullgate config show`.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use clap::Subcommand;
@@ -203,6 +204,12 @@ struct ShownRule {
     /// Absent where it speaks for all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     namespaces: Vec<String>,
+    /// Absent where it speaks for pods with whatever labels.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+    /// As people and logs name it.
+    #[serde(skip)]
+    name: String,
     require: &'static str,
     /// Absent where anything goes: nothing is enforced there.
     mode: Option<&'static str>,
@@ -372,7 +379,9 @@ impl ShownRule {
         };
         Self {
             scope: rule.scope.to_string(),
-            namespaces: rule.namespaces.iter().cloned().collect(),
+            namespaces: rule.pods.namespaces.iter().cloned().collect(),
+            labels: rule.pods.labels.clone(),
+            name: rule.name.clone(),
             require: rule.requirement.as_str(),
             mode: (!anything).then(|| rule.mode.as_str()),
             signed,
@@ -400,11 +409,7 @@ impl ShownRule {
             (None, None) => (self.require.to_owned(), "-".to_owned(), "-".to_owned()),
         };
         vec![
-            if self.namespaces.is_empty() {
-                self.scope.clone()
-            } else {
-                format!("{} in {}", self.scope, self.namespaces.join(", "))
-            },
+            self.name.clone(),
             requires,
             keys,
             signed_as,

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::rules::Rules;
 use crate::oci::Digest;
 use crate::oracle::{Ocid, SourceConfig};
-use crate::policy::{Default, Generation, Requirement, Rule, Signed, SignedRepository};
+use crate::policy::{Default, Generation, Pods, Requirement, Rule, Signed, SignedRepository};
 use crate::registry::{Credentials, RegistryConfig};
 use crate::trust::{SaltLength, TrustedKey};
 
@@ -110,7 +110,7 @@ impl Encoder {
             scope,
             requirement,
             mode,
-            namespaces,
+            pods: Pods { namespaces, labels },
             name: _,
         } = rule;
         self.set(
@@ -118,6 +118,12 @@ impl Encoder {
                 .iter()
                 .map(|namespace| encoded(|encoder| encoder.text(namespace))),
         );
+        self.set(labels.iter().map(|(name, value)| {
+            encoded(|encoder| {
+                encoder.text(name);
+                encoder.text(value);
+            })
+        }));
         self.text(scope.as_str());
         self.text(mode.as_str());
         self.text(requirement.as_str());

@@ -10,7 +10,7 @@ use super::table::Table;
 use super::value::Text;
 use super::words::{list, nearest};
 use crate::oci::{Digest, Repository};
-use crate::policy::{Mode, Requirement, Rule, Scope, ScopeError, Signed, SignedRepository};
+use crate::policy::{Mode, Pods, Requirement, Rule, Scope, ScopeError, Signed, SignedRepository};
 use crate::signature::FormatName;
 use crate::trust::TrustedKey;
 
@@ -21,8 +21,8 @@ const THRESHOLD: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Rules {
     rules: Vec<(Rule, At)>,
-    /// By scope and namespace.
-    scopes: BTreeMap<(String, String), At>,
+    /// By scope, namespace and labels.
+    scopes: BTreeMap<(String, String, Labels), At>,
 }
 
 /// The words of `require`.
@@ -58,7 +58,7 @@ impl Rules {
         let report = table.report();
         let text = table.required_text("scope", "\"registry.example/project/**\"");
         let scope = text.and_then(|text| scope(text, report).map(|scope| (scope, text.at)));
-        let namespaces = namespaces(&mut table);
+        let (namespaces, labels) = (namespaces(&mut table), labels(&mut table));
         let rule = read(
             &mut table,
             scope.as_ref().ok().map(|(scope, _)| scope),
@@ -66,19 +66,20 @@ impl Rules {
             every_key,
         );
         table.finish();
-        let (Ok((scope, at)), Ok(namespaces)) = (scope, namespaces) else {
+        let (Ok((scope, at)), Ok(namespaces), Ok(labels)) = (scope, namespaces, labels) else {
             return;
         };
         // Empty stands for all of them.
         let all = std::iter::once("").filter(|_| namespaces.is_empty());
         for namespace in namespaces.iter().map(String::as_str).chain(all) {
-            let place = (scope.as_str().to_owned(), namespace.to_owned());
+            let place = (scope.as_str().to_owned(), namespace.to_owned(), labels.clone());
             if let Some(first) = self.scopes.get(&place) {
                 let hint = Some("one rule speaks for a scope: put them together, or take one out".to_owned());
-                let of = if namespace.is_empty() {
-                    String::new()
-                } else {
-                    format!(" for the namespace `{namespace}`")
+                let of = match (namespace, labels.is_empty()) {
+                    ("", true) => String::new(),
+                    ("", false) => " for the same labels".to_owned(),
+                    (namespace, true) => format!(" for the namespace `{namespace}`"),
+                    (namespace, false) => format!(" for the same labels in the namespace `{namespace}`"),
                 };
                 report.twice(at, *first, format!("the scope `{scope}` has two rules{of}"), hint);
                 return;
@@ -86,8 +87,8 @@ impl Rules {
             self.scopes.insert(place, at);
         }
         if let Ok((requirement, mode)) = rule {
-            self.rules
-                .push((Rule::new(scope, requirement, mode, namespaces), at));
+            let pods = Pods { namespaces, labels };
+            self.rules.push((Rule::new(scope, requirement, mode, pods), at));
         }
     }
 
@@ -148,6 +149,56 @@ fn namespaces(table: &mut Table<'_>) -> Result<BTreeSet<String>, Reported> {
         Err(report.problem(text.at, message, hint))
     })?;
     Ok(read.unwrap_or_default().into_iter().collect())
+}
+
+type Labels = BTreeMap<String, String>;
+
+/// `name=value`, as `kubectl get pods -l` takes them (apimachinery, `validation.IsQualifiedName`, `IsValidLabelValue`).
+fn labels(table: &mut Table<'_>) -> Result<Labels, Reported> {
+    let report = table.report();
+    let read = table.each("labels", |text| {
+        let label = text.text.split_once('=');
+        let label = label.filter(|(name, value)| is_label_name(name) && is_label_value(value));
+        label
+            .map(|(name, value)| (name.to_owned(), (value.to_owned(), text.at)))
+            .ok_or_else(|| {
+                let hint = Some("write it as `kubectl get pods -l` takes it: \"tier=web\"".to_owned());
+                let message = format!("`{}` is not a label and its value", text.text.escape_debug());
+                report.problem(text.at, message, hint)
+            })
+    })?;
+    let mut labels = Labels::new();
+    for (name, (value, at)) in read.unwrap_or_default() {
+        if labels.get(&name).is_some_and(|other| *other != value) {
+            let hint = Some("a label has one value: make a rule for each".to_owned());
+            return Err(report.problem(at, format!("no pod has two values of `{name}`"), hint));
+        }
+        labels.insert(name, value);
+    }
+    Ok(labels)
+}
+
+/// Letters, digits, `-`, `_` and `.`, at most 63, and neither begins nor ends with a sign; a host and `/` may go before it.
+fn is_label_name(name: &str) -> bool {
+    let (host, name) = match name.split_once('/') {
+        Some((host, name)) => (Some(host), name),
+        None => (None, name),
+    };
+    let is_host = |host: &str| {
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let is_part = |part: &str| {
+            !part.is_empty() && part.bytes().all(inner) && !part.starts_with('-') && !part.ends_with('-')
+        };
+        host.len() <= 253 && host.split('.').all(is_part)
+    };
+    host.is_none_or(is_host) && !name.is_empty() && is_label_value(name)
+}
+
+fn is_label_value(value: &str) -> bool {
+    let is_end = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
+    let bytes = value.as_bytes();
+    let inner = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    bytes.len() <= 63 && bytes.iter().all(inner) && is_end(bytes.first()) && is_end(bytes.last())
 }
 
 fn read(

@@ -105,9 +105,7 @@ impl Gate {
     ) -> Result<BlobStream, Box<Denial>> {
         let began = Instant::now();
         let settings = self.settings();
-        let ruling = settings
-            .policy
-            .ruling(&permit.repository, request.namespace.as_deref());
+        let ruling = settings.policy.ruling(&permit.repository, request.pod.as_ref());
         let pull = Pull {
             settings: &settings,
             ruling: &ruling,

@@ -58,7 +58,7 @@ pub(super) struct EvidenceKey {
     pub(super) digest: Digest,
     pub(super) generation: Generation,
     pub(super) epoch: u64,
-    /// The rule, where it is one of some namespaces alone: another one may want other keys.
+    /// The rule, where it is one of some pods alone: another one may want other keys.
     pub(super) rule: Option<Arc<str>>,
 }
 

@@ -82,13 +82,13 @@ impl<'a> Pull<'a> {
             digest: *digest,
             generation: self.settings.policy.generation(),
             epoch: self.epoch,
-            rule: self.ruling.of_namespace().map(Arc::from),
+            rule: self.ruling.of_pods().map(Arc::from),
         }
     }
 
     /// Whether what is permitted is kept for pulls to come.
     pub(super) fn leaves_a_trace(self) -> bool {
-        !self.accepts_anything() && self.ruling.of_namespace().is_none()
+        !self.accepts_anything() && self.ruling.of_pods().is_none()
     }
 
     /// Whether the subject is what the asker was told of it. The digest alone does not say how it is read.

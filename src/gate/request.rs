@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::oci::Reference;
-use crate::policy::{Policy, Ruling};
+use crate::policy::{Pod, Policy, Ruling};
 use crate::record::DoorName;
 use crate::registry::Presented;
 
@@ -16,8 +16,8 @@ pub struct PullRequest {
     pub peer: String,
     /// What.
     pub reference: Reference,
-    /// The Kubernetes namespace that it is pulled for, where the door knows.
-    pub namespace: Option<String>,
+    /// The Kubernetes pod that it is pulled for, where the door knows.
+    pub pod: Option<Pod>,
     /// The client's own credentials.
     pub presented: Option<Presented>,
     /// When the answer is due.
@@ -50,7 +50,7 @@ impl PullRequest {
     /// The rule that speaks for it.
     #[must_use]
     pub fn ruling(&self, policy: &Policy) -> Ruling {
-        policy.ruling(&self.reference.repository, self.namespace.as_deref())
+        policy.ruling(&self.reference.repository, self.pod.as_ref())
     }
 }
 

@@ -265,6 +265,11 @@ struct Node<V> {
 impl<V> ScopeIndex<V> {
     /// Puts a value under a scope, and hands back the one that stood there.
     pub(super) fn insert(&mut self, scope: &Scope, value: V) -> Option<V> {
+        self.at(scope).replace(value)
+    }
+
+    /// What stands under this very scope.
+    pub(super) fn at(&mut self, scope: &Scope) -> &mut Option<V> {
         let mut node = match &scope.host {
             Host::Literal(name) => self.hosts.entry(name.clone()).or_default(),
             Host::Below(name) => self.subdomains.entry(name.clone()).or_default(),
@@ -276,36 +281,49 @@ impl<V> ScopeIndex<V> {
             };
         }
         if scope.rest {
-            node.rest.replace(value)
+            &mut node.rest
         } else {
-            node.exact.replace(value)
+            &mut node.exact
         }
     }
 
     /// The value under the most specific scope that matches, in the order that [`Scope`] says.
     pub(super) fn most_specific(&self, repository: &Repository) -> Option<&V> {
+        self.most_specific_of(repository, &Some)
+    }
+
+    /// As [`Self::most_specific`], of the scopes from whose value something is picked.
+    pub(super) fn most_specific_of<'a, T>(
+        &'a self,
+        repository: &Repository,
+        pick: &impl Fn(&'a V) -> Option<T>,
+    ) -> Option<T> {
         let path = repository.path().split('/');
         let host = self.hosts.get(repository.registry());
-        host.and_then(|node| node.most_specific(path.clone()))
+        host.and_then(|node| node.most_specific_of(path.clone(), pick))
             .or_else(|| {
                 let (_, below) = repository.registry().split_once('.')?;
-                self.subdomains.get(below)?.most_specific(path)
+                self.subdomains.get(below)?.most_specific_of(path, pick)
             })
     }
 }
 
 impl<V> Node<V> {
     /// As deep as the name has parts, which is at most half of [`NAME_LENGTH`].
-    fn most_specific(&self, mut path: Split<'_, char>) -> Option<&V> {
+    fn most_specific_of<'a, T>(
+        &'a self,
+        mut path: Split<'_, char>,
+        pick: &impl Fn(&'a V) -> Option<T>,
+    ) -> Option<T> {
         let here = match path.next() {
-            None => self.exact.as_ref(),
+            None => self.exact.as_ref().and_then(pick),
             Some(part) => self
                 .literal
                 .get(part)
-                .and_then(|node| node.most_specific(path.clone()))
-                .or_else(|| self.any.as_ref()?.most_specific(path)),
+                .and_then(|node| node.most_specific_of(path.clone(), pick))
+                .or_else(|| self.any.as_ref()?.most_specific_of(path, pick)),
         };
-        here.or(self.rest.as_ref())
+        here.or_else(|| self.rest.as_ref().and_then(pick))
     }
 }
 

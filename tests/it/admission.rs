@@ -636,7 +636,7 @@ async fn who_watches_sees_what_was_what_comes_and_how_much_was_missed() {
                 reference: "elsewhere.example/app".parse().unwrap(),
                 presented: None,
                 deadline: Instant::now() + LATEST,
-                namespace: None,
+                pod: None,
                 purpose: pullgate::gate::Purpose::Judge(None),
             })
             .await;

@@ -175,7 +175,7 @@ async fn a_signed_name_does_not_reach_a_terminal_as_it_is() {
             reference: image("acme/app:v1"),
             presented: None,
             deadline: Instant::now() + LATEST,
-            namespace: None,
+            pod: None,
             purpose: Purpose::Serve,
         })
         .await;

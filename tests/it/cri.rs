@@ -61,6 +61,8 @@ mod wire {
     pub struct Sandbox {
         #[prost(message, optional, tag = "1")]
         pub metadata: Option<Metadata>,
+        #[prost(map = "string, string", tag = "6")]
+        pub labels: std::collections::HashMap<String, String>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -1309,9 +1311,9 @@ async fn images_that_were_not_admitted_are_not_there() {
     assert_eq!(ids(&world).await, [imported.id.as_str()]);
 }
 
-/// A rule of one namespace speaks there and leaves nothing behind that would speak elsewhere.
+/// A rule of some pods speaks for them and leaves nothing behind that would speak elsewhere.
 #[tokio::test]
-async fn a_namespace_has_rules_of_its_own() {
+async fn namespaces_and_labels_have_rules_of_their_own() {
     let registry = registry().await;
     let signed = put_signed(&registry, "v1", signer::get("release"));
     let child = registry
@@ -1326,21 +1328,27 @@ async fn a_namespace_has_rules_of_its_own() {
     let rules = format!(
         "{SIGNED}{both}threshold = 2\nnamespaces = [\"prod\"]\n{testers}namespaces = [\"test\"]\n\
          {anything}namespaces = [\"dev\", \"lab\"]\n\
+         {testers}labels = [\"tier=web\", \"zone=outer\"]\n\
          [[rule]]\nscope = \"registry.example/acme/closed\"\nrequire = \"reject\"\n"
     );
     let world = World::start(&config(registry.url(), &rules), false).await;
     let other = "registry.example/acme/app:v2";
     world.will_pull(NAME, &configuration(&registry, &signed), &[at(&signed.digest)]);
     world.will_pull(other, &configuration(&registry, &child), &[at(&unsigned.digest)]);
-    let of_pod = |image: &str, namespace: &str| wire::PullImageRequest {
+    let of_pod_with = |image: &str, namespace: &str, labels: &[(&str, &str)]| wire::PullImageRequest {
         sandbox: Some(wire::Sandbox {
             metadata: Some(wire::Metadata {
                 name: "pod".to_owned(),
                 namespace: namespace.to_owned(),
             }),
+            labels: labels
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
         }),
         ..pulling(image)
     };
+    let of_pod = |image: &str, namespace: &str| of_pod_with(image, namespace, &[]);
     // Whichever comes first, none speaks for another; and so again, from memory.
     for _ in 0..2 {
         let text = world
@@ -1357,6 +1365,22 @@ async fn a_namespace_has_rules_of_its_own() {
                 "SignatureValidationFailed: pullgate: untrusted-key: ",
             )
             .await;
+        // Its labels, all of them, say more of a pod than its namespace.
+        let web = [("tier", "web"), ("zone", "outer"), ("app", "shop")];
+        for namespace in ["default", "dev"] {
+            let text = world
+                .assert_denied(
+                    &of_pod_with(NAME, namespace, &web),
+                    "SignatureValidationFailed: pullgate: untrusted-key: ",
+                )
+                .await;
+            assert!(
+                text.contains("registry.example/** with tier=web, zone=outer"),
+                "{text}"
+            );
+        }
+        let inner = of_pod_with(NAME, "default", &web[..1]);
+        assert_eq!(world.pull(&inner).await.status(), "0");
         assert_eq!(world.pull(&of_pod(NAME, "default")).await.status(), "0");
         assert_eq!(world.pull(&pulling(NAME)).await.status(), "0");
         assert_eq!(world.pull(&of_pod(other, "dev")).await.status(), "0");

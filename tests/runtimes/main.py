@@ -329,7 +329,7 @@ def run_all(the_box, binaries, peers, report):
         pass
     elif programs is None:
         report.skipped += newer.planned(NEWER)
-        print(f"skip  containerd {', '.join(newer.NEWER)}, crictl and grpcurl: Go is not here to build them")
+        print(f"skip  containerd {', '.join(newer.NEWER)}, crictl, grpcurl and buf: Go is not here to build them")
     else:
         report.planned += newer.planned(NEWER)
 

@@ -7,6 +7,7 @@ What is newer than Debian's is built from the Go proxy by `run`; without Go ther
 import concurrent.futures
 import json
 import os
+import pathlib
 import shutil
 import signal
 import socket
@@ -21,6 +22,8 @@ import origin
 
 # Those of the Go proxy: the current one and the one before. `run` builds them under these names.
 NEWER = ("2.4.2", "2.3.7")
+
+PROTO = pathlib.Path(__file__).resolve().parents[2] / "proto"
 
 # How many clients pull at one time.
 CROWD = 100
@@ -529,6 +532,18 @@ class Tests:
         for case in self.cases:
             self.report.case(who, f"Check: {case.title}", self._check, node, case)
         self.report.case(who, "a caller that is not root is not answered by Control", self._not_root, node)
+        self.report.case("buf", "finds nothing to mend in proto", self._lint, node)
+
+    def _lint(self, node):
+        self._must(node.box.run([node.programs / "bin/buf", "lint", PROTO]))
+        # It looks at all of it: a file that breaks its rules is found.
+        copy = node.directory / "proto"
+        shutil.copytree(PROTO, copy)
+        broken = copy / "pullgate/v1/admission.proto"
+        broken.write_text(broken.read_text().replace("rpc Check(", "rpc check(", 1))
+        output = node.box.run([node.programs / "bin/buf", "lint", copy])
+        if output.status == 0 or "admission.proto" not in output.text:
+            raise self.failure(str(output))
 
     def _grpcurl(self, node, path, *arguments, stdin=b""):
         program = node.programs / "bin/grpcurl"
@@ -604,7 +619,7 @@ def planned(cases):
     """How many cases `run` will count."""
     verifier = 2 * len(cases) + 4
     cri = len(cases) + 6 + RUNS_PODS
-    return len(NEWER) * (verifier + cri) + cri + len(cases) + 3
+    return len(NEWER) * (verifier + cri) + cri + len(cases) + 4
 
 
 def run_all(the_box, the_gate, programs, tests):

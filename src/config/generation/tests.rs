@@ -181,6 +181,16 @@ fn another_meaning_is_another_generation() {
         ),
         (
             r#"["release", "qa"]"#,
+            "[\"release\", \"qa\"]\nnamespaces = [\"prod\"]",
+            "namespaces",
+        ),
+        (
+            r#"["release", "qa"]"#,
+            "[\"release\", \"qa\"]\nlabels = [\"tier=web\"]",
+            "labels",
+        ),
+        (
+            r#"["release", "qa"]"#,
             "[\"release\", \"qa\"]\nsigned_repository = \"c\"",
             "signed_repository",
         ),

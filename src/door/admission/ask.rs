@@ -88,7 +88,7 @@ pub(super) fn read(
         reference,
         presented,
         deadline,
-        namespace: None,
+        pod: None,
         purpose: Purpose::Judge(described),
     })
 }

@@ -21,6 +21,7 @@ use crate::door::admission::ask::{CredentialsError, presented};
 use crate::door::grpc;
 use crate::gate::{PullRequest, Purpose, Standing};
 use crate::oci::{ChildKind, Digest, Reference, excerpt};
+use crate::policy::Pod;
 use crate::proto::{cri, v1};
 use crate::reason::Reason;
 use crate::record::{Decision, DoorName, Outcome};
@@ -141,14 +142,15 @@ fn read(message: &Message, peer: String, deadline: Instant) -> Result<(String, P
         },
         reference.repository.registry(),
     )?;
-    let pod = asked.sandbox_config.and_then(|config| config.metadata);
+    let pod = asked.sandbox_config.map(|config| Pod {
+        namespace: config.metadata.unwrap_or_default().namespace,
+        labels: config.labels,
+    });
     let request = PullRequest {
         door: DoorName::Cri,
         peer,
         reference,
-        namespace: pod
-            .map(|pod| pod.namespace)
-            .filter(|namespace| !namespace.is_empty()),
+        pod,
         presented,
         deadline,
         purpose: Purpose::Judge(None),
@@ -361,15 +363,12 @@ impl Pulling {
                 .any(|(child, kind)| kind == ChildKind::Manifest && child.digest == *digest)
     }
 
-    /// Whether this image may run under the rule of this pull. What stands was admitted by the rule for all namespaces,
-    /// which says nothing of one that has its own.
+    /// Whether this image may run under the rule of this pull. What stands was admitted by the rule for all pods, which
+    /// says nothing of those that have their own.
     fn stands(&self, digest: &Digest, identifier: Option<&Digest>) -> bool {
         let gate = &self.shared.gate;
         let repository = &self.request.reference.repository;
-        self.request
-            .ruling(&gate.settings().policy)
-            .of_namespace()
-            .is_none()
+        self.request.ruling(&gate.settings().policy).of_pods().is_none()
             && gate.standing(repository, digest, identifier) == Standing::Admitted
     }
 

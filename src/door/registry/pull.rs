@@ -88,7 +88,7 @@ impl Pulls {
             reference,
             presented: asked.presented.clone(),
             deadline: began + self.pull_deadline,
-            namespace: None,
+            pod: None,
             purpose: Purpose::Serve,
         };
         // What is rarely asked has a place of its own: a pull would carry it along.

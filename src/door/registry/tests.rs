@@ -24,7 +24,7 @@ use crate::demo::registry::{Auth, EmbeddedRegistry, Options};
 use crate::demo::runtime::{Dialect, PullError, Runtime};
 use crate::gate::{Gate, Settings, Storage};
 use crate::oci::{Descriptor, Digest, Reference};
-use crate::policy::{Default, Generation, Mode, Policy, Requirement, Rule};
+use crate::policy::{Default, Generation, Mode, Pods, Policy, Requirement, Rule};
 use crate::reason::Reason;
 use crate::registry::{Client, Credentials, RegistryConfig, SourceName};
 
@@ -57,7 +57,7 @@ fn settings(endpoint: &str, rules: Vec<(&str, Requirement)>) -> Settings {
             scope.parse().unwrap(),
             requirement,
             Mode::Enforce,
-            BTreeSet::new(),
+            Pods::default(),
         )
     });
     let registry = RegistryConfig {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use libfuzzer_sys::fuzz_target;
 use pullgate::oci::Repository;
-use pullgate::policy::{Default, Generation, Mode, Policy, Requirement, Rule, Ruling, Scope, ScopeError};
+use pullgate::policy::{Default, Generation, Mode, Pods, Policy, Requirement, Rule, Ruling, Scope, ScopeError};
 
 fuzz_target!(|text: &str| {
     let (text, name) = text.split_once('\n').unwrap_or((text, text));
@@ -21,7 +21,7 @@ fuzz_target!(|text: &str| {
         return;
     };
     let matches = matches(scope.as_str(), &name.to_string());
-    let rule = Rule::new(scope, Requirement::Reject, Mode::Enforce, BTreeSet::new());
+    let rule = Rule::new(scope, Requirement::Reject, Mode::Enforce, Pods::default());
     let policy = Policy::new(
         Default::Reject,
         vec![rule],

@@ -34,7 +34,7 @@ async fn what_oracles_client_signed_is_let_through_and_nothing_else() {
         reference: super::image("signed"),
         presented: None,
         deadline: Instant::now() + Duration::from_secs(30),
-        namespace: None,
+        pod: None,
         purpose: Purpose::Serve,
     };
     let judgement = node.gate.admit(&request).await;
