@@ -2,9 +2,10 @@
 //! came. `PullImage` is decided on first; with `recheck_present` images that are there are looked at as well.
 //!
 //! A call's way: [`unix::Socket`] knows the caller, `Method` says what is asked, `runtime` is the way to the runtime and
-//! `message` what is read on it; `pull` and `present` are the calls that we have a say in.
+//! `message` what is read on it (and `fields` what is left out of it); `pull` and `present` are the calls that we have a say in.
 
 mod answer;
+pub mod fields;
 mod message;
 mod present;
 mod pull;

@@ -1,8 +1,10 @@
-//! gRPC messages as bytes (gRPC over HTTP/2, `PROTOCOL-HTTP2.md`): read within bounds, and protobuf edited in place.
+//! gRPC messages as bytes (gRPC over HTTP/2, `PROTOCOL-HTTP2.md`): read within bounds.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
+
+use super::fields::NotProtobuf;
 
 /// Compressed-Flag and Message-Length.
 const PREFIX: usize = 5;
@@ -26,6 +28,12 @@ pub(super) enum MessageError {
 #[derive(Clone, Debug)]
 pub(super) struct Message {
     framed: Bytes,
+}
+
+impl From<NotProtobuf> for MessageError {
+    fn from(error: NotProtobuf) -> Self {
+        Self::Malformed(error.to_string())
+    }
 }
 
 impl Message {
@@ -96,79 +104,6 @@ pub(super) async fn read(
         return Err(MessageError::NotOne);
     }
     Ok((Some(Message { framed }), trailers))
-}
-
-/// Copies a protobuf message without those of its fields `number` that are not `wanted`. All else stays byte for byte, the
-/// fields that this release does not know too.
-pub(super) fn without(
-    message: &[u8],
-    number: u64,
-    mut wanted: impl FnMut(&[u8]) -> bool,
-) -> Result<Vec<u8>, MessageError> {
-    let broken = || MessageError::Malformed("not protobuf".to_owned());
-    let mut kept = Vec::with_capacity(message.len());
-    let mut rest = message;
-    while !rest.is_empty() {
-        let (field, after) = split_field(rest).ok_or_else(broken)?;
-        let keep = match field.content {
-            Some(content) if field.number == number => wanted(content),
-            Some(_) | None => true,
-        };
-        if keep {
-            kept.extend_from_slice(field.whole);
-        }
-        rest = after;
-    }
-    Ok(kept)
-}
-
-/// One field of a message: its number, all its bytes, and its content if it is one of a length of its own.
-struct Field<'m> {
-    number: u64,
-    whole: &'m [u8],
-    content: Option<&'m [u8]>,
-}
-
-/// Protocol Buffers, "Encoding": a key of number and wire type, then as much as the type says.
-fn split_field(message: &[u8]) -> Option<(Field<'_>, &[u8])> {
-    let (key, after_key) = varint(message)?;
-    let (content, after) = match key & 7 {
-        0 => (None, varint(after_key)?.1),
-        1 => (None, after_key.get(8..)?),
-        2 => {
-            let (length, rest) = varint(after_key)?;
-            let (content, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-            (Some(content), after)
-        }
-        5 => (None, after_key.get(4..)?),
-        // Groups, which proto3 does not have.
-        _ => return None,
-    };
-    let whole = message.get(..message.len() - after.len())?;
-    let number = key >> 3;
-    (number != 0).then_some((
-        Field {
-            number,
-            whole,
-            content,
-        },
-        after,
-    ))
-}
-
-fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut value = 0_u64;
-    for (place, &byte) in bytes.iter().enumerate().take(10) {
-        let low = u64::from(byte & 0x7f);
-        if place == 9 && low > 1 {
-            return None;
-        }
-        value |= low << (7 * place);
-        if byte & 0x80 == 0 {
-            return Some((value, bytes.get(place + 1..)?));
-        }
-    }
-    None
 }
 
 #[cfg(test)]

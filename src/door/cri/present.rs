@@ -7,7 +7,8 @@ use hyper::body::Incoming;
 use prost::Message as _;
 
 use super::answer::{self, Body};
-use super::message::{self, Message, MessageError};
+use super::fields::{self, NotProtobuf};
+use super::message::{self, Message};
 use super::{Asked, Shared};
 use crate::gate::{Gate, Standing};
 use crate::oci::{Digest, DigestError, Reference, Repository};
@@ -32,15 +33,15 @@ pub(super) async fn answer(shared: &Shared, asked: Asked, request: Request<Incom
     };
     match answer.map(|answer| shown(&shared.gate, &answer)).transpose() {
         Ok(answer) => answer::replayed(head, answer.as_ref(), trailers),
-        Err(error) => answer::unreadable(&error),
+        Err(error) => answer::unreadable(&error.into()),
     }
 }
 
 /// The answer without the images that were not admitted. Without its image a status says that there is none; all else in
 /// an answer stays as it came.
-fn shown(gate: &Gate, answer: &Message) -> Result<Message, MessageError> {
+fn shown(gate: &Gate, answer: &Message) -> Result<Message, NotProtobuf> {
     let mut hidden = 0;
-    let kept = message::without(answer.bytes(), IMAGES, |image| {
+    let kept = fields::without(answer.bytes(), IMAGES, |image| {
         let shown = cri::Image::decode(image).is_ok_and(|image| is_shown(gate, &image));
         hidden += usize::from(!shown);
         shown

@@ -1,0 +1,82 @@
+use proptest::prelude::*;
+use prost::Message as _;
+
+use super::{NotProtobuf, without};
+use crate::proto::cri;
+
+fn images(ids: &[&str]) -> Vec<u8> {
+    ids.iter()
+        .flat_map(|id| {
+            let image = cri::Image {
+                id: (*id).to_owned(),
+                ..cri::Image::default()
+            };
+            let image = image.encode_to_vec();
+            [&[0x0a, u8::try_from(image.len()).unwrap()], &image[..]].concat()
+        })
+        .collect()
+}
+
+fn is(id: &'static str) -> impl FnMut(&[u8]) -> bool {
+    move |image| cri::Image::decode(image).unwrap().id == id
+}
+
+#[test]
+fn fields_are_left_out_and_all_else_stays() {
+    // Fields that the door does not know, of each wire type, before, between and after.
+    let unknown: &[u8] = &[
+        0x10, 0xff, 0x01, 0x19, 1, 2, 3, 4, 5, 6, 7, 8, 0x25, 1, 2, 3, 4, 0xba, 0x3e, 2, b'h', b'i',
+    ];
+    let message = [unknown, &images(&["a", "b"]), unknown, &images(&["a"]), unknown].concat();
+    let kept = without(&message, 1, is("a")).unwrap();
+    assert_eq!(
+        kept,
+        [unknown, &images(&["a"]), unknown, &images(&["a"]), unknown].concat()
+    );
+    assert_eq!(without(&message, 1, |_| true).unwrap(), message);
+    // Not a number of its own is not a field of that number: 17 is 1 in the low bits alone.
+    let other = [&[0x8a, 0x01, 1, b'x'][..], &images(&["b"])].concat();
+    assert_eq!(without(&other, 1, is("a")).unwrap(), &other[..4]);
+}
+
+#[test]
+fn what_is_no_protobuf_is_refused() {
+    let varints = [
+        &[0x08][..],
+        &[0x08, 0x80],
+        &[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2],
+    ];
+    let lengths = [&[0x0a][..], &[0x0a, 2, 0], &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]];
+    let others = [
+        &[0x09, 1, 2][..],
+        &[0x0d, 1],
+        &[0x0b],
+        &[0x0c],
+        &[0x0e],
+        &[0x00, 0],
+        &[0x02, 0],
+        &[0x80],
+    ];
+    for broken in varints.iter().chain(&lengths).chain(&others) {
+        assert_eq!(without(broken, 1, |_| true), Err(NotProtobuf), "{broken:?}");
+    }
+}
+
+proptest! {
+    /// What is taken is taken whole or refused, and never read beyond; what is kept is what came.
+    #[test]
+    fn whatever_comes_stays_as_it_is_or_is_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        if let Ok(kept) = without(&bytes, 1, |_| true) {
+            prop_assert_eq!(&kept, &bytes);
+        }
+        // What prost reads, we read.
+        if cri::ImageStatusResponse::decode(&bytes[..]).is_ok() && !has_group(&bytes) {
+            prop_assert!(without(&bytes, 1, |_| true).is_ok());
+        }
+    }
+}
+
+/// Groups are no part of proto3: prost skips them, and no runtime sends one.
+fn has_group(bytes: &[u8]) -> bool {
+    bytes.iter().any(|byte| matches!(byte & 7, 3 | 4))
+}
