@@ -514,8 +514,31 @@ class Tests:
         self._must(node.box.run([*tool, "cache", "clear"]))
         self._hidden(node, name)
         self._must(node.crictl("pull", name))
-        self._must(node.crictl("inspecti", name))
-        return "hidden until they are pulled"
+        shown = json.loads(self._must(node.crictl("inspecti", name)).text)["status"]
+        # Another image under the digest that was admitted.
+        node.remove_all()
+        [admitted] = shown["repoDigests"]
+        forged = images.single("forged")
+        images.archive(forged, "registry.example/forged:v1", archive)
+        self._must(node.ctr("images", "import", "--snapshotter=native", archive))
+        self._must(node.ctr("images", "tag", "registry.example/forged:v1", admitted))
+        self._must(node.ctr("images", "rm", "registry.example/forged:v1"))
+        self._listed(node, admitted)
+        self._hidden(node, admitted)
+        # What the runtime pulls has its name back.
+        self._must(node.crictl("pull", admitted))
+        again = json.loads(self._must(node.crictl("inspecti", admitted)).text)["status"]
+        if again["id"] != shown["id"]:
+            raise self.failure(f"{again['id']} is shown, and {shown['id']} was admitted")
+        return "hidden until they are pulled, whatever they are called"
+
+    def _listed(self, node, name):
+        """Waits until containerd's CRI has heard of a name."""
+        for _ in range(50):
+            if node.crictl("inspecti", name, door=False).status == 0:
+                return
+            time.sleep(0.1)
+        raise self.failure(f"containerd does not know {name}")
 
     def _hidden(self, node, name):
         self._blocked(node.crictl("inspecti", name))
