@@ -1,6 +1,8 @@
 //! Signature records on the move: attached to images in a registry, kept in a directory, listed and taken away again.
 //! The operator's side; the daemon only reads.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -28,7 +30,7 @@ pub enum CarryError {
     File {
         /// Which.
         path: PathBuf,
-        /// `read`, `written` or `deleted`.
+        /// `read`, `written`, `made readable` or `deleted`.
         doing: &'static str,
         /// Why.
         #[source]
@@ -287,7 +289,9 @@ pub fn store(signatures: &Path, digest: &Digest, record: &[u8]) -> Result<PathBu
     Ok(path)
 }
 
-/// Writes a file, and the folders above it, so that a reader sees the old one or the new one and never half of one.
+/// Writes a file, and the folders above it, so that a reader sees the old one or the new one and never half of one. Whoever
+/// may come to the folder may read it, whatever the caller's umask: records and public keys are no secrets, and root, who
+/// writes them, is not the daemon, who reads them.
 ///
 /// # Errors
 /// [`CarryError::File`].
@@ -298,12 +302,26 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CarryError> {
         source,
     };
     let folder = path.parent().unwrap_or(Path::new(""));
+    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let made: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
     std::fs::create_dir_all(folder).map_err(|source| file(folder, source))?;
+    for folder in made {
+        readable(folder, 0o755)?;
+    }
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     // Hidden: neither the gate nor an `include` takes it for a file of theirs.
     let unfinished = folder.join(format!(".{name}.{}", std::process::id()));
     std::fs::write(&unfinished, bytes).map_err(|source| file(&unfinished, source))?;
+    readable(&unfinished, 0o644)?;
     std::fs::rename(&unfinished, path).map_err(|source| file(path, source))
+}
+
+fn readable(path: &Path, mode: u32) -> Result<(), CarryError> {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|source| CarryError::File {
+        path: path.to_owned(),
+        doing: "made readable",
+        source,
+    })
 }
 
 /// Deletes a record that [`store`] wrote.

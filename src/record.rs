@@ -179,6 +179,17 @@ impl Recorder {
             recorder.durations.clone(),
         );
         registry.register("blobs", "Blobs that were asked for", recorder.blobs.clone());
+        // From zero on: the first denial is an increase then, for who watches for one, and not a series out of nothing.
+        for outcome in std::iter::once(Outcome::Allow).chain(Reason::ALL.map(Outcome::Deny)) {
+            for door in [DoorName::Admission, DoorName::Cri, DoorName::Registry] {
+                drop(recorder.pulls.get_or_create(&PullLabels::of(door, outcome)));
+            }
+            drop(
+                recorder
+                    .blobs
+                    .get_or_create(&PullLabels::of(DoorName::Registry, outcome)),
+            );
+        }
         recorder
     }
 

@@ -203,6 +203,9 @@ impl Counters {
             "Reloads of the configuration",
             counters.count.clone(),
         );
+        for outcome in ["success", "failure"] {
+            drop(counters.count.get_or_create(&ReloadLabels { outcome }));
+        }
         metrics.register(
             "policy_keys",
             "Trusted keys that are loaded",

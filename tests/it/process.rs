@@ -349,6 +349,14 @@ async fn metrics_are_read_over_http_and_count_each_decision() {
         answer
     };
     let answer = ask("/metrics").await;
+    for from_zero in [
+        "pullgate_pulls_total{door=\"cri\",verdict=\"deny\",reason=\"digest-mismatch\"} 0\n",
+        "pullgate_pulls_total{door=\"registry\",verdict=\"deny\",reason=\"internal-error\"} 0\n",
+        "pullgate_blobs_total{door=\"registry\",verdict=\"allow\",reason=\"none\"} 0\n",
+        "pullgate_policy_reloads_total{outcome=\"failure\"} 0\n",
+    ] {
+        assert!(answer.contains(from_zero), "{from_zero}{answer}");
+    }
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     for line in [
         "pullgate_pulls_total{door=\"registry\",verdict=\"deny\",reason=\"unsigned\"}",
