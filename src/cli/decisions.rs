@@ -40,7 +40,11 @@ impl Decisions {
                 limit: self.lines,
                 denials_only: self.denied,
             };
-            let answer = answered(client.list_decisions(within(asked)).await)?;
+            let mut answer = answered(client.list_decisions(within(asked)).await)?;
+            // No number is all of them to the daemon, and none to who writes a 0.
+            answer
+                .decisions
+                .truncate(usize::try_from(self.lines).unwrap_or(usize::MAX));
             Ok::<_, CliError>(answer.decisions)
         })??;
         if context.json {

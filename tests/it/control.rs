@@ -188,6 +188,8 @@ async fn verdicts_are_listed_and_forgotten_and_decisions_shown() {
     assert_eq!(denied.as_array().unwrap().len(), 1);
     assert_eq!(denied[0]["reason"], "unsigned");
     assert_eq!(node.json(&["decisions", "-n", "1"], 0).await[0]["sequence"], 2);
+    let none = node.json(&["decisions", "-n", "0"], 0).await;
+    assert_eq!(none, serde_json::json!([]));
 
     assert_eq!(node.json(&["cache", "clear"], 0).await["verdicts"], 2);
     assert_eq!(node.json(&["cache", "list"], 0).await, serde_json::json!([]));
