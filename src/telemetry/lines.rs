@@ -25,6 +25,9 @@ const GATHERED: Duration = Duration::from_millis(5);
 /// not written down is not made.
 const MOST: usize = 1024 * 1024;
 
+/// How long the end of the log waits for an output that does not take it. A process must end when it is told to.
+const LAST: Duration = Duration::from_secs(5);
+
 /// The usual line of a decision.
 const LINE: usize = 640;
 
@@ -50,7 +53,23 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Gathered {
     lines: Vec<u8>,
+    /// Nothing is added any more.
     has_ended: bool,
+    /// Nothing is written any more.
+    is_written: bool,
+}
+
+/// However the thread that writes ends, nobody may wait for it afterwards.
+struct Writer<'a>(&'a Shared);
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        let mut gathered = self.0.lock();
+        gathered.has_ended = true;
+        gathered.is_written = true;
+        drop(gathered);
+        self.0.emptied.notify_all();
+    }
 }
 
 impl Lines {
@@ -120,6 +139,7 @@ impl Shared {
     }
 
     fn write_to(&self, mut output: impl Write) {
+        let _writer = Writer(self);
         let mut lines = Vec::new();
         let mut is_failing = false;
         loop {
@@ -154,9 +174,22 @@ impl Shared {
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        self.shared.lock().has_ended = true;
+        let mut gathered = self.shared.lock();
+        gathered.has_ended = true;
         self.shared.filled.notify_one();
         self.shared.emptied.notify_all();
+        let waited = self
+            .shared
+            .emptied
+            .wait_timeout_while(gathered, LAST, |gathered| !gathered.is_written);
+        let (gathered, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let is_written = gathered.is_written;
+        drop(gathered);
+        if !is_written {
+            return say(format_args!(
+                "the end of the log could not be written: nobody reads it"
+            ));
+        }
         if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
             say(format_args!("the thread that writes the log crashed"));
         }
@@ -176,9 +209,9 @@ fn reported(written: io::Result<()>, was_failing: bool) -> bool {
     true
 }
 
-#[expect(clippy::print_stderr, reason = "where else, when the log itself fails")]
+/// Where else, when the log itself fails. Both outputs may lead to the same reader that is gone: then nobody is told.
 fn say(what: std::fmt::Arguments<'_>) {
-    eprintln!("pullgated: {what}");
+    let _unheard = writeln!(io::stderr(), "pullgated: {what}");
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@ use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use super::{Lines, MOST};
+use super::{LAST, Lines, MOST};
 
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
@@ -163,4 +163,42 @@ fn an_output_that_is_gone_holds_up_nobody() {
         }
     });
     drop(writing);
+}
+
+/// An output that brings down whoever writes to it.
+struct Crashes;
+
+impl Write for Crashes {
+    fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+        panic!("what is printed of this is what the test is about")
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_thread_that_is_gone() {
+    let (lines, writing) = Lines::to(Crashes).unwrap();
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+        let text = "x".repeat(MOST);
+        for _ in 0..4 {
+            tracing::info!("{text}");
+        }
+    });
+    drop(writing);
+}
+
+#[test]
+fn the_end_does_not_wait_for_an_output_that_never_takes_anything() {
+    let (take, told): (Sender<()>, _) = channel();
+    let (lines, writing) = Lines::to(Stuck(told, Written::default())).unwrap();
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+        tracing::info!("a line");
+    });
+    let began = Instant::now();
+    drop(writing);
+    assert!(began.elapsed() < LAST * 4, "{:?}", began.elapsed());
+    drop(take);
 }
