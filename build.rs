@@ -17,6 +17,9 @@ const STATE: [&str; 1] = ["proto/pullgate/state/v1/state.proto"];
 /// What is read of the Container Runtime Interface.
 const CRI: [&str; 1] = ["proto/runtime/v1/image.proto"];
 
+/// What is asked of containerd beside the Container Runtime Interface.
+const CONTAINERD: [&str; 1] = ["proto/containerd/services/images/v1/images.proto"];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
     let out = std::env::var("OUT_DIR")?;
@@ -24,6 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure().compile_fds(api.clone())?;
     tonic_prost_build::configure().compile_fds(protox::compile(STATE, ["proto"])?)?;
     tonic_prost_build::configure().compile_fds(protox::compile(CRI, ["proto"])?)?;
+    tonic_prost_build::configure().compile_fds(protox::compile(CONTAINERD, ["proto"])?)?;
     // The comments are for readers of the source: a caller of reflection asks for names and types.
     for file in &mut api.file {
         file.source_code_info = None;

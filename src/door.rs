@@ -5,6 +5,7 @@ pub mod admission;
 pub mod cri;
 pub(crate) mod grpc;
 mod in_task;
+mod reading;
 pub mod registry;
 pub mod unix;
 

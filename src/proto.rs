@@ -39,3 +39,14 @@ pub(crate) mod state {
 pub(crate) mod cri {
     tonic::include_proto!("runtime.v1");
 }
+
+/// `containerd.services.images.v1`: what is asked of containerd beside the CRI.
+#[allow(
+    clippy::pedantic,
+    unreachable_pub,
+    missing_docs,
+    reason = "generated: prost writes it, from a file that documents each item"
+)]
+pub(crate) mod containerd {
+    tonic::include_proto!("containerd.services.images.v1");
+}

@@ -2,10 +2,12 @@
 //! came. `PullImage` is decided on first; with `recheck_present` images that are there are looked at as well.
 //!
 //! A call's way: [`unix::Socket`] knows the caller, `Method` says what is asked, `runtime` is the way to the runtime and
-//! `message` what is read on it (and `fields` what is left out of it); `pull` and `present` are the calls that we have a say in.
+//! `message` what is read on it (and `fields` what is left out of it); `pull` and `present` are the calls that we have a
+//! say in, and `images` what we ask ourselves.
 
 mod answer;
 pub mod fields;
+mod images;
 mod message;
 mod present;
 mod pull;
@@ -24,6 +26,7 @@ use tonic::Code;
 use self::answer::Body;
 use self::runtime::Runtime;
 use super::in_task::Spawner;
+use super::reading::Reading;
 use super::unix::{self, Bounds, Peer, Socket, SocketError};
 use crate::causes::chain;
 use crate::gate::Gate;
@@ -31,8 +34,8 @@ use crate::gate::Gate;
 /// Calls at one time on one connection. The kubelet has a few hundred at most; each holds some 10 KiB.
 const STREAMS: u32 = 4096;
 
-/// Requests for a pull that are read at one time, of all connections.
-const READING: usize = 64;
+/// Requests for a pull that are read at one time: of root, and as many of all others.
+const READING: usize = 32;
 
 /// Pulls that failed and are looked after at one time, half a minute each.
 const LOOKING: usize = 1024;
@@ -88,7 +91,7 @@ impl Door {
             gate,
             recheck_present,
             deadline,
-            reading: Semaphore::new(READING),
+            reading: Reading::new(READING),
             looking: Arc::new(Semaphore::new(LOOKING)),
         });
         let path: Arc<Path> = runtime.into();
@@ -127,7 +130,7 @@ struct Shared {
     recheck_present: bool,
     deadline: Duration,
     /// A place for each pull's message that is being read: a MiB at most.
-    reading: Semaphore,
+    reading: Reading,
     /// A place for each pull that failed and is still looked after.
     looking: Arc<Semaphore>,
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::Status;
 use tonic::body::Body;
@@ -17,6 +17,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower_service::Service as _;
 
+use super::reading::Reading;
 use super::unix::{Bounds, Peer, Socket};
 use crate::limits;
 use crate::proto::v1;
@@ -27,8 +28,8 @@ const STREAMS: u32 = 256;
 /// What a caller may send on one connection before it is read: a question, whole.
 const WINDOW: u32 = 128 * 1024;
 
-/// Questions that are read at one time, of all connections.
-const READING: usize = 256;
+/// Questions that are read at one time: of root, and as many of all others.
+const READING: usize = 128;
 
 /// A question comes over a local socket at once. Who sends half of one holds a place and memory no longer.
 const QUESTION: Duration = Duration::from_secs(10);
@@ -65,12 +66,12 @@ pub(crate) async fn serve(
         }
     };
     let routes = routes.prepare();
-    let reading = Arc::new(Semaphore::new(READING));
+    let reading = Arc::new(Reading::new(READING));
     let answer = move |peer: Peer, mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         let (mut routes, reading) = (routes.clone(), Arc::clone(&reading));
         async move {
-            match whole(request, &reading).await {
+            match whole(peer, request, &reading).await {
                 Ok(request) => routed(&mut routes, request).await,
                 Err(status) => status.into_http(),
             }
@@ -88,7 +89,7 @@ pub(crate) async fn serve(
 }
 
 /// A question with its message read: what is only begun must not be kept for those who never end it.
-async fn whole(request: Request<Incoming>, reading: &Semaphore) -> Result<Request<Body>, Status> {
+async fn whole(peer: Peer, request: Request<Incoming>, reading: &Reading) -> Result<Request<Body>, Status> {
     if !request.uri().path().starts_with(OURS) {
         return Ok(request.map(Body::new));
     }
@@ -96,7 +97,7 @@ async fn whole(request: Request<Incoming>, reading: &Semaphore) -> Result<Reques
     // With the five bytes before a message (gRPC over HTTP/2, "Length-Prefixed-Message").
     let body = Limited::new(body, limits::GRPC_REQUEST_BYTES + 5);
     let read = async {
-        let _place = reading.acquire().await;
+        let _place = reading.place(peer).await;
         body.collect().await
     };
     match timeout(QUESTION, read).await {

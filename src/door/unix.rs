@@ -117,7 +117,7 @@ pub(crate) struct Bounds {
 
 /// The share of the connections that one user may hold who is not root: who may open the socket must not be able to keep
 /// the others from it.
-const SHARE: usize = 4;
+pub(super) const SHARE: usize = 4;
 
 /// What begins each connection (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

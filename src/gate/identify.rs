@@ -122,7 +122,8 @@ impl Gate {
         })
     }
 
-    /// What was found stands for as long as its root does, so that it is known when the runtime is asked what it has.
+    /// What was found stands for as long as its root does, so that it is known when the runtime is asked what it has. A root
+    /// that was admitted before the policy was changed or the cache cleared stands no longer: a pull may take minutes.
     fn keep_identified(&self, pull: Pull<'_>, document: &Document, root: Digest) {
         let repository = &pull.request.reference.repository;
         if !pull.leaves_a_trace() {
@@ -132,6 +133,9 @@ impl Gate {
             return;
         };
         let generation = pull.settings.policy.generation();
+        if kept.cover.generation() != generation || kept.epoch != pull.epoch {
+            return;
+        }
         let covers = document
             .children()
             .map(|(child, kind)| Cover::restored(repository.clone(), child.digest, kind, root, generation));

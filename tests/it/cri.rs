@@ -163,6 +163,8 @@ struct State {
     cancelled: Notify,
     /// It does not say what it has.
     is_starting: AtomicBool,
+    /// It is no containerd: by a name it removes the name alone, and knows no other way.
+    is_another: AtomicBool,
 }
 
 impl State {
@@ -320,9 +322,24 @@ async fn runtime(state: &Arc<State>, request: Request<Incoming>) -> Response<Bod
         "RemoveImage" => {
             let name = named();
             let mut images = state.images.lock().unwrap();
+            if state.is_another.load(Ordering::SeqCst) && !name.starts_with("sha256:") {
+                unname(&mut images, &name);
+                return ok(&wire::Images::default());
+            }
             let id = images.get(&name).map_or(name, |image| image.id.clone());
             images.retain(|_, image| image.id != id);
             ok(&wire::Images::default())
+        }
+        "Delete" if state.is_another.load(Ordering::SeqCst) => failed("12", "unknown service"),
+        "Delete" => {
+            assert_eq!(head.headers["containerd-namespace"], "k8s.io");
+            let name = wire::ImageSpec::decode(message).unwrap().image;
+            let known = unname(&mut state.images.lock().unwrap(), &name);
+            if known {
+                ok(&wire::Images::default())
+            } else {
+                failed("5", "no such name")
+            }
         }
         // Whatever it is: the same back, with heads and trailers of its own.
         _ => {
@@ -341,6 +358,17 @@ async fn runtime(state: &Arc<State>, request: Request<Incoming>) -> Response<Bod
             answer
         }
     }
+}
+
+/// Takes a name away, wherever it stands, and says whether it stood anywhere.
+fn unname(images: &mut BTreeMap<String, wire::Image>, name: &str) -> bool {
+    let before = images.clone();
+    images.remove(name);
+    for image in images.values_mut() {
+        image.repo_tags.retain(|known| known != name);
+        image.repo_digests.retain(|known| known != name);
+    }
+    *images != before
 }
 
 /// Back as it comes, message by message, for as long as the client goes on.
@@ -793,14 +821,8 @@ async fn what_was_pulled_is_what_was_admitted_or_it_goes() {
     let other = put(&registry, REPOSITORY, "v2");
     let world = World::start(&config(registry.url(), SIGNED), false).await;
     let mismatch = "SignatureValidationFailed: pullgate: digest-mismatch: ";
-    // The tag was moved between the decision and the pull; the digest of another repository; no digest; not there at all.
-    let elsewhere = format!("elsewhere.example/acme/app@{}", signed.digest);
-    for digests in [
-        vec![at(&other.digest)],
-        vec![elsewhere],
-        vec![],
-        vec!["nonsense".to_owned()],
-    ] {
+    // The tag was moved between the decision and the pull; no digest; not there at all.
+    for digests in [vec![at(&other.digest)], vec![], vec!["nonsense".to_owned()]] {
         world.will_pull(NAME, ID, &digests);
         let called = world.pull(&pulling(NAME)).await;
         assert_eq!(called.status(), "2", "{called:?}");
@@ -821,6 +843,97 @@ async fn what_was_pulled_is_what_was_admitted_or_it_goes() {
     world.state.pulls.lock().unwrap().clear();
     assert_eq!(world.pull(&pulling(NAME)).await.status(), "5");
     assert!(world.state.images.lock().unwrap().contains_key(NAME));
+}
+
+/// Who is asked for an image of his own may give the runtime another's. It must not be deleted for that, nor keep his names.
+#[tokio::test]
+async fn what_another_repository_calls_its_own_stays_under_that_name() {
+    const PAUSE: &str = "registry.k8s.example/pause:3.9";
+    let registry = registry().await;
+    let signed = put_signed(&registry, "v1", signer::get("release"));
+    let other = put(&registry, REPOSITORY, "v2");
+    let world = World::start(&config(registry.url(), SIGNED), false).await;
+    let elsewhere = format!("registry.k8s.example/pause@{}", other.digest);
+    for is_another in [false, true] {
+        world.state.is_another.store(is_another, Ordering::SeqCst);
+        for digests in [
+            vec![elsewhere.clone(), at(&other.digest)],
+            vec![elsewhere.clone(), at(&signed.digest)],
+            vec![elsewhere.clone()],
+        ] {
+            // To the runtime it is one image: it has the same configuration.
+            let pulled = wire::Image {
+                id: ID.to_owned(),
+                repo_tags: vec![PAUSE.to_owned(), NAME.to_owned()],
+                repo_digests: digests,
+                size: 7,
+            };
+            world.state.has(PAUSE.to_owned(), pulled.clone());
+            world.state.pulls.lock().unwrap().insert(NAME.to_owned(), pulled);
+            let text = world.pull(&pulling(NAME)).await.text();
+            assert!(text.contains("digest-mismatch"), "{text}");
+            assert!(
+                text.contains("its names in this repository were removed"),
+                "{text}"
+            );
+            let images = world.state.images.lock().unwrap();
+            assert!(!images.contains_key(NAME));
+            assert_eq!(images[ID].repo_tags, [PAUSE]);
+            assert_eq!(images[ID].repo_digests, std::slice::from_ref(&elsewhere));
+            assert!(images.contains_key(PAUSE));
+        }
+    }
+}
+
+/// What a reload or a cleared cache took back while the runtime pulled is not kept anew.
+#[tokio::test]
+async fn an_image_that_is_found_in_an_index_is_kept_under_the_policy_that_admitted_it() {
+    for (change, is_kept) in [(None, true), (Some(false), false), (Some(true), false)] {
+        let registry = registry().await;
+        let here = registry.put_image(REPOSITORY, "", &[b"here"]).unwrap();
+        let index = registry
+            .put_index(REPOSITORY, "v1", std::slice::from_ref(&here))
+            .unwrap();
+        let record = signer::get("release")
+            .record(&index.digest, REPOSITORY)
+            .to_string();
+        attach(&registry, REPOSITORY, &index, &record);
+        let world = World::start(&config(registry.url(), SIGNED), false).await;
+        let id = configuration(&registry, &here);
+        world.will_pull(NAME, &id, &[at(&index.digest)]);
+        let hold = Arc::new(Notify::new());
+        *world.state.hold.lock().unwrap() = Some(Arc::clone(&hold));
+        let request = pulling(NAME);
+        let (called, ()) = tokio::join!(world.pull(&request), async {
+            let until = Instant::now() + LATEST;
+            while !world.state.paths().contains(&"PullImage".to_owned()) {
+                assert!(Instant::now() < until, "the runtime is not asked");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            match change {
+                None => {}
+                Some(false) => world
+                    .node
+                    .reload(&config(registry.url(), &SIGNED.replace("release", "qa"))),
+                Some(true) => {
+                    world.node.gate.clear().unwrap();
+                }
+            }
+            hold.notify_one();
+        });
+        assert_eq!(called.status(), "0", "{called:?}");
+        let blob = pullgate::gate::PullRequest {
+            door: pullgate::record::DoorName::Registry,
+            peer: String::new(),
+            reference: at(&id).parse().unwrap(),
+            pod: None,
+            presented: None,
+            deadline: Instant::now() + LATEST,
+            purpose: pullgate::gate::Purpose::Serve,
+        };
+        let admitted = world.node.gate.admit_blob(&blob).await;
+        assert_eq!(admitted.is_ok(), is_kept, "{change:?}: {admitted:?}");
+    }
 }
 
 /// An archive brings its own names: the one with the admitted digest may be another image's.

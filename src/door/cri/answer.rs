@@ -94,12 +94,12 @@ pub(super) fn replayed(
     Response::from_parts(head, body)
 }
 
-/// Whether an answer of the runtime is a success.
-pub(super) fn is_ok(head: &response::Parts, trailers: Option<&HeaderMap>) -> bool {
+/// The status of an answer of the runtime; of one that says none, `Unknown`.
+pub(super) fn code(head: &response::Parts, trailers: Option<&HeaderMap>) -> Code {
     let status = trailers
         .and_then(|trailers| trailers.get(&STATUS))
         .or_else(|| head.headers.get(&STATUS));
-    status.is_some_and(|status| status == "0")
+    status.map_or(Code::Unknown, |status| Code::from_bytes(status.as_bytes()))
 }
 
 /// Percent-encoded: all but visible ASCII and spaces, and `%` (`PROTOCOL-HTTP2.md`, "Responses").

@@ -12,8 +12,9 @@ use tonic::Code;
 use tonic::metadata::MetadataMap;
 
 use super::answer::{self, Body};
+use super::images::{ANSWER_BYTES, Images, Removed};
 use super::message::{self, Message, MessageError};
-use super::runtime::{Runtime, RuntimeError};
+use super::runtime::RuntimeError;
 use super::{Asked, Shared, present};
 use crate::causes::chain;
 use crate::decide::{Denial, Judgement, Permit, Verdict};
@@ -29,12 +30,6 @@ use crate::record::{Decision, DoorName, Outcome};
 /// Largest request that is read: `runtime.v1` carries a pod's labels and annotations with it, which Kubernetes bounds at 256
 /// KiB a pod (apimachinery, `TotalAnnotationSizeLimitB`).
 const REQUEST_BYTES: usize = 1024 * 1024;
-
-/// Largest answer about one image that is read.
-const ANSWER_BYTES: usize = 4 * 1024 * 1024;
-
-/// How long the runtime may take to say what it has, and to remove it.
-const LOCAL_CALL: Duration = Duration::from_secs(60);
 
 /// A request comes over a local socket at once. Who sends half of one holds a place and memory no longer.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -72,7 +67,7 @@ pub(super) async fn pull(shared: &Arc<Shared>, asked: Asked, request: Request<In
         deadline.saturating_duration_since(Instant::now()) + Duration::from_secs(1) < shared.deadline;
     let (head, body) = request.into_parts();
     let reading = async {
-        let _place = shared.reading.acquire().await;
+        let _place = shared.reading.place(asked.peer).await;
         message::read(body, REQUEST_BYTES).await
     };
     let message = match timeout(REQUEST, reading).await {
@@ -103,8 +98,10 @@ pub(super) async fn pull(shared: &Arc<Shared>, asked: Asked, request: Request<In
     };
     let pulling = Pulling {
         shared: Arc::clone(shared),
-        runtime: asked.runtime.apart(),
-        service: asked.service,
+        images: Images {
+            runtime: asked.runtime.apart(),
+            service: asked.service,
+        },
         image,
         request,
         judgement,
@@ -161,9 +158,7 @@ fn read(message: &Message, peer: String, deadline: Instant) -> Result<(String, P
 /// A pull that was let through.
 struct Pulling {
     shared: Arc<Shared>,
-    runtime: Runtime,
-    /// `/runtime.v1.ImageService`, or the older one that was asked.
-    service: &'static str,
+    images: Images,
     /// As the runtime was asked for it.
     image: String,
     request: PullRequest,
@@ -180,14 +175,14 @@ impl Pulling {
         given_up: oneshot::Receiver<()>,
     ) -> Response<Body> {
         // A pull that fails leaves what was there before, and that is none of its business.
-        let before = self.status(&self.image).await.ok().flatten();
+        let before = self.images.status(&self.image).await.ok().flatten();
         let pulled = tokio::select! {
             pulled = self.forward(head, message) => pulled,
             // Whoever waits is gone. The runtime is told so; what it has by then is looked at.
             _gone = given_up => Err(Failed::GivenUp),
         };
         let failed = match pulled {
-            Ok((head, answer, trailers)) if answer::is_ok(&head, trailers.as_ref()) => {
+            Ok((head, answer, trailers)) if answer::code(&head, trailers.as_ref()) == Code::Ok => {
                 return match self.pulled(answer.as_ref()).await {
                     Ok(()) => answer::replayed(head, answer.as_ref(), trailers),
                     Err(denial) => answer::denied(&denial),
@@ -217,13 +212,13 @@ impl Pulling {
         let said = answer.and_then(|answer| answer.decode::<cri::PullImageResponse>().ok());
         let Some(said) = said.filter(|said| !said.image_ref.is_empty()) else {
             let detail = "the runtime does not say what it pulled".to_owned();
-            return Err(self.taken_back(&self.image, detail).await);
+            return Err(self.taken_back(Wrong::Called(self.image.clone()), detail).await);
         };
         let id = self
-            .compared(self.status(&self.image).await, &said.image_ref)
+            .compared(self.images.status(&self.image).await, &said.image_ref)
             .await?;
         if id != said.image_ref {
-            let found = self.status(&said.image_ref).await;
+            let found = self.images.status(&said.image_ref).await;
             self.compared(found, &said.image_ref).await?;
         }
         Ok(())
@@ -231,7 +226,7 @@ impl Pulling {
 
     /// Compares what a pull left that failed, if anything.
     async fn left(&self, before: Option<&cri::Image>) -> Result<(), Left> {
-        match self.status(&self.image).await {
+        match self.images.status(&self.image).await {
             Ok(after) if after.is_none() || after.as_ref() == before => Ok(()),
             Ok(after) => match self.compared(Ok(after), &self.image).await {
                 Ok(_id) => Ok(()),
@@ -269,7 +264,7 @@ impl Pulling {
         message: Message,
     ) -> Result<(response::Parts, Option<Message>, Option<HeaderMap>), Failed> {
         let request = Request::from_parts(head, Either::Right(Full::new(message.framed())));
-        let answer = self.runtime.call(request).await.map_err(Failed::Runtime)?;
+        let answer = self.images.runtime.call(request).await.map_err(Failed::Runtime)?;
         let (head, body) = answer.into_parts();
         let (message, trailers) = message::read(body, ANSWER_BYTES).await.map_err(Failed::Message)?;
         Ok((head, message, trailers))
@@ -286,19 +281,19 @@ impl Pulling {
             Ok(Some(image)) => match self.is_admitted(&image).await {
                 Ok(()) => return Ok(image.id),
                 // One that it calls by nothing goes by the name that was pulled.
-                Err(detail) if image.id.is_empty() => (self.image.clone(), detail),
-                Err(detail) => (image.id, detail),
+                Err(detail) if image.id.is_empty() => (Wrong::Called(self.image.clone()), detail),
+                Err(detail) => (Wrong::Found(image), detail),
             },
             Ok(None) => (
-                id.to_owned(),
+                Wrong::Called(id.to_owned()),
                 "the runtime does not have what it says it pulled".to_owned(),
             ),
             Err(error) => (
-                id.to_owned(),
+                Wrong::Called(id.to_owned()),
                 format!("the runtime does not say what it pulled: {error}"),
             ),
         };
-        Err(self.taken_back(&wrong, detail).await)
+        Err(self.taken_back(wrong, detail).await)
     }
 
     /// Whether the image is the admitted one, or says how it is another: by a digest that it has in this repository, and
@@ -373,64 +368,27 @@ impl Pulling {
     }
 
     /// Removes an image, and takes the verdict back.
-    async fn taken_back(&self, image: &str, detail: String) -> Box<Denial> {
-        let detail = self.removed(image, detail).await;
-        self.denied(detail)
-    }
-
-    async fn removed(&self, image: &str, detail: String) -> String {
-        let request = cri::RemoveImageRequest {
-            image: Some(cri::ImageSpec {
-                image: image.to_owned(),
-            }),
+    async fn taken_back(&self, wrong: Wrong, detail: String) -> Box<Denial> {
+        let removed = match &wrong {
+            Wrong::Found(image) => {
+                let repository = &self.request.reference.repository;
+                self.images.remove_from(repository, image).await
+            }
+            Wrong::Called(name) => self.images.remove(name).await,
         };
-        match self.ask("RemoveImage", &request).await {
-            Ok(_answer) => format!("{detail}; it was removed"),
+        let detail = match removed {
+            Ok(Removed::Image) => format!("{detail}; it was removed"),
+            Ok(Removed::Names) => format!("{detail}; its names in this repository were removed"),
             Err(error) => {
                 tracing::error!(
-                    image,
+                    image = wrong.name(),
                     error,
                     "An image that was not admitted could not be removed"
                 );
                 format!("{detail}; it could not be removed: {error}")
             }
-        }
-    }
-
-    async fn status(&self, image: &str) -> Result<Option<cri::Image>, String> {
-        let request = cri::ImageStatusRequest {
-            image: Some(cri::ImageSpec {
-                image: image.to_owned(),
-            }),
         };
-        let answer = self.ask("ImageStatus", &request).await?;
-        let answer: cri::ImageStatusResponse = answer.decode().map_err(|error| chain(&error))?;
-        Ok(answer.image)
-    }
-
-    /// A question of our own to the runtime.
-    async fn ask(&self, method: &str, message: &impl prost::Message) -> Result<Message, String> {
-        let request = Request::post(format!("{}/{method}", self.service))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .header("user-agent", concat!("pullgate/", env!("CARGO_PKG_VERSION")))
-            .body(Either::Right(Full::new(Message::of(message).framed())))
-            .map_err(|error| chain(&error))?;
-        let asked = async {
-            let answer = self.runtime.call(request).await.map_err(|error| chain(&error))?;
-            let (head, body) = answer.into_parts();
-            let (message, trailers) = message::read(body, ANSWER_BYTES)
-                .await
-                .map_err(|error| chain(&error))?;
-            if !answer::is_ok(&head, trailers.as_ref()) {
-                return Err(format!("{method} failed"));
-            }
-            Ok(message.unwrap_or_else(|| Message::framing(&[])))
-        };
-        match timeout(LOCAL_CALL, asked).await {
-            Ok(answer) => answer,
-            Err(_elapsed) => Err(format!("{method} took too long")),
-        }
+        self.denied(detail)
     }
 
     /// The verdict is taken back, and the record says so.
@@ -455,6 +413,23 @@ impl Pulling {
             detail,
             challenge: None,
         })
+    }
+}
+
+/// What the runtime must not keep.
+enum Wrong {
+    /// This image.
+    Found(cri::Image),
+    /// Whatever has this name or identifier: what it is is not known.
+    Called(String),
+}
+
+impl Wrong {
+    fn name(&self) -> &str {
+        match self {
+            Self::Found(image) => &image.id,
+            Self::Called(name) => name,
+        }
     }
 }
 
