@@ -20,14 +20,18 @@ PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 CLIENT_SECONDS = 60
 
 
+# All of 127.0.0.0/8 is loopback (RFC 1122, 3.2.1.3). 127.0.0.2 is Oracle's.
+OTHER_LOOPBACK = "127.0.0.3"
+
+
 class SetupError(Exception):
     """Something that the test itself needs did not come up."""
 
 
-def enter(work, names):
+def enter(work, names, others):
     """Prepares the namespaces: loopback up, memory file systems for all state, the machine's own /etc out of reach.
 
-    `names` are the hosts that are found on loopback; there are no others.
+    `names` are the hosts that are found on loopback, `others` those at a second address of it; there are no others.
     """
     # The gate runs as another user and must read what is written here for it.
     os.umask(0o022)
@@ -43,7 +47,7 @@ def enter(work, names):
     _mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/etc/containers")
     os.makedirs("/run/lock", exist_ok=True)
     hosts = Path("/run/hosts")
-    hosts.write_text(f"127.0.0.1 localhost {' '.join(names)}\n")
+    hosts.write_text(f"127.0.0.1 localhost {' '.join(names)}\n{OTHER_LOOPBACK} {' '.join(others)}\n")
     _mount("--bind", str(hosts), "/etc/hosts")
 
 
@@ -196,7 +200,7 @@ class Box:
             daemon.stop(5)
 
 
-def port_open(port):
+def port_open(port, address="127.0.0.1"):
     """Whether somebody listens on this port of loopback."""
     with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
+        return sock.connect_ex((address, port)) == 0

@@ -74,6 +74,16 @@ host = "{origin.HOST}"
 endpoint = "https://{origin.HOST}"
 ca = {json.dumps(str(authority))}
 
+[[registry]]
+host = "{origin.FACES}"
+endpoint = "https://{origin.HOST}"
+ca = {json.dumps(str(authority))}
+
+[[rule]]
+scope = "{origin.FACES}/shop/**"
+require = "signed"
+keys = ["release"]
+
 [[rule]]
 scope = "{origin.HOST}/shop/**"
 require = "signed"
@@ -92,7 +102,7 @@ keys = ["old"]
         # What the unit's ExecStartPre does.
         self.box.must([self.binaries["pullgate"], "--config", self.configuration, "config", "check"])
 
-    def sign(self, repository, tag, key):
+    def sign(self, repository, tag, key, host=origin.HOST):
         """Signs what the tag names, and pushes the signature beside it."""
         self.box.must(
             [
@@ -100,7 +110,7 @@ keys = ["old"]
                 "--config",
                 self.configuration,
                 "sign",
-                f"{origin.HOST}/{repository}:{tag}",
+                f"{host}/{repository}:{tag}",
                 "--key",
                 self.private / f"{key}.pem",
                 "--signing-algorithm",

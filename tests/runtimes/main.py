@@ -329,7 +329,7 @@ def run_all(the_box, binaries, peers, report):
         pass
     elif programs is None:
         report.skipped += newer.planned(NEWER)
-        print(f"skip  containerd {', '.join(newer.NEWER)}, crictl, grpcurl and buf: Go is not here to build them")
+        print(f"skip  containerd {', '.join(newer.NEWER)}, crictl, nerdctl, grpcurl and buf: Go is not here to build them")
     else:
         report.planned += newer.planned(NEWER)
 
@@ -371,6 +371,7 @@ def run_all(the_box, binaries, peers, report):
         tests = newer.Tests(report, Failure, clients.codes_in, NEWER)
         newer.push_critest(the_origin)
         newer.push_runnable(the_origin, the_gate)
+        newer.push_faces(the_origin, the_gate, NEWER[0].image)
         newer.run_all(the_box, the_gate, programs, tests)
     oracle_cases.run_all(the_box, the_origin, the_gate, containerd, binaries, peers, report)
 
@@ -380,7 +381,7 @@ def run_in_box(work, binaries, peers, report):
     for case in CASES:
         if clients.codes_in(case.target.name, case.reasons):
             raise box.SetupError(f"the name {case.repository} holds a reason's code")
-    box.enter(work, [origin.HOST, origin.OTHER_HOST, origin.OCIR, origin.GCR])
+    box.enter(work, [origin.HOST, origin.OTHER_HOST, origin.OCIR, origin.GCR], [origin.FACES])
     the_box = box.Box(work)
     try:
         run_all(the_box, binaries, peers, report)

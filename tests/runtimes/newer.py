@@ -62,6 +62,20 @@ def push_runnable(the_origin, the_gate):
     the_gate.sign(APP_REPOSITORY, "v1", "release")
 
 
+# What a registry with two faces shows the gate, and shows the runtime: one that is nobody else's, and another's.
+FACES_REPOSITORY = "shop/faces"
+EVIL_REPOSITORY = "shop/masked"
+
+
+def push_faces(the_origin, the_gate, anothers):
+    """The gate finds signed images; the runtime finds others in their place."""
+    other_face = the_origin.start_other_face()
+    for repository, shown in ((FACES_REPOSITORY, anothers), (EVIL_REPOSITORY, images.single("evil"))):
+        the_origin.uploader.push(repository, "v1", images.single(repository))
+        the_gate.sign(repository, "v1", "release", host=origin.FACES)
+        other_face.push(repository, "v1", shown)
+
+
 class Node:
     """One containerd with a gate of its own: the verifier in its bin_dir, the CRI door before its socket."""
 
@@ -82,6 +96,7 @@ class Node:
         self.containerd = None
         self.path = f"{programs / f'containerd-{version}'}:{box.PATH}" if version in NEWER else box.PATH
         self.configuration = None
+        self.verifier = None
         self.authority = the_box.work / "authority.pem"
 
     def start(self, recheck_present=False):
@@ -89,7 +104,8 @@ class Node:
         self.configure(recheck_present)
         self.start_gate()
         bin_dir = self.box.directory(f"node-{self.version}/bin")
-        shutil.copy(self.gate.binaries["pullgate-verifier"], bin_dir / "pullgate-verifier")
+        self.verifier = bin_dir / "pullgate-verifier"
+        shutil.copy(self.gate.binaries["pullgate-verifier"], self.verifier)
         configuration = self.directory / "config.toml"
         configuration.write_text(self._containerd(bin_dir))
         self.containerd = self.box.spawn(
@@ -219,6 +235,19 @@ state = "{self.directory}/containerd"
             seconds=seconds,
         )
 
+    def nerdctl(self, *arguments):
+        """Runs `nerdctl`, whose registries are all behind the registry door."""
+        hosts = self.directory / "certs.d"
+        hosts.joinpath("_default").mkdir(parents=True, exist_ok=True)
+        hosts.joinpath("_default/hosts.toml").write_text(clients.packaged("containerd/certs.d/_default/hosts.toml"))
+        return self.box.run(
+            [
+                *(self.programs / "bin/nerdctl", f"--address={self.socket}", "--namespace=k8s.io"),
+                *("--snapshotter=native", f"--data-root={self.directory}/nerdctl", f"--hosts-dir={hosts}"),
+                *arguments,
+            ]
+        )
+
     def check_absent(self, name):
         """Raises `Mismatch` when containerd has an image of this name."""
         clients.expect("`ctr images list`", self._listed("--quiet", f"name=={name}"), [])
@@ -235,9 +264,13 @@ state = "{self.directory}/containerd"
         # What containerd deprecates is none of our business.
         return [line for line in listed.text.splitlines() if not line.startswith("time=")]
 
+    def listed(self):
+        """The names of all images."""
+        return sorted(self._listed("--quiet"))
+
     def remove_all(self):
         """Takes every image away."""
-        names = self._listed("--quiet")
+        names = self.listed()
         if names:
             self.ctr("images", "remove", "--sync", *names)
 
@@ -317,6 +350,17 @@ class Tests:
         node.start_gate()
         self.report.case(who, "plug-in: the gate is up again", self._pull, node, ways["ctr, plug-in"], self.cases[0])
 
+    def nerdctl(self, node):
+        """It resolves and fetches by itself and asks no plug-in: the registry door is what stands in its way."""
+        node.gate.start()
+        pull = lambda name: node.nerdctl("pull", "--quiet", name)  # noqa: E731
+        for case in self.cases:
+            self.report.case("nerdctl", f"registry door: {case.title}", self._pull, node, pull, case)
+        node.gate.stop()
+        node.remove_all()
+        down = lambda: self._blocked(pull(self.cases[0].target.name), "connection refused")  # noqa: E731
+        self.report.case("nerdctl", "registry door: the gate is down", down)
+
     def _crowd(self, node):
         node.remove_all()
         good = next(case for case in self.cases if not case.reasons)
@@ -358,6 +402,7 @@ class Tests:
         else:
             self.report.skipped += 1
             print(f"skip  {who:<7} {pod}: the program in it is one for x86-64")
+        self.report.case(who, "crictl, CRI door: a registry with two faces", self._two_faces, node)
         self.report.case(who, "critest, CRI door: the image suite", self._critest, node)
         self.report.case(who, "crictl, CRI door: the runtime restarts", self._restarts, node)
         node.stop_gate()
@@ -451,6 +496,35 @@ class Tests:
         finally:
             node.crictl("rmp", "--force", pod_id)
         return "it runs"
+
+    def _two_faces(self, node):
+        """What the runtime is given in the admitted image's place goes, and nothing that is another's."""
+        node.remove_all()
+        evil = f"{origin.FACES}/{EVIL_REPOSITORY}:v1"
+        if node.version not in NEWER:
+            return self._two_faces_of_door(node, evil)
+        # Where the plug-in is asked it never comes to a comparison.
+        self._blocked(node.crictl("pull", evil), "verifier pullgate-verifier rejected image", "image-not-found")
+        aside = node.verifier.rename(node.directory / "aside")
+        try:
+            return self._two_faces_of_door(node, evil)
+        finally:
+            aside.rename(node.verifier)
+
+    def _two_faces_of_door(self, node, evil):
+        word = self._blocked(node.crictl("pull", evil), "SignatureValidationFailed: pullgate: digest-mismatch: ", "it was removed")
+        clients.expect("what is left", node.listed(), [])
+        case = self.cases[0]
+        self._must(node.crictl("pull", case.target.name))
+        before = node.listed()
+        name = f"{origin.FACES}/{FACES_REPOSITORY}:v1"
+        self._blocked(node.crictl("pull", name), "digest-mismatch: ", "its names in this repository were removed")
+        clients.expect("what is left", node.listed(), before)
+        status = json.loads(self._must(node.crictl("inspecti", case.target.name)).text)["status"]
+        clients.expect("tags", status["repoTags"], [case.target.name])
+        if node.crictl("inspecti", name, door=False).status == 0:
+            raise self.failure("the image can be started by the other name")
+        return word
 
     def _critest(self, node):
         """Kubernetes' own tests of a runtime's images, through the door and past it: each ends the same way."""
@@ -641,8 +715,10 @@ def _error(output):
 def planned(cases):
     """How many cases `run` will count."""
     verifier = 2 * len(cases) + 4
-    cri = len(cases) + 6 + RUNS_PODS
-    return len(NEWER) * (verifier + cri) + cri + len(cases) + 4
+    cri = len(cases) + 7 + RUNS_PODS
+    grpcurl = len(cases) + 4
+    nerdctl = len(cases) + 1
+    return len(NEWER) * (verifier + cri) + cri + grpcurl + nerdctl
 
 
 def run_all(the_box, the_gate, programs, tests):
@@ -654,5 +730,6 @@ def run_all(the_box, the_gate, programs, tests):
             tests.verifier(node)
         if version == NEWER[0]:
             tests.grpcurl(node)
+            tests.nerdctl(node)
         tests.cri(node)
         node.stop()

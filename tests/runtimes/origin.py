@@ -20,6 +20,10 @@ OCIR = "phx.ocir.io"
 # The same, as the images of `critest` are named.
 GCR = "gcr.io"
 
+# A registry with two faces: the gate, which is told of an endpoint, finds the origin under this name, and the runtimes find
+# another registry.
+FACES = "faces.test"
+
 # One line of the access log (Apache's combined format): method, path, status, user agent.
 LINE = re.compile(
     r'"(?P<method>[A-Z]+) (?P<path>\S+) HTTP/[\d.]+" (?P<status>\d+) \d+ "[^"]*" "(?P<agent>[^"]*)"'
@@ -39,18 +43,28 @@ class Origin:
 
     def start(self):
         """Starts it without a cache: what is changed on disk is what is served."""
-        certificate, key = self._certificate()
-        configuration = self.box.work / "origin.yml"
+        self.certificate = self._certificate()
+        daemon = self._serve("origin", "127.0.0.1", self.storage)
+        self.access_log = daemon.log.with_suffix(".out")
+        self.uploader = images.Uploader(HOST, self.authority)
+
+    def start_other_face(self):
+        """Starts the registry that the runtimes find under `FACES`; gives who uploads to it."""
+        self._serve("other-face", box.OTHER_LOOPBACK, self.box.directory("other-face"))
+        return images.Uploader(FACES, self.authority)
+
+    def _serve(self, name, address, storage):
+        certificate, key = self.certificate
+        configuration = self.box.work / f"{name}.yml"
         configuration.write_text(
             "version: 0.1\n"
             "log: {level: warn, accesslog: {disabled: false}}\n"
-            f"storage: {{filesystem: {{rootdirectory: {self.storage}}}}}\n"
-            f"http: {{addr: '127.0.0.1:{PORT}', tls: {{certificate: {certificate}, key: {key}}}}}\n"
+            f"storage: {{filesystem: {{rootdirectory: {storage}}}}}\n"
+            f"http: {{addr: '{address}:{PORT}', tls: {{certificate: {certificate}, key: {key}}}}}\n"
         )
-        daemon = self.box.spawn("origin", ["docker-registry", "serve", configuration])
-        self.box.await_ready(daemon, "open port", lambda: box.port_open(PORT))
-        self.access_log = daemon.log.with_suffix(".out")
-        self.uploader = images.Uploader(HOST, self.authority)
+        daemon = self.box.spawn(name, ["docker-registry", "serve", configuration])
+        self.box.await_ready(daemon, "open port", lambda: box.port_open(PORT, address))
+        return daemon
 
     def _certificate(self):
         directory = self.box.directory("tls")
@@ -60,7 +74,7 @@ class Origin:
         request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
         subject = ["-subj", "/CN=the test's authority", "-keyout", authority_key, "-out", self.authority]
         self.box.must([*request, *subject])
-        names = f"subjectAltName=DNS:{HOST},DNS:{OTHER_HOST},DNS:{OCIR},DNS:{GCR}"
+        names = f"subjectAltName=DNS:{HOST},DNS:{OTHER_HOST},DNS:{OCIR},DNS:{GCR},DNS:{FACES}"
         issuer = [
             "-CA",
             self.authority,
