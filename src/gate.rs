@@ -163,8 +163,13 @@ impl Gate {
             reference,
             ..
         } = request;
-        self.recorder
-            .pull(&Decision::of(&judgement, *door, peer, reference, began.elapsed()));
+        let decision = Decision::of(&judgement, *door, peer, reference, began.elapsed());
+        match &judgement.verdict {
+            Verdict::Deny(denial) if request.is_asked_for_credentials(denial) => {
+                self.recorder.challenge(&decision);
+            }
+            Verdict::Allow(_) | Verdict::Deny(_) => self.recorder.pull(&decision),
+        }
         judgement
     }
 

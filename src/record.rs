@@ -138,6 +138,7 @@ pub struct Recorder {
     pulls: Family<PullLabels, Counter>,
     durations: Family<DurationLabels, Histogram>,
     blobs: Family<PullLabels, Counter>,
+    challenges: Counter,
     feed: Feed,
 }
 
@@ -170,6 +171,7 @@ impl Recorder {
             pulls: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             blobs: Family::default(),
+            challenges: Counter::default(),
             feed: Feed::new(),
         };
         registry.register("pulls", "Manifests that were judged", recorder.pulls.clone());
@@ -179,6 +181,11 @@ impl Recorder {
             recorder.durations.clone(),
         );
         registry.register("blobs", "Blobs that were asked for", recorder.blobs.clone());
+        registry.register(
+            "challenges",
+            "Clients that were asked for credentials, as the registry wants some",
+            recorder.challenges.clone(),
+        );
         // From zero on: the first denial is an increase then, for who watches for one, and not a series out of nothing.
         for outcome in std::iter::once(Outcome::Allow).chain(Reason::ALL.map(Outcome::Deny)) {
             for door in [DoorName::Admission, DoorName::Cri, DoorName::Registry] {
@@ -215,6 +222,21 @@ impl Recorder {
         if decision.outcome != Outcome::Allow {
             self.write(decision);
         }
+    }
+
+    /// Records that a client was asked for credentials. A client with a pull secret asks without it first: that is no
+    /// decision yet, and whoever counts denials must not count it.
+    pub fn challenge(&self, decision: &Decision<'_>) {
+        self.challenges.inc();
+        tracing::info!(
+            target: "pullgate::challenge",
+            door = decision.door.as_str(),
+            peer = decision.peer,
+            image.r#ref = %decision.reference,
+            rule = decision.rule,
+            "The registry wants credentials and the client has shown none: it is asked for them: {}",
+            decision.reference
+        );
     }
 
     fn write(&self, decision: &Decision<'_>) {

@@ -120,7 +120,7 @@ impl Gate {
             let (reason, challenge) = of_registry(&error);
             let mut denial = pull.case().denial(reason, Some(permit.digest), chain(&error));
             denial.challenge = challenge;
-            self.recorder.blob(&Decision {
+            let decision = Decision {
                 door: request.door,
                 peer: &request.peer,
                 reference: &request.reference,
@@ -130,7 +130,12 @@ impl Gate {
                 detail: &denial.detail,
                 cached: false,
                 took: began.elapsed(),
-            });
+            };
+            if request.is_asked_for_credentials(&denial) {
+                self.recorder.challenge(&decision);
+            } else {
+                self.recorder.blob(&decision);
+            }
             denial
         })
     }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::decide::Denial;
 use crate::oci::Reference;
 use crate::policy::{Pod, Policy, Ruling};
 use crate::record::DoorName;
@@ -51,6 +52,12 @@ impl PullRequest {
     #[must_use]
     pub fn ruling(&self, policy: &Policy) -> Ruling {
         policy.ruling(&self.reference.repository, self.pod.as_ref())
+    }
+
+    /// Whether a denial is the registry's question for credentials, which goes to a client that has shown none yet: he
+    /// may show them next, and then it is decided.
+    pub(super) fn is_asked_for_credentials(&self, denial: &Denial) -> bool {
+        self.door == DoorName::Registry && self.presented.is_none() && denial.challenge.is_some()
     }
 }
 

@@ -372,10 +372,13 @@ async fn what_one_client_may_see_no_other_sees() {
             bob.pull(&image("acme/app:v1")).await.unwrap().digest,
             stored.digest
         );
-        for other in [
-            node.runtime(dialect),
-            node.runtime(dialect).with_authorization(MALLORY),
+        for (other, is_denied) in [
+            (node.runtime(dialect), false),
+            (node.runtime(dialect).with_authorization(MALLORY), true),
         ] {
+            let denials = || node.gate.watch(usize::MAX, |_| true).0.len();
+            let challenges = || node.metric("pullgate_challenges_total");
+            let before = (denials(), challenges());
             for name in [image("acme/app:v1"), by_digest(&stored.digest)] {
                 // What the gate has just read for one is not at hand for another.
                 bob.head(&image("acme/app:v1")).await.unwrap();
@@ -392,6 +395,13 @@ async fn what_one_client_may_see_no_other_sees() {
             }
             let refused = refusal(other.blob(&image("acme/app:v1"), &layer).await).await;
             assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+            // Whoever has shown nothing yet is asked for it; that is no denial.
+            assert_eq!(challenges() > before.1, !is_denied, "{dialect:?}");
+            let (recorded, _) = node.gate.watch(denials() - before.0, |_| true);
+            let denied = recorded
+                .iter()
+                .filter(|it| it.outcome.reason() == "registry-unauthorized");
+            assert_eq!(denied.count() > 0, is_denied, "{dialect:?}");
         }
         bob.pull(&by_digest(&stored.digest)).await.unwrap();
     }

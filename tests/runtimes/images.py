@@ -85,20 +85,40 @@ def _file(name, data, mode=0o644):
 
 
 def program(text):
-    """A program for x86-64 Linux that writes a line and then waits to be ended: all that a pod needs. A static ELF file of
-    one segment, so that no compiler and no C library is wanted."""
+    """A program for Linux on this machine that writes a line and then waits to be ended: all that a pod needs. A static ELF
+    file of one segment, so that no compiler and no C library is wanted."""
     line = f"{text}\n".encode()
-    # write(1, line, length), whose line lies behind the code, 21 bytes on; for (;;) pause();
-    code = b"\xbf\x01\x00\x00\x00\x48\x8d\x35" + struct.pack("<i", 21)
-    code += b"\xba" + struct.pack("<i", len(line)) + b"\xb8\x01\x00\x00\x00\x0f\x05"
-    code += b"\xb8\x22\x00\x00\x00\x0f\x05\xeb\xf7"
+    machine, code = {"amd64": _x86_64, "arm64": _aarch64}[NATIVE](len(line))
     content = code + line
     base, head = 0x400000, 64 + 56
     elf = b"\x7fELF\x02\x01\x01" + bytes(9)
-    elf += struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, base + head, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    elf += struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, base + head, 64, 0, 0, 64, 56, 1, 0, 0, 0)
     size = head + len(content)
-    elf += struct.pack("<IIQQQQQQ", 1, 5, 0, base, base, size, size, 0x1000)
+    elf += struct.pack("<IIQQQQQQ", 1, 5, 0, base, base, size, size, 0x10000)
     return elf + content
+
+
+def _x86_64(length):
+    # write(1, line, length), whose line lies behind the code, 21 bytes on; for (;;) pause();
+    code = b"\xbf\x01\x00\x00\x00\x48\x8d\x35" + struct.pack("<i", 21)
+    code += b"\xba" + struct.pack("<i", length) + b"\xb8\x01\x00\x00\x00\x0f\x05"
+    code += b"\xb8\x22\x00\x00\x00\x0f\x05\xeb\xf7"
+    return 62, code
+
+
+def _aarch64(length):
+    def movz(register, value):
+        return 0xD2800000 | value << 5 | register
+
+    svc = 0xD4000001
+    # The line lies behind the code: 11 instructions on from `adr x1`.
+    distance = 11 * 4
+    adr = 0x10000000 | (distance & 3) << 29 | distance >> 2 << 5 | 1
+    # write(1, line, length); for (;;) ppoll(0, 0, 0, 0): there is no pause here.
+    code = [movz(0, 1), adr, movz(2, length), movz(8, 64), svc]
+    code += [movz(0, 0), movz(1, 0), movz(2, 0), movz(3, 0), movz(8, 73), svc]
+    code += [0x14000000 | -6 & 0x3FFFFFF]
+    return 183, struct.pack(f"<{len(code)}I", *code)
 
 
 def runnable(name):
