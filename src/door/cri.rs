@@ -21,9 +21,11 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Either};
 use hyper::body::Incoming;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 use tonic::Code;
 
 use self::answer::Body;
+use self::message::{Message, MessageError};
 use self::runtime::Runtime;
 use super::in_task::Spawner;
 use super::reading::Reading;
@@ -36,6 +38,13 @@ const STREAMS: u32 = 4096;
 
 /// Requests for a pull that are read at one time: of root, and as many of all others.
 const READING: usize = 32;
+
+/// Largest request that is read: `runtime.v1` carries a pod's labels and annotations with a pull, which Kubernetes bounds at
+/// 256 KiB a pod (apimachinery, `TotalAnnotationSizeLimitB`).
+const REQUEST_BYTES: usize = 1024 * 1024;
+
+/// A request comes over a local socket at once. Who sends half of one holds a place and memory no longer.
+const REQUEST: Duration = Duration::from_secs(10);
 
 /// Pulls that failed and are looked after at one time, half a minute each.
 const LOOKING: usize = 1024;
@@ -133,6 +142,25 @@ struct Shared {
     reading: Reading,
     /// A place for each pull that failed and is still looked after.
     looking: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// Reads the message of a request, or answers why that could not be.
+    async fn read(&self, peer: Peer, body: Incoming) -> Result<Message, Response<Body>> {
+        let reading = async {
+            let _place = self.reading.place(peer).await;
+            message::read(body, REQUEST_BYTES).await
+        };
+        match timeout(REQUEST, reading).await {
+            Ok(Ok((Some(message), _))) => Ok(message),
+            Ok(Ok((None, _))) => Err(answer::unreadable(&MessageError::NotOne)),
+            Ok(Err(error)) => Err(answer::unreadable(&error)),
+            Err(_elapsed) => Err(answer::status(
+                Code::DeadlineExceeded,
+                "pullgate: the call's message did not come",
+            )),
+        }
+    }
 }
 
 /// Who asks, and whom we ask.

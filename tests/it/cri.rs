@@ -1400,6 +1400,37 @@ async fn images_that_were_not_admitted_are_not_there() {
     assert_eq!(streamed.status(), "12");
     assert_eq!(registry.log(), [], "a registry was asked");
 
+    // What may run under one name may not under another.
+    let open = "registry.example/open/app:v1";
+    let two_names = wire::Image {
+        id: "sha256:5555555555555555555555555555555555555555555555555555555555555555".to_owned(),
+        repo_tags: vec![open.to_owned(), "registry.example/acme/app:v2".to_owned()],
+        repo_digests: vec![
+            format!("registry.example/open/app@{}", signed.digest),
+            at(&pullgate::oci::Digest::sha256(b"another")),
+        ],
+        size: 9,
+    };
+    for name in [
+        &*two_names.id,
+        open,
+        "registry.example/acme/app:v2",
+        "555555555555",
+    ] {
+        world.state.has(name.to_owned(), two_names.clone());
+    }
+    world.node.reload(&config(
+        registry.url(),
+        &format!(
+            "{SIGNED}[[rule]]\nscope = \"registry.example/open/**\"\nrequire = \"insecure-accept-anything\"\n"
+        ),
+    ));
+    assert!(is_there(&world, open).await);
+    assert!(is_there(&world, &two_names.id).await && is_there(&world, "555555555555").await);
+    assert!(!is_there(&world, "registry.example/acme/app:v2").await);
+    assert!(ids(&world).await.contains(&two_names.id));
+    world.node.reload(&rules);
+
     // Another policy: what it admits was not looked at yet.
     let other = format!("{SIGNED}threshold = 2\n").replace("[\"release\"]", "[\"release\", \"qa\"]");
     world.node.reload(&config(registry.url(), &other));

@@ -179,7 +179,7 @@ fn is_named_outside(repository: &Repository, image: &cri::Image) -> bool {
 }
 
 /// The names of an image, each with its repository.
-fn names(image: &cri::Image) -> impl Iterator<Item = (&str, Repository)> {
+pub(super) fn names(image: &cri::Image) -> impl Iterator<Item = (&str, Repository)> {
     let of = |name: &str| name.parse::<Reference>().ok();
     let tags = image.repo_tags.iter().map(move |name| (name, of(name)));
     let digests = image.repo_digests.iter();

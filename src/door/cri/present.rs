@@ -2,12 +2,13 @@
 //! not there, so that it can't start. Nothing is asked of a network for that.
 
 use http::{Request, Response};
-use http_body_util::Either;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use prost::Message as _;
 
 use super::answer::{self, Body};
 use super::fields::{self, NotProtobuf};
+use super::images;
 use super::message::{self, Message};
 use super::{Asked, Shared};
 use crate::gate::{Gate, Standing};
@@ -22,7 +23,23 @@ const IMAGES: u64 = 1;
 
 /// Passes the call on, and takes out of the answer what was not admitted.
 pub(super) async fn answer(shared: &Shared, asked: Asked, request: Request<Incoming>) -> Response<Body> {
-    let answer = match asked.runtime.call(request.map(Either::Left)).await {
+    let is_status = request.uri().path().ends_with("/ImageStatus");
+    let (head, body) = request.into_parts();
+    let (body, named) = if is_status {
+        let message = match shared.read(asked.peer, body).await {
+            Ok(message) => message,
+            Err(unread) => return unread,
+        };
+        let named = match message.decode() {
+            Ok(question) => repository(question),
+            Err(error) => return answer::unreadable(&error),
+        };
+        (Either::Right(Full::new(message.framed())), named)
+    } else {
+        (Either::Left(body), None)
+    };
+    let request = Request::from_parts(head, body);
+    let answer = match asked.runtime.call(request).await {
         Ok(answer) => answer,
         Err(error) => return answer::unanswered(&error),
     };
@@ -31,7 +48,10 @@ pub(super) async fn answer(shared: &Shared, asked: Asked, request: Request<Incom
         Ok(read) => read,
         Err(error) => return answer::unreadable(&error),
     };
-    match answer.map(|answer| shown(&shared.gate, &answer)).transpose() {
+    match answer
+        .map(|answer| shown(&shared.gate, &answer, named.as_ref()))
+        .transpose()
+    {
         Ok(answer) => answer::replayed(head, answer.as_ref(), trailers),
         Err(error) => answer::unreadable(&error.into()),
     }
@@ -39,10 +59,10 @@ pub(super) async fn answer(shared: &Shared, asked: Asked, request: Request<Incom
 
 /// The answer without the images that were not admitted. Without its image a status says that there is none; all else in
 /// an answer stays as it came.
-fn shown(gate: &Gate, answer: &Message) -> Result<Message, NotProtobuf> {
+fn shown(gate: &Gate, answer: &Message, named: Option<&Repository>) -> Result<Message, NotProtobuf> {
     let mut hidden = 0;
     let kept = fields::without(answer.bytes(), IMAGES, |image| {
-        let shown = cri::Image::decode(image).is_ok_and(|image| is_shown(gate, &image));
+        let shown = cri::Image::decode(image).is_ok_and(|image| is_shown(gate, &image, named));
         hidden += usize::from(!shown);
         shown
     })?;
@@ -52,12 +72,22 @@ fn shown(gate: &Gate, answer: &Message) -> Result<Message, NotProtobuf> {
     Ok(Message::framing(&kept))
 }
 
-/// Whether it was admitted, by any name by which it is here. What was imported has no digest that was.
-fn is_shown(gate: &Gate, image: &cri::Image) -> bool {
+/// Of which repository an image is asked for. An identifier, or its beginning, may look like one.
+fn repository(question: cri::ImageStatusRequest) -> Option<Repository> {
+    let name = question.image.unwrap_or_default().image;
+    let reference: Reference = name.parse().ok()?;
+    Some(reference.repository)
+}
+
+/// Whether it was admitted, by any name by which it is here. What was imported has no digest that was. If it is asked for by
+/// one of its names it must have been admitted in that repository: what may run as another's may not as this one's.
+fn is_shown(gate: &Gate, image: &cri::Image, named: Option<&Repository>) -> bool {
     let Ok(identifier) = identifier(&image.id) else {
         return false;
     };
-    digests(image).any(|(repository, digest)| {
+    let named = named.filter(|named| images::names(image).any(|(_, of)| of == **named));
+    let mut digests = digests(image).filter(|(repository, _)| named.is_none_or(|named| repository == named));
+    digests.any(|(repository, digest)| {
         gate.standing(&repository, &digest, identifier.as_ref()) == Standing::Admitted
     })
 }

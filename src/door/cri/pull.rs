@@ -7,7 +7,7 @@ use http::{HeaderMap, Request, Response, request, response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tonic::Code;
 use tonic::metadata::MetadataMap;
 
@@ -26,13 +26,6 @@ use crate::policy::Pod;
 use crate::proto::{cri, v1};
 use crate::reason::Reason;
 use crate::record::{Decision, DoorName, Outcome};
-
-/// Largest request that is read: `runtime.v1` carries a pod's labels and annotations with it, which Kubernetes bounds at 256
-/// KiB a pod (apimachinery, `TotalAnnotationSizeLimitB`).
-const REQUEST_BYTES: usize = 1024 * 1024;
-
-/// A request comes over a local socket at once. Who sends half of one holds a place and memory no longer.
-const REQUEST: Duration = Duration::from_secs(10);
 
 /// After a pull that failed it is looked again after each of these: containerd 1.6 and 2.x write the image's name down
 /// before they unpack it and its CRI hears of that by an event, and a pull that was cancelled ends when it likes.
@@ -66,20 +59,9 @@ pub(super) async fn pull(shared: &Arc<Shared>, asked: Asked, request: Request<In
     let is_callers =
         deadline.saturating_duration_since(Instant::now()) + Duration::from_secs(1) < shared.deadline;
     let (head, body) = request.into_parts();
-    let reading = async {
-        let _place = shared.reading.place(asked.peer).await;
-        message::read(body, REQUEST_BYTES).await
-    };
-    let message = match timeout(REQUEST, reading).await {
-        Ok(Ok((Some(message), _))) => message,
-        Ok(Ok((None, _))) => return answer::unreadable(&MessageError::NotOne),
-        Ok(Err(error)) => return answer::unreadable(&error),
-        Err(_elapsed) => {
-            return answer::status(
-                Code::DeadlineExceeded,
-                "pullgate: the call's message did not come",
-            );
-        }
+    let message = match shared.read(asked.peer, body).await {
+        Ok(message) => message,
+        Err(unread) => return unread,
     };
     let (image, request) = match read(&message, asked.peer.to_string(), deadline) {
         Ok(read) => read,
