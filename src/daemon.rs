@@ -2,6 +2,7 @@
 
 mod control;
 mod doors;
+mod hint;
 mod reload;
 
 use std::net::SocketAddr;

@@ -40,7 +40,8 @@ async fn main() -> ExitCode {
             ExitCode::from(EX_CONFIG)
         }
         Err(error) => {
-            tracing::error!("{}", pullgate::causes::chain(&error));
+            let hint = error.hint().map_or(String::new(), |hint| format!("; {hint}"));
+            tracing::error!("{}{hint}", pullgate::causes::chain(&error));
             ExitCode::FAILURE
         }
     }

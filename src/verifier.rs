@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
@@ -71,6 +71,8 @@ enum VerifierError {
     Late,
     #[error("the gate refused the question: {0}")]
     Refused(String),
+    #[error("`{0}` is not the gate's admission socket: see `[daemon] admission` in its configuration")]
+    NotAdmission(PathBuf),
     #[error("the gate's answer holds no verdict")]
     NoVerdict,
 }
@@ -247,6 +249,9 @@ async fn check(
         let code = status.code();
         if matches!(code, Code::DeadlineExceeded | Code::Cancelled) {
             VerifierError::Late
+        } else if code == Code::Unimplemented {
+            // The control socket, or the CRI door's.
+            VerifierError::NotAdmission(socket.to_owned())
         } else {
             VerifierError::Refused(format!("{code:?}: {}", excerpt(status.message())))
         }

@@ -213,7 +213,7 @@ fn matches(main: &Source, pattern: Text<'_>, report: &Report) -> Vec<PathBuf> {
             report.warning(
                 pattern.at,
                 format!("there is no folder `{}`", folder.display()),
-                None,
+                Some("make it, or take it out of `include`: its rules count for nothing".to_owned()),
             );
             Vec::new()
         }

@@ -214,9 +214,18 @@ fn socket_keys(table: &mut Table<'_>, example: &'static str, mode: u32) -> Resul
     let path = table.required_text("listen", example);
     let path = path.and_then(|text| socket_path(table, text));
     let known = socket_mode(table);
-    let group = table
-        .text("group")
-        .map(|text| text.map(|text| text.text.to_owned()));
+    let group = table.text("group").map(|text| {
+        text.map(|Text { text, at, .. }| {
+            // Perhaps this is read on another machine than it is for.
+            if !unix::has_group(text) {
+                let hint = format!("the daemon will not start without it: `sudo groupadd --system {text}`");
+                table
+                    .report()
+                    .warning(at, format!("there is no group `{text}` here"), Some(hint));
+            }
+            text.to_owned()
+        })
+    });
     Ok(unix::Config {
         path: path?,
         mode: known?.unwrap_or(mode),

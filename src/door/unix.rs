@@ -402,6 +402,11 @@ async fn vacant(path: &Path) -> Result<(), SocketError> {
     }
 }
 
+/// Whether this machine knows a group, by name or number.
+pub(crate) fn has_group(group: &str) -> bool {
+    gid(group).is_some()
+}
+
 fn gid(group: &str) -> Option<u32> {
     group.parse().ok().or_else(|| {
         let found = nix::unistd::Group::from_name(group).ok()??;

@@ -75,12 +75,10 @@ fn load(block: &Block, path: &str) {
     put_files(&named_from, &Value::Table(table));
     std::fs::write(&main, text).unwrap();
     let config = Config::load(&main).unwrap_or_else(|errors| panic!("{}: {errors}", block.place));
-    assert!(
-        config.warnings.is_empty(),
-        "{}: {}",
-        block.place,
-        config.warnings[0]
-    );
+    // The groups of a node are not those of this machine.
+    let mut warnings = config.warnings.iter().map(ToString::to_string);
+    let warning = warnings.find(|warning| !warning.contains("there is no group"));
+    assert_eq!(warning, None, "{}", block.place);
 }
 
 /// The keys that the rules of a part name and that stand in another file of the node.

@@ -379,6 +379,13 @@ async fn the_verifier_answers_containerd() {
         told.contains("none.sock") && told.contains("is pullgated running"),
         "{told}"
     );
+    // The daemon's other socket.
+    let (code, told) = verify(&node.sockets.path().join("control.sock"), &usual, &good);
+    assert_eq!(code, 1, "{told}");
+    assert!(
+        told.contains("control.sock` is not the gate's admission socket"),
+        "{told}"
+    );
     // Somebody else's socket.
     let other = node.sockets.path().join("other.sock");
     let listener = std::os::unix::net::UnixListener::bind(&other).unwrap();

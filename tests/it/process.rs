@@ -293,6 +293,45 @@ async fn what_still_runs_when_the_grace_is_over_is_cut() {
     assert_eq!(rest, b"", "nothing that says yes");
 }
 
+/// The last word of a daemon that does not start.
+fn refused(config: &str) -> String {
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), config);
+    let mut child = command(&file(folder.path()))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let status = ended(&mut child);
+    let log = lines(child.stdout.take().unwrap());
+    let last = log.iter().last().unwrap();
+    assert_eq!(status.code(), Some(1), "{last}");
+    last["message"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_daemon_that_can_not_start_says_what_to_do() {
+    let config = config("http://127.0.0.1:9", SIGNED);
+    let first = Daemon::start(&config);
+    let said = refused(&config.replace("127.0.0.1:0", &first.addr.to_string()));
+    assert!(
+        said.contains(&format!("ss -ltnp 'sport = :{}'", first.addr.port())),
+        "{said}"
+    );
+    let state = format!("state = \"{}\"", first.folder.path().join("state").display());
+    let said = refused(&config.replace("state = \"state\"", &state));
+    assert!(said.contains("another pullgated uses it"), "{said}");
+    let admission = |value: &str| config.replacen("[daemon]", &format!("[daemon]\nadmission = {value}"), 1);
+    let taken = first.folder.path().join("keys/release.pem");
+    let said = refused(&admission(&format!("\"{}\"", taken.display())));
+    assert!(said.contains("is no socket; see what it is"), "{said}");
+    let path = first.folder.path().join("a.sock");
+    let said = refused(&admission(&format!(
+        "{{ listen = \"{}\", group = \"nobody-here\" }}",
+        path.display()
+    )));
+    assert!(said.contains("groupadd --system nobody-here"), "{said}");
+}
+
 #[test]
 fn a_configuration_that_does_not_load_ends_with_78_and_says_everything() {
     let folder = TempDir::new().unwrap();
