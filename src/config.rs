@@ -48,6 +48,8 @@ pub const DEFAULT_PATH: &str = "/etc/pullgate/pullgate.toml";
 pub struct Config {
     /// The main file.
     pub path: PathBuf,
+    /// The files that it includes, in the order in which they count.
+    pub included: Vec<PathBuf>,
     /// `[daemon]`.
     pub daemon: Daemon,
     /// `[door.registry]`; absent: closed.
@@ -186,7 +188,12 @@ impl Config {
         let sources: Vec<&Source> = documents.iter().map(|document| document.source).collect();
         let config = read(path, &documents, now, &report);
         let (config, warnings) = report.finish(config, &sources)?;
-        Ok(Self { warnings, ..config })
+        let included = included.iter().map(|source| source.path.clone()).collect();
+        Ok(Self {
+            included,
+            warnings,
+            ..config
+        })
     }
 }
 
@@ -342,6 +349,7 @@ fn read(
     })?;
     Ok(Config {
         path: path.to_owned(),
+        included: Vec::new(),
         daemon,
         registry_door: doors.registry,
         cri_door: doors.cri,

@@ -69,7 +69,7 @@ fn check_says_warnings_on_standard_error_and_yes_all_the_same() {
     assert!(text(&output.stdout).starts_with("ok: 3 rules, 5 keys, 1 registry, 0 denied digests; "));
     let warnings = text(&output.stderr);
     assert!(
-        warnings.contains("warning: valid/warnings.toml:4:11: what no rule speaks for is pulled unchecked\n"),
+        warnings.contains("warning: valid/warnings.toml:7:11: what no rule speaks for is pulled unchecked\n"),
         "{warnings}"
     );
     assert!(
@@ -145,6 +145,8 @@ fn show_shows_what_is_in_force() {
     let shown = text(&output.stdout);
     for line in [
         "default        reject",
+        "included       valid/design/policy.d/10-qa.toml",
+        "included       valid/design/policy.d/20-open.toml",
         "phx.ocir.io/ansh81vru1zp/project01/**  signed by 2 keys          release, qa  project01/acme  warn",
         "mirror.example/**                      signed                    qa           upstream/**     enforce",
         "*.dev.example/**                       insecure-accept-anything  -            -               -",
@@ -171,6 +173,19 @@ fn show_shows_what_is_in_force() {
     assert_eq!(shown["keys"][1]["fingerprint"], fingerprint);
     assert_eq!(shown["registries"][0]["endpoints"][2], "https://phx.ocir.io/");
     assert_eq!(shown["cache"]["positive"], "2h");
+    let included = shown["included"][1].as_str().unwrap();
+    assert!(
+        included.ends_with("valid/design/policy.d/20-open.toml"),
+        "{included}"
+    );
+
+    let doors = tempfile::tempdir().unwrap();
+    let file = doors.path().join("pullgate.toml");
+    let cri = "[door.cri]\nlisten = \"/run/a.sock\"\nruntime = \"/run/b.sock\"\nrecheck_present = true\n";
+    std::fs::write(&file, format!("{cri}[policy]\ndefault = \"reject\"\n")).unwrap();
+    let output = with_config(file.to_str().unwrap(), &["config", "show"]);
+    let line = "CRI door       /run/a.sock before /run/b.sock; recheck_present\n";
+    assert!(text(&output.stdout).contains(line), "{output:?}");
 
     let output = with_config("valid/least.toml", &["config", "show"]);
     let shown = text(&output.stdout);
