@@ -1,5 +1,7 @@
 //! Protocol Buffers edited in place: fields left out of a message whose other fields nobody here needs to know.
 
+use std::ops::RangeInclusive;
+
 /// A message is not what Protocol Buffers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not protobuf")]
@@ -38,6 +40,10 @@ struct Field<'m> {
     content: Option<&'m [u8]>,
 }
 
+/// A field's number has 29 bits (Protocol Buffers, "Assigning Field Numbers"). Go's gogo/protobuf cuts a larger one down, and
+/// would read another field than we did.
+const NUMBERS: RangeInclusive<u64> = 1..=(1 << 29) - 1;
+
 /// Protocol Buffers, "Encoding": a key of number and wire type, then as much as the type says.
 fn split_field(message: &[u8]) -> Option<(Field<'_>, &[u8])> {
     let (key, after_key) = varint(message)?;
@@ -55,7 +61,7 @@ fn split_field(message: &[u8]) -> Option<(Field<'_>, &[u8])> {
     };
     let whole = message.get(..message.len() - after.len())?;
     let number = key >> 3;
-    (number != 0).then_some((
+    NUMBERS.contains(&number).then_some((
         Field {
             number,
             whole,

@@ -35,6 +35,8 @@ fn fields_are_left_out_and_all_else_stays() {
     );
     assert_eq!(without(&message, 1, |_| true).unwrap(), message);
     // Not a number of its own is not a field of that number: 17 is 1 in the low bits alone.
+    let largest = [0xfa, 0xff, 0xff, 0xff, 0x0f, 1, b'x'];
+    assert_eq!(without(&largest, 1, is("a")).unwrap(), largest);
     let other = [&[0x8a, 0x01, 1, b'x'][..], &images(&["b"])].concat();
     assert_eq!(without(&other, 1, is("a")).unwrap(), &other[..4]);
 }
@@ -56,6 +58,9 @@ fn what_is_no_protobuf_is_refused() {
         &[0x00, 0],
         &[0x02, 0],
         &[0x80],
+        // 2^32 + 1, which has 1 in its low half; 2^29.
+        &[0x8a, 0x80, 0x80, 0x80, 0x80, 0x01, 1, b'x'],
+        &[0x82, 0x80, 0x80, 0x80, 0x10, 1, b'x'],
     ];
     for broken in varints.iter().chain(&lengths).chain(&others) {
         assert_eq!(without(broken, 1, |_| true), Err(NotProtobuf), "{broken:?}");
