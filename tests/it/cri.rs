@@ -885,19 +885,21 @@ async fn what_another_repository_calls_its_own_stays_under_that_name() {
     }
 }
 
+/// An index of these manifests, tagged `v1` and signed by `release`.
+fn put_signed_index(registry: &EmbeddedRegistry, manifests: &[Descriptor]) -> Descriptor {
+    let index = registry.put_index(REPOSITORY, "v1", manifests).unwrap();
+    let record = signer::get("release").record(&index.digest, REPOSITORY);
+    attach(registry, REPOSITORY, &index, &record.to_string());
+    index
+}
+
 /// What a reload or a cleared cache took back while the runtime pulled is not kept anew.
 #[tokio::test]
 async fn an_image_that_is_found_in_an_index_is_kept_under_the_policy_that_admitted_it() {
     for (change, is_kept) in [(None, true), (Some(false), false), (Some(true), false)] {
         let registry = registry().await;
         let here = registry.put_image(REPOSITORY, "", &[b"here"]).unwrap();
-        let index = registry
-            .put_index(REPOSITORY, "v1", std::slice::from_ref(&here))
-            .unwrap();
-        let record = signer::get("release")
-            .record(&index.digest, REPOSITORY)
-            .to_string();
-        attach(&registry, REPOSITORY, &index, &record);
+        let index = put_signed_index(&registry, std::slice::from_ref(&here));
         let world = World::start(&config(registry.url(), SIGNED), false).await;
         let id = configuration(&registry, &here);
         world.will_pull(NAME, &id, &[at(&index.digest)]);
@@ -974,13 +976,7 @@ async fn an_image_of_an_index_is_found_in_what_the_index_lists() {
     let registry = registry().await;
     let child = |number: u8| registry.put_image(REPOSITORY, "", &[&[number]]).unwrap();
     let (first, second, other) = (child(1), child(2), child(3));
-    let index = registry
-        .put_index(REPOSITORY, "v1", &[first.clone(), second.clone()])
-        .unwrap();
-    let record = signer::get("release")
-        .record(&index.digest, REPOSITORY)
-        .to_string();
-    attach(&registry, REPOSITORY, &index, &record);
+    let index = put_signed_index(&registry, &[first.clone(), second.clone()]);
     let world = World::start(&config(registry.url(), SIGNED), true).await;
     let is_there = async |id: &str| {
         let status: wire::Images = world.ask("ImageStatus", id).await.message();
@@ -1033,13 +1029,7 @@ async fn an_index_whose_manifests_are_not_all_there_still_serves() {
         platform: None,
         ..here.clone()
     };
-    let index = registry
-        .put_index(REPOSITORY, "v1", &[missing, here.clone()])
-        .unwrap();
-    let record = signer::get("release")
-        .record(&index.digest, REPOSITORY)
-        .to_string();
-    attach(&registry, REPOSITORY, &index, &record);
+    let index = put_signed_index(&registry, &[missing, here.clone()]);
     let world = World::start(&config(registry.url(), SIGNED), false).await;
     world.will_pull(NAME, &configuration(&registry, &here), &[at(&index.digest)]);
     assert_eq!(world.pull(&pulling(NAME)).await.status(), "0");
