@@ -31,21 +31,20 @@ use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use pullgate::demo::registry::{EmbeddedRegistry, Options};
-use pullgate::local::{Channel, origin};
-use pullgate::proto::v1;
-use pullgate::proto::v1::admission_client::AdmissionClient;
-use pullgate::proto::v1::admission_server::{Admission, AdmissionServer};
-use tokio::net::{UnixListener, UnixStream};
-use tonic::service::Routes;
-use tower_service::Service as _;
-
+use pullgate::base::proto::v1;
+use pullgate::base::proto::v1::admission_client::AdmissionClient;
+use pullgate::base::proto::v1::admission_server::{Admission, AdmissionServer};
+use pullgate::fakes::registry::{EmbeddedRegistry, Options};
+use pullgate::net::uds_client::{Channel, origin};
 use support::figures::{Figure, goal};
 use support::gate::{Gate, HOST, Setup};
 use support::image::{Image, Pushed, Store as _, put_signed};
 use support::process::{Process, free_address};
 use support::signer::Signer;
 use support::{begin, rounds};
+use tokio::net::{UnixListener, UnixStream};
+use tonic::service::Routes;
+use tower_service::Service as _;
 
 const REPOSITORY: &str = "acme/app";
 /// Says to a child of the bench what it is.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pullgate::oci::Repository;
-use pullgate::policy::{Default, Generation, Mode, Pods, Policy, Requirement, Rule, Ruling};
+use pullgate::pull::policy::{Default, Generation, Mode, Pods, Policy, Requirement, Rule, Ruling};
 use support::figures::{Figure, goal};
 use support::gate::{Gate, Setup};
 use support::nginx::{self, Buffers};

@@ -1,17 +1,13 @@
 //! The ways in: one runtime front door a file, and the one table from [`Reason`] to what each protocol answers.
 
-mod accept;
+pub mod listen;
 pub mod admission;
 pub mod cri;
-pub(crate) mod grpc;
-mod in_task;
-mod reading;
 pub mod registry;
-pub mod unix;
 
 use http::StatusCode;
 
-use crate::reason::Reason;
+use crate::base::reason::Reason;
 
 /// How a reason is answered over HTTP: the status, and the code of the error body (distribution-spec 1.1, "Error
 /// Codes").
@@ -87,7 +83,7 @@ mod tests {
     use http::StatusCode;
 
     use super::http_answer;
-    use crate::reason::Reason;
+    use crate::base::reason::Reason;
 
     #[test]
     fn a_denial_is_403_and_only_a_missing_image_404() {

@@ -5,14 +5,12 @@
 
 mod descriptor;
 mod digest;
-mod excerpt;
 pub mod json;
 mod manifest;
 mod reference;
 
 pub use descriptor::{Descriptor, Platform};
 pub use digest::{Blob, Digest, DigestError, DigestMismatch};
-pub(crate) use excerpt::excerpt;
 pub use manifest::{ChildKind, Document, ImageManifest, Index, ManifestError, MediaType};
 pub(crate) use reference::{NAME_LENGTH, is_path_part};
 pub use reference::{Reference, ReferenceError, Repository, Tag, normalised_registry};

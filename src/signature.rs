@@ -2,7 +2,7 @@
 //! line in [`FormatName::format`].
 //!
 //! A format verifies the bytes as they came, then parses those same bytes, and says what a trusted key claims. Whether
-//! that claim is about the image being pulled is decided in one place for all formats, [`crate::verify`].
+//! that claim is about the image being pulled is decided in one place for all formats, [`crate::pull::verify`].
 
 pub mod oracle;
 
@@ -13,11 +13,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use crate::base::reason::Reason;
 use crate::oci::Digest;
-use crate::reason::Reason;
 use crate::trust::{KeyUnusable, TrustedKey};
 
-/// Bytes that may be a signature record, at most [`crate::limits::RECORD_BYTES`] long, and where they were found.
+/// Bytes that may be a signature record, at most [`crate::base::limits::RECORD_BYTES`] long, and where they were found.
 #[derive(Clone, Debug)]
 pub struct Candidate {
     /// The format that the place of finding names.

@@ -1,16 +1,16 @@
 //! Trusted keys: PEM in, verification out. A key that does not load is an error of the configuration, never "no key".
 
 mod algorithm;
-mod key;
-mod pem;
-
-pub use algorithm::{SigningAlgorithm, UnknownAlgorithm};
-pub use key::{Fingerprint, PublicKey, RsaPublicKey, SaltLength, SignatureMismatch};
-pub use pem::KeyError;
+mod public_key;
+mod spki;
 
 use std::collections::BTreeSet;
 
+pub use algorithm::{SigningAlgorithm, UnknownAlgorithm};
 use jiff::Timestamp;
+
+pub use crate::trust::public_key::{Fingerprint, PublicKey, RsaPublicKey, SaltLength, SignatureMismatch};
+pub use crate::trust::spki::KeyError;
 
 /// A key that the administrator trusts, and what for.
 #[derive(Clone, Debug)]

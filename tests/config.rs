@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use proptest::prelude::*;
-use pullgate::config::{Cache, Config, ConfigErrors, Limits};
+use pullgate::net::registry::{Credentials, RegistryConfig, SourceName};
 use pullgate::oci::{Digest, Repository};
-use pullgate::policy::{Default, Mode, Requirement, Scope, SignedRepository};
-use pullgate::registry::{Credentials, RegistryConfig, SourceName};
+use pullgate::process::config::{Cache, Config, ConfigErrors, Limits};
+use pullgate::pull::policy::{Default, Mode, Requirement, Scope, SignedRepository};
 use pullgate::trust::{SaltLength, SigningAlgorithm};
 
 fn fixtures() -> PathBuf {

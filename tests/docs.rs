@@ -19,13 +19,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use prometheus_client::registry::Registry;
-use pullgate::limits;
-use pullgate::reason::Reason;
-use pullgate::record::{Decision, DoorName, Outcome, Recorder};
-use tracing_subscriber::layer::SubscriberExt as _;
-
 use markdown::{page, pages, root};
+use prometheus_client::registry::Registry;
+use pullgate::base::limits;
+use pullgate::base::reason::Reason;
+use pullgate::pull::record::{Decision, DoorName, Outcome, Recorder};
+use tracing_subscriber::layer::SubscriberExt as _;
 
 #[test]
 fn every_link_leads_somewhere() {

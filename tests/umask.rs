@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use pullgate::carry;
+use pullgate::tool::signature_store as carry;
 use rustix::fs::Mode;
 use rustix::process::umask;
 

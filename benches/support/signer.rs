@@ -1,8 +1,8 @@
 //! A key that signs as `pullgate sign` does, and keys that only load.
 
 use jiff::Timestamp;
-use pullgate::sign::{PrivateKey, sign};
 use pullgate::signature::oracle::{Message, Record};
+use pullgate::tool::sign::{PrivateKey, sign};
 use pullgate::trust::SigningAlgorithm;
 use rsa::pkcs8::{DecodePublicKey as _, EncodePublicKey as _, LineEnding};
 use rsa::{BoxedUint, PublicKey};

@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 
-use pullgate::verifier::{Answer, answer};
+use pullgate::plugin::containerd_verifier::{Answer, answer};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();

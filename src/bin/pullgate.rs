@@ -1,5 +1,5 @@
-//! `pullgate`: the operator's tool. All of it is in [`pullgate::cli`].
+//! `pullgate`: the operator's tool. All of it is in [`pullgate::tool::cli`].
 
 fn main() -> std::process::ExitCode {
-    pullgate::cli::main()
+    pullgate::tool::cli::main()
 }

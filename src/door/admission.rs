@@ -13,16 +13,16 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
-
-use super::accept::stopped;
-use super::{grpc, unix};
-use crate::decide::{Judgement, steps};
-use crate::gate::{Gate, PullRequest};
-use crate::limits;
-use crate::proto::v1;
-use crate::proto::v1::admission_server::{Admission, AdmissionServer};
-use crate::record::{Decisions, Event, KEPT, Outcome, Recorded};
 use unix::{Socket, SocketError};
+
+use crate::base::limits;
+use crate::base::proto::v1;
+use crate::base::proto::v1::admission_server::{Admission, AdmissionServer};
+use crate::door::listen::accept::stopped;
+use crate::door::listen::{grpc, unix_socket as unix};
+use crate::pull::decide::{Judgement, steps};
+use crate::pull::gate::{Gate, PullRequest};
+use crate::pull::record::{Decisions, Event, KEPT, Outcome, Recorded};
 
 /// `[daemon] admission`.
 #[derive(Clone, Debug, PartialEq, Eq)]

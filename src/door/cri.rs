@@ -27,11 +27,11 @@ use tonic::Code;
 use self::answer::Body;
 use self::message::{Message, MessageError};
 use self::runtime::Runtime;
-use super::in_task::Spawner;
-use super::reading::Reading;
-use super::unix::{self, Bounds, Peer, Socket, SocketError};
-use crate::causes::chain;
-use crate::gate::Gate;
+use crate::base::error_chain::chain;
+use crate::door::listen::connection_tasks::Spawner;
+use crate::door::listen::read_slots::Reading;
+use crate::door::listen::unix_socket::{self as unix, Bounds, Peer, Socket, SocketError};
+use crate::pull::gate::Gate;
 
 /// Calls at one time on one connection. The kubelet has a few hundred at most; each holds some 10 KiB.
 const STREAMS: u32 = 4096;

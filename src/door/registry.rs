@@ -8,7 +8,6 @@ mod body;
 mod pull;
 mod route;
 mod serve;
-mod socket;
 mod tls;
 
 use std::io;
@@ -17,14 +16,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pull::Pulls;
+use serve::{Bounds, Server};
+use tls::TlsError;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::gate::Gate;
-use pull::Pulls;
-use serve::{Bounds, Server};
-use tls::TlsError;
+use crate::pull::gate::Gate;
 
 /// `[door.registry]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

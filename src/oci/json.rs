@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::excerpt;
-use crate::limits::{JSON_DEPTH, JSON_KEYS};
+use crate::base::limits::{JSON_DEPTH, JSON_KEYS};
+use crate::base::printable::excerpt;
 
 /// Why a document was refused before its meaning was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,10 +35,10 @@ pub enum JsonError {
         /// As the format has it.
         known: &'static str,
     },
-    /// Deeper than [`crate::limits::JSON_DEPTH`].
+    /// Deeper than [`crate::base::limits::JSON_DEPTH`].
     #[error("nested too deeply")]
     TooDeep,
-    /// An object has more keys than [`crate::limits::JSON_KEYS`].
+    /// An object has more keys than [`crate::base::limits::JSON_KEYS`].
     #[error("an object has more than {limit} keys")]
     TooManyKeys {
         /// The bound.

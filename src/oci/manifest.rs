@@ -7,8 +7,9 @@ use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use super::descriptor::{self, DescriptorError, is_media_type};
 use super::json::{JsonError, Object, Strict};
-use super::{Blob, Descriptor, excerpt};
-use crate::limits::{CHILDREN, MANIFEST_BYTES};
+use super::{Blob, Descriptor};
+use crate::base::limits::{CHILDREN, MANIFEST_BYTES};
+use crate::base::printable::excerpt;
 
 /// The media types of documents that a runtime pulls by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -127,13 +128,13 @@ pub enum ManifestError {
     /// A required field is absent or is not what the specification says.
     #[error("{0}")]
     Field(String),
-    /// Longer than [`crate::limits::MANIFEST_BYTES`].
+    /// Longer than [`crate::base::limits::MANIFEST_BYTES`].
     #[error("longer than {limit} bytes")]
     TooLong {
         /// The bound.
         limit: usize,
     },
-    /// More children than [`crate::limits::CHILDREN`].
+    /// More children than [`crate::base::limits::CHILDREN`].
     #[error("names more than {limit} children")]
     TooManyChildren {
         /// The bound.

@@ -8,7 +8,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Digest, excerpt};
+use super::Digest;
+use crate::base::printable::excerpt;
 
 /// A repository: registry host and path, normalised. `nginx` is `docker.io/library/nginx`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

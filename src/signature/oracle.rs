@@ -2,7 +2,7 @@
 //!
 //! Sources: oci-cli 3.95.1, `artifacts_cli_extended.py` (the message, and how the client verifies) and the SDK's
 //! `CreateContainerImageSignatureDetails` (the record). Oracle's own `get-verify` compares nothing of what was signed
-//! with the image; here and in [`crate::verify`] everything is.
+//! with the image; here and in [`crate::pull::verify`] everything is.
 //!
 //! One record costs at most one verification for each key of the rule, whatever it says: a key is tried once, and a
 //! record whose key ids are no configured key's is tried under none but the keys that have no ids configured.
@@ -10,17 +10,16 @@
 mod message;
 mod record;
 
-pub use message::{Message, MessageError};
-pub use record::{Record, RecordError};
-
 use std::error::Error;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+pub use message::{Message, MessageError};
+pub use record::{Record, RecordError};
 
 use super::{Candidate, Claim, Format, SignatureError};
-use crate::causes::chain;
-use crate::oci::excerpt;
+use crate::base::error_chain::chain;
+use crate::base::printable::excerpt;
 use crate::trust::{KeyUnusable, SigningAlgorithm, TrustedKey};
 
 /// The artifact type, and the layer's media type, under which a record is kept as a referrer.

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::error::ErrorKind;
-use pullgate::demo::registry::{EmbeddedRegistry, Options};
+use pullgate::fakes::registry::{EmbeddedRegistry, Options};
 use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use tempfile::TempDir;
 
@@ -31,7 +31,7 @@ fn every_command_is_one_that_the_programs_take() {
         for (shown, prose) in in_blocks.chain(in_prose) {
             let Some(words) = ours(&shown.words) else { continue };
             if words[0] == "pullgate" {
-                if let Err(error) = pullgate::cli::command().try_get_matches_from(&words)
+                if let Err(error) = pullgate::tool::cli::command().try_get_matches_from(&words)
                     // A sentence may name a verb alone.
                     && !(prose && error.kind() == ErrorKind::MissingRequiredArgument)
                 {
@@ -66,7 +66,7 @@ fn every_option_of_sign_is_listed() {
         .flat_map(|row| row[0].split([' ', '`', ',']))
         .filter_map(|word| word.strip_prefix("--"))
         .collect();
-    let command = pullgate::cli::command();
+    let command = pullgate::tool::cli::command();
     let sign = command.find_subcommand("sign").unwrap();
     let known: BTreeSet<&str> = sign.get_arguments().filter_map(clap::Arg::get_long).collect();
     assert_eq!(documented, known);

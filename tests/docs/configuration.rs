@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use pullgate::config::{Config, ConfigErrors};
+use pullgate::process::config::{Config, ConfigErrors};
 use rcgen::{CertifiedKey, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use tempfile::TempDir;
 use toml::Value;

@@ -1,4 +1,4 @@
-use pullgate::gate::BlobPermit;
+use pullgate::pull::gate::BlobPermit;
 use pullgate::oci::{Digest, Repository};
 
 fn forge(repository: Repository, digest: Digest) -> BlobPermit {

@@ -1,4 +1,5 @@
-use pullgate::decide::{Permit, Verdict};
+use pullgate::pull::decide::Permit;
+use pullgate::pull::decide::Verdict;
 
 fn serve(permit: Permit) -> Verdict {
     Verdict::Allow(permit)

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
-use pullgate::decide::{Permit, Verdict};
-use pullgate::resolve::Subject;
+use pullgate::pull::decide::Permit;
+use pullgate::pull::decide::Verdict;
+use pullgate::pull::resolve::Subject;
 
 fn forge(subject: Arc<Subject>) -> Verdict {
     Verdict::Allow(Permit { subject, warned: None })

@@ -1,5 +1,5 @@
 use pullgate::signature::Claim;
-use pullgate::verify::VerifiedSignature;
+use pullgate::pull::verify::VerifiedSignature;
 
 fn forge(claim: Claim) -> VerifiedSignature {
     VerifiedSignature { claim }

@@ -11,14 +11,15 @@ use http::HeaderValue;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use pullgate::demo::registry::{Auth, EmbeddedRegistry, Options};
-use pullgate::demo::runtime::Dialect;
-use pullgate::door::{admission, unix};
-use pullgate::local::{Channel, origin};
+use pullgate::base::proto::v1;
+use pullgate::base::proto::v1::admission_client::AdmissionClient;
+use pullgate::base::proto::v1::watch_decisions_response::Event;
+use pullgate::door::admission;
+use pullgate::door::listen::unix_socket as unix;
+use pullgate::fakes::pull_client::Dialect;
+use pullgate::fakes::registry::{Auth, EmbeddedRegistry, Options};
+use pullgate::net::uds_client::{Channel, origin};
 use pullgate::oci::Descriptor;
-use pullgate::proto::v1;
-use pullgate::proto::v1::admission_client::AdmissionClient;
-use pullgate::proto::v1::watch_decisions_response::Event;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -630,14 +631,14 @@ async fn who_watches_sees_what_was_what_comes_and_how_much_was_missed() {
     // Far more than the feed keeps and the connection holds, and nobody reads.
     for _ in 0..6000 {
         node.gate
-            .admit(&pullgate::gate::PullRequest {
-                door: pullgate::record::DoorName::Tool,
+            .admit(&pullgate::pull::gate::PullRequest {
+                door: pullgate::pull::record::DoorName::Tool,
                 peer: "test".to_owned(),
                 reference: "elsewhere.example/app".parse().unwrap(),
                 presented: None,
                 deadline: Instant::now() + LATEST,
                 pod: None,
-                purpose: pullgate::gate::Purpose::Judge(None),
+                purpose: pullgate::pull::gate::Purpose::Judge(None),
             })
             .await;
     }
@@ -721,10 +722,10 @@ async fn forgotten_verdicts_stand_no_more_over_a_restart_too() {
         refused.is_err(),
         "a layer is served whose image is signed no more"
     );
-    node.assert_denied(&image("acme/app:v1"), pullgate::reason::Reason::Unsigned)
+    node.assert_denied(&image("acme/app:v1"), pullgate::base::reason::Reason::Unsigned)
         .await;
     let node = Node::start_in(node.stop().await, &rules).await;
-    node.assert_denied(&image("acme/app:v1"), pullgate::reason::Reason::Unsigned)
+    node.assert_denied(&image("acme/app:v1"), pullgate::base::reason::Reason::Unsigned)
         .await;
     let refused = node
         .runtime(Dialect::Containerd)

@@ -3,15 +3,14 @@
 use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, ToSpan as _};
-use sha2::{Digest as _, Sha512};
-
-use pullgate::decide::Verdict;
-use pullgate::demo::registry::EmbeddedRegistry;
-use pullgate::demo::runtime::Dialect;
-use pullgate::gate::{PullRequest, Purpose};
+use pullgate::base::reason::Reason;
+use pullgate::fakes::pull_client::Dialect;
+use pullgate::fakes::registry::EmbeddedRegistry;
 use pullgate::oci::{Descriptor, Digest, Reference};
-use pullgate::reason::Reason;
-use pullgate::record::DoorName;
+use pullgate::pull::decide::Verdict;
+use pullgate::pull::gate::{PullRequest, Purpose};
+use pullgate::pull::record::DoorName;
+use sha2::{Digest as _, Sha512};
 
 use crate::support::liar::{Answer, Liar};
 use crate::support::signer::{self, attach};
@@ -211,7 +210,7 @@ async fn a_revoked_key_does_not_go_on_under_another_name() {
 async fn junk_in_the_registry_does_not_hide_the_local_directory() {
     let registry = registry().await;
     let stored = put(&registry, REPOSITORY, "v1");
-    for number in 0..pullgate::limits::CANDIDATES {
+    for number in 0..pullgate::base::limits::CANDIDATES {
         attach(&registry, REPOSITORY, &stored, &format!("{{\"junk\":{number}}}"));
     }
     let node = Node::start(&config(registry.url(), SIGNED)).await;

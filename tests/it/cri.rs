@@ -16,8 +16,9 @@ use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
-use pullgate::demo::registry::{Auth, EmbeddedRegistry, Options};
-use pullgate::door::{cri, unix};
+use pullgate::door::cri;
+use pullgate::door::listen::unix_socket as unix;
+use pullgate::fakes::registry::{Auth, EmbeddedRegistry, Options};
 use pullgate::oci::Descriptor;
 use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
@@ -924,14 +925,14 @@ async fn an_image_that_is_found_in_an_index_is_kept_under_the_policy_that_admitt
             hold.notify_one();
         });
         assert_eq!(called.status(), "0", "{called:?}");
-        let blob = pullgate::gate::PullRequest {
-            door: pullgate::record::DoorName::Registry,
+        let blob = pullgate::pull::gate::PullRequest {
+            door: pullgate::pull::record::DoorName::Registry,
             peer: String::new(),
             reference: at(&id).parse().unwrap(),
             pod: None,
             presented: None,
             deadline: Instant::now() + LATEST,
-            purpose: pullgate::gate::Purpose::Serve,
+            purpose: pullgate::pull::gate::Purpose::Serve,
         };
         let admitted = world.node.gate.admit_blob(&blob).await;
         assert_eq!(admitted.is_ok(), is_kept, "{change:?}: {admitted:?}");
@@ -1535,7 +1536,7 @@ async fn namespaces_and_labels_have_rules_of_their_own() {
             let image = crate::support::image(&by_digest(digest));
             world
                 .node
-                .assert_denied(&image, pullgate::reason::Reason::Unsigned)
+                .assert_denied(&image, pullgate::base::reason::Reason::Unsigned)
                 .await;
         }
     }
@@ -1572,7 +1573,7 @@ async fn what_was_admitted_stands_over_a_restart() {
         .repository;
     assert_eq!(
         node.gate.standing(&repository, &signed.digest, None),
-        pullgate::gate::Standing::Admitted
+        pullgate::pull::gate::Standing::Admitted
     );
 }
 

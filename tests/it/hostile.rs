@@ -7,9 +7,9 @@ mod records;
 
 use std::time::{Duration, Instant};
 
-use pullgate::demo::runtime::{Dialect, PullError};
+use pullgate::base::reason::Reason;
+use pullgate::fakes::pull_client::{Dialect, PullError};
 use pullgate::oci::{Digest, MediaType};
-use pullgate::reason::Reason;
 
 use crate::support::liar::{Answer, Liar};
 use crate::support::signer::{self, attach};

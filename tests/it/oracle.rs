@@ -9,11 +9,10 @@ mod source;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use tempfile::TempDir;
-
-use pullgate::demo::registry::EmbeddedRegistry;
+use pullgate::base::reason::Reason;
+use pullgate::fakes::registry::EmbeddedRegistry;
 use pullgate::oci::{Descriptor, Reference};
-use pullgate::reason::Reason;
+use tempfile::TempDir;
 
 use super::oracle_cloud::{Cloud, Image, Kind, Operation, Options, World, world};
 use super::support::{Node, registry};

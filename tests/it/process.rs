@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use pullgate::demo::runtime::{Dialect, PullError, Pulled, Runtime};
+use pullgate::fakes::pull_client::{Dialect, PullError, Pulled, Runtime};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;

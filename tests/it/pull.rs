@@ -1,11 +1,10 @@
 //! What is let through, and how: each runtime's own requests, indexes, restarts, mirrors, credentials, modes.
 
 use http::{HeaderValue, Method, StatusCode};
-
-use pullgate::demo::registry::{Access, Auth, EmbeddedRegistry, Options};
-use pullgate::demo::runtime::{Dialect, PullError, Refusal};
+use pullgate::base::reason::Reason;
+use pullgate::fakes::pull_client::{Dialect, PullError, Refusal};
+use pullgate::fakes::registry::{Access, Auth, EmbeddedRegistry, Options};
 use pullgate::oci::{Descriptor, Digest, Platform, Reference};
-use pullgate::reason::Reason;
 use pullgate::trust::SigningAlgorithm;
 
 use crate::support::liar::{Answer, Liar};
@@ -497,7 +496,7 @@ async fn a_signature_is_read_out_of_the_list_that_names_it() {
     .await
     .unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let key = pullgate::sign::PrivateKey::generate(2048).unwrap();
+    let key = pullgate::tool::sign::PrivateKey::generate(2048).unwrap();
     put(&registry, REPOSITORY, "v1");
     let rule = "[[rule]]\nscope = \"registry.example/**\"\nrequire = \"signed\"\nkeys = [\"made\"]\n\
                 [[key]]\nname = \"made\"\npublic_key = \"made.pem\"\n";
@@ -519,23 +518,23 @@ async fn a_signature_is_read_out_of_the_list_that_names_it() {
 }
 
 /// As `pullgate sign` does it.
-async fn sign_by_library(registry: &EmbeddedRegistry, key: &pullgate::sign::PrivateKey) {
-    let client = pullgate::registry::Client::new(
-        vec![pullgate::registry::RegistryConfig {
+async fn sign_by_library(registry: &EmbeddedRegistry, key: &pullgate::tool::sign::PrivateKey) {
+    let client = pullgate::net::registry::Client::new(
+        vec![pullgate::net::registry::RegistryConfig {
             host: HOST.to_owned(),
             endpoints: vec![registry.url().parse().unwrap()],
             ca: None,
-            credentials: pullgate::registry::Credentials::Anonymous,
-            signatures: pullgate::registry::SourceName::DEFAULT.to_vec(),
+            credentials: pullgate::net::registry::Credentials::Anonymous,
+            signatures: pullgate::net::registry::SourceName::DEFAULT.to_vec(),
         }],
         Vec::new(),
     )
     .unwrap();
-    let access = pullgate::registry::Access {
+    let access = pullgate::net::registry::Access {
         presented: None,
         deadline: std::time::Instant::now() + crate::support::LATEST,
     };
-    let subject = pullgate::resolve::resolve(&client, &image("acme/app:v1"), &access)
+    let subject = pullgate::pull::resolve::resolve(&client, &image("acme/app:v1"), &access)
         .await
         .unwrap();
     let message = pullgate::signature::oracle::Message {
@@ -549,12 +548,18 @@ async fn sign_by_library(registry: &EmbeddedRegistry, key: &pullgate::sign::Priv
         signing_algorithm: SigningAlgorithm::Sha256RsaPkcsPss,
     };
     let now = jiff::Timestamp::now();
-    let record = pullgate::sign::sign(&message, key, now).unwrap();
+    let record = pullgate::tool::sign::sign(&message, key, now).unwrap();
     let media_type = subject.document.media_type();
-    let referrer = pullgate::sign::artifact(&record, &subject.manifest, media_type, now);
-    pullgate::carry::attach(&client, &subject.repository, subject.digest(), &referrer, &access)
-        .await
-        .unwrap();
+    let referrer = pullgate::tool::sign::artifact(&record, &subject.manifest, media_type, now);
+    pullgate::tool::signature_store::attach(
+        &client,
+        &subject.repository,
+        subject.digest(),
+        &referrer,
+        &access,
+    )
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

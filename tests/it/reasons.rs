@@ -2,14 +2,13 @@
 //! `reason.rs`: a reason that is added there does not compile here until it is shown.
 
 use http::{Method, StatusCode};
+use pullgate::base::reason::Reason;
+use pullgate::fakes::pull_client::{Dialect, PullError};
+use pullgate::fakes::registry::{Auth, EmbeddedRegistry, Options};
+use pullgate::oci::Digest;
 use serde_json::json;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
-
-use pullgate::demo::registry::{Auth, EmbeddedRegistry, Options};
-use pullgate::demo::runtime::{Dialect, PullError};
-use pullgate::oci::Digest;
-use pullgate::reason::Reason;
 
 use crate::support::liar::{Answer, Liar};
 use crate::support::signer::{self, attach};

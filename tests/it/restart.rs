@@ -3,13 +3,12 @@
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
+use pullgate::fakes::pull_client::{Dialect, Runtime};
+use pullgate::oci::Platform;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
-
-use pullgate::demo::runtime::{Dialect, Runtime};
-use pullgate::oci::Platform;
 
 use crate::support::signer::{self, attach};
 use crate::support::{LATEST, REPOSITORY, SIGNED, config, image, registry, send, write};

@@ -9,22 +9,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use pullgate::base::reason::Reason;
+use pullgate::door::registry::Door;
+use pullgate::fakes::pull_client::{Dialect, PullError, Pulled, Refusal, Runtime};
+use pullgate::fakes::registry::{EmbeddedRegistry, Options};
+use pullgate::oci::{Descriptor, Digest, Reference};
+use pullgate::process::config::Config;
+use pullgate::process::daemon;
+use pullgate::pull::gate::{Gate, Storage};
+use pullgate::pull::record::Requests;
 use rustix::process::{Pid, Signal, kill_process};
+use signer::{Signer, attach};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-
-use pullgate::config::Config;
-use pullgate::daemon;
-use pullgate::demo::registry::{EmbeddedRegistry, Options};
-use pullgate::demo::runtime::{Dialect, PullError, Pulled, Refusal, Runtime};
-use pullgate::door::registry::Door;
-use pullgate::gate::{Gate, Storage};
-use pullgate::oci::{Descriptor, Digest, Reference};
-use pullgate::reason::Reason;
-use pullgate::record::Requests;
-
-use signer::{Signer, attach};
 
 /// The registry's host as it stands in image names; no such host exists (RFC 2606).
 pub const HOST: &str = "registry.example";

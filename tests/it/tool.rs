@@ -2,11 +2,10 @@
 
 use std::process::Stdio;
 
+use pullgate::fakes::pull_client::{Dialect, PullError, Runtime};
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
-
-use pullgate::demo::runtime::{Dialect, PullError, Runtime};
 
 use crate::support::{LATEST, image, send};
 

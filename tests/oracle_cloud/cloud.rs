@@ -72,27 +72,25 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+pub use artifacts::Deletion;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+pub use clock::Clock;
+pub use faults::Fault;
 use jiff::Timestamp;
+pub use kms::{Lifecycle, Salt};
+pub use route::Operation;
 use rsa::PublicKey;
 use rsa::pkcs8::DecodePublicKey as _;
 use serde_json::{Value, json};
+use serve::Socket;
+pub use shared::Seen;
+use shared::{Behaviour, Shared};
+use store::Store;
+pub use tls::Tls;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
-
-use serve::Socket;
-use shared::{Behaviour, Shared};
-use store::Store;
-
-pub use artifacts::Deletion;
-pub use clock::Clock;
-pub use faults::Fault;
-pub use kms::{Lifecycle, Salt};
-pub use route::Operation;
-pub use shared::Seen;
-pub use tls::Tls;
 pub use world::{Image, Kind, World};
 
 /// What there is, and how it behaves where the real service is not documented.

@@ -6,11 +6,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 
-use crate::gate::{Described, PullRequest, Purpose};
+use crate::base::proto::v1;
+use crate::net::registry::{Login, Presented, Secret};
 use crate::oci::{Digest, DigestError, Reference, ReferenceError, normalised_registry};
-use crate::proto::v1;
-use crate::record::DoorName;
-use crate::registry::{Login, Presented, Secret};
+use crate::pull::gate::{Described, PullRequest, Purpose};
+use crate::pull::record::DoorName;
 
 /// Why a question is none.
 #[derive(Debug, thiserror::Error)]

@@ -1,12 +1,12 @@
 //! What the gate decided, as the API shows it.
 
-use crate::causes::chain;
-use crate::decide::{Denial, Judgement, Step, Verdict};
+use crate::base::error_chain::chain;
+use crate::base::proto::v1;
 use crate::oci::{Descriptor, Document};
-use crate::policy::Generation;
-use crate::proto::v1;
-use crate::record::{Outcome, Recorded};
-use crate::verify::Judged;
+use crate::pull::decide::{Denial, Judgement, Step, Verdict};
+use crate::pull::policy::Generation;
+use crate::pull::record::{Outcome, Recorded};
+use crate::pull::verify::Judged;
 
 /// The verdict that a judgement is.
 pub(crate) fn verdict(judgement: &Judgement, generation: Generation) -> v1::Verdict {

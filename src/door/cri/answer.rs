@@ -13,10 +13,10 @@ use tonic::Code;
 
 use super::message::{Message, MessageError};
 use super::runtime::RuntimeError;
-use crate::causes::chain;
-use crate::decide::Denial;
+use crate::base::error_chain::chain;
+use crate::base::reason::Reason;
 use crate::door::cri_answer;
-use crate::reason::Reason;
+use crate::pull::decide::Denial;
 
 /// What goes back to a client.
 pub(super) type Body = UnsyncBoxBody<Bytes, hyper::Error>;

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use http::Request;
-use http::request;
+use http::{Request, request};
 use http_body_util::{Either, Full};
 use tokio::time::{sleep, timeout};
 use tonic::Code;
@@ -11,9 +10,9 @@ use tonic::Code;
 use super::answer;
 use super::message::{self, Message};
 use super::runtime::Runtime;
-use crate::causes::chain;
+use crate::base::error_chain::chain;
+use crate::base::proto::{containerd, cri};
 use crate::oci::{Reference, Repository};
-use crate::proto::{containerd, cri};
 
 /// Largest answer about one image that is read.
 pub(super) const ANSWER_BYTES: usize = 4 * 1024 * 1024;

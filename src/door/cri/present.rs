@@ -8,12 +8,11 @@ use prost::Message as _;
 
 use super::answer::{self, Body};
 use super::fields::{self, NotProtobuf};
-use super::images;
 use super::message::{self, Message};
-use super::{Asked, Shared};
-use crate::gate::{Gate, Standing};
+use super::{Asked, Shared, images};
+use crate::base::proto::cri;
 use crate::oci::{Digest, DigestError, Reference, Repository};
-use crate::proto::cri;
+use crate::pull::gate::{Gate, Standing};
 
 /// Largest answer that is read: what containerd sends at most (`defaults.DefaultMaxSendMsgSize`).
 const ANSWER_BYTES: usize = 16 * 1024 * 1024;

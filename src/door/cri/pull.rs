@@ -16,16 +16,17 @@ use super::images::{ANSWER_BYTES, Images, Removed};
 use super::message::{self, Message, MessageError};
 use super::runtime::RuntimeError;
 use super::{Asked, Shared, present};
-use crate::causes::chain;
-use crate::decide::{Denial, Judgement, Permit, Verdict};
+use crate::base::error_chain::chain;
+use crate::base::printable::excerpt;
+use crate::base::proto::{cri, v1};
+use crate::base::reason::Reason;
 use crate::door::admission::ask::{CredentialsError, presented};
-use crate::door::grpc;
-use crate::gate::{PullRequest, Purpose, Standing};
-use crate::oci::{ChildKind, Digest, Reference, excerpt};
-use crate::policy::Pod;
-use crate::proto::{cri, v1};
-use crate::reason::Reason;
-use crate::record::{Decision, DoorName, Outcome};
+use crate::door::listen::grpc;
+use crate::oci::{ChildKind, Digest, Reference};
+use crate::pull::decide::{Denial, Judgement, Permit, Verdict};
+use crate::pull::gate::{PullRequest, Purpose, Standing};
+use crate::pull::policy::Pod;
+use crate::pull::record::{Decision, DoorName, Outcome};
 
 /// After a pull that failed it is looked again after each of these: containerd 1.6 and 2.x write the image's name down
 /// before they unpack it and its CRI hears of that by an event, and a pull that was cancelled ends when it likes.

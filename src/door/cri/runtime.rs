@@ -18,9 +18,9 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::causes::chain;
-use crate::door::in_task::Spawner;
-use crate::limits;
+use crate::base::error_chain::chain;
+use crate::base::limits;
+use crate::door::listen::connection_tasks::Spawner;
 
 /// What is sent: as it comes from the client, or read already.
 pub(super) type Sent = Either<Incoming, Full<Bytes>>;

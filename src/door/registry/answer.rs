@@ -15,13 +15,13 @@ use tokio::time::Instant;
 
 use super::body::Body;
 use super::route::RouteError;
-use crate::causes::chain;
-use crate::decide::{Denial, Permit};
+use crate::base::error_chain::chain;
+use crate::base::reason::Reason;
 use crate::door::http_answer;
-use crate::gate::BlobPermit;
+use crate::net::registry::BlobStream;
 use crate::oci::{Descriptor, Digest, MediaType};
-use crate::reason::Reason;
-use crate::registry::BlobStream;
+use crate::pull::decide::{Denial, Permit};
+use crate::pull::gate::BlobPermit;
 
 /// Who asks, as far as a denial's words depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use futures_util::stream::BoxStream;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::net::registry::RegistryError;
 use crate::oci::Digest;
-use crate::registry::RegistryError;
 
 /// A body. A blob holds one chunk at a time and asks for the next when the client has taken this one.
 pub(super) struct Body(Kind);

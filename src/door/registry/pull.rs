@@ -10,14 +10,14 @@ use super::answer::{self, Puller};
 use super::body::Body;
 use super::route::{Name, Page, Route, RouteError};
 use super::serve::{Answer, Handler};
-use crate::causes::chain;
-use crate::decide::{Case, Denial, Verdict, of_registry};
-use crate::gate::{Gate, PullRequest, Purpose};
-use crate::limits;
+use crate::base::error_chain::chain;
+use crate::base::limits;
+use crate::base::reason::Reason;
+use crate::net::registry::{Access, FetchedManifest, Presented, RegistryError, Target};
 use crate::oci::{Descriptor, Document, Reference, Tag};
-use crate::reason::Reason;
-use crate::record::DoorName;
-use crate::registry::{Access, FetchedManifest, Presented, RegistryError, Target};
+use crate::pull::decide::{Case, Denial, Verdict, of_registry};
+use crate::pull::gate::{Gate, PullRequest, Purpose};
+use crate::pull::record::DoorName;
 
 /// Answers requests by asking the gate.
 pub(super) struct Pulls {
@@ -304,7 +304,7 @@ mod tests {
 
     use super::presented;
     use crate::door::registry::route::RouteError;
-    use crate::registry::Presented;
+    use crate::net::registry::Presented;
 
     fn headers(values: &[&'static str]) -> HeaderMap {
         values

@@ -8,7 +8,7 @@ use std::str::Utf8Error;
 
 use http::{HeaderValue, Method, StatusCode};
 
-use crate::limits;
+use crate::base::limits;
 use crate::oci::{Digest, DigestError, Reference, ReferenceError, Repository, Tag};
 
 /// What a request asks for.

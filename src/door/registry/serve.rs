@@ -23,10 +23,10 @@ use tokio_rustls::TlsAcceptor;
 use super::answer::{crashed, refused};
 use super::body::Body;
 use super::route::RouteError;
-use super::socket::Socket;
-use crate::causes::chain;
-use crate::door::accept::{accept_until_stopped, stopped};
-use crate::limits;
+use crate::base::error_chain::chain;
+use crate::base::limits;
+use crate::door::listen::accept::{accept_until_stopped, stopped};
+use crate::door::listen::write_timeout::Socket;
 
 /// Answers one request, whose body is never read.
 pub(super) trait Handler: Send + Sync + 'static {

@@ -19,14 +19,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::{Config, Door, TlsFiles};
-use crate::causes::chain;
-use crate::demo::registry::{Auth, EmbeddedRegistry, Options};
-use crate::demo::runtime::{Dialect, PullError, Runtime};
-use crate::gate::{Gate, Settings, Storage};
+use crate::base::error_chain::chain;
+use crate::base::reason::Reason;
+use crate::fakes::pull_client::{Dialect, PullError, Runtime};
+use crate::fakes::registry::{Auth, EmbeddedRegistry, Options};
+use crate::net::registry::{Client, Credentials, RegistryConfig, SourceName};
 use crate::oci::{Descriptor, Digest, Reference};
-use crate::policy::{Default, Generation, Mode, Pods, Policy, Requirement, Rule};
-use crate::reason::Reason;
-use crate::registry::{Client, Credentials, RegistryConfig, SourceName};
+use crate::pull::gate::{Gate, Settings, Storage};
+use crate::pull::policy::{Default, Generation, Mode, Pods, Policy, Requirement, Rule};
 
 const LATEST: Duration = Duration::from_secs(10);
 
@@ -80,7 +80,7 @@ fn settings(endpoint: &str, rules: Vec<(&str, Requirement)>) -> Settings {
             .unwrap(),
         ),
         client: Client::new(vec![registry], Vec::new()).unwrap(),
-        oracle: crate::oracle::Sources::default(),
+        oracle: crate::net::oracle::Sources::default(),
         signatures: "signatures".into(),
         positive: Duration::from_secs(60),
         negative: Duration::from_secs(60),

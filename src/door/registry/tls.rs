@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio_rustls::TlsAcceptor;
 
 use super::TlsFiles;
-use crate::limits;
+use crate::base::limits;
 
 /// Why the TLS files can't be used.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{ChildKind, Document, ManifestError, MediaType};
-use crate::limits::{CHILDREN, MANIFEST_BYTES};
+use crate::base::limits::{CHILDREN, MANIFEST_BYTES};
 use crate::oci::json::JsonError;
 use crate::oci::{Blob, Digest};
 

@@ -5,8 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use crate::limits::{CANDIDATES, MESSAGE_BYTES, RECORD_BYTES};
-use crate::oci::excerpt;
+use crate::base::limits::{CANDIDATES, MESSAGE_BYTES, RECORD_BYTES};
+use crate::base::printable::excerpt;
 use crate::oci::json::{self, JsonError};
 
 /// A signature record. Nothing in it has been verified.

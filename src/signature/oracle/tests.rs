@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Sha256, Sha384};
 
 use super::*;
-use crate::limits::{MESSAGE_BYTES, RECORD_BYTES};
+use crate::base::limits::{MESSAGE_BYTES, RECORD_BYTES};
 use crate::signature::FormatName;
 use crate::trust::{PublicKey, SaltLength};
 
@@ -274,7 +274,7 @@ fn the_record_says_what_was_signed_or_is_refused() {
     ] {
         let signed = record(with(message(), field, value).to_string().as_bytes());
         assert_eq!(error(&signed, &[release()]), differs(field), "{value}");
-        assert_eq!(differs(field).reason(), crate::reason::Reason::BadSignature);
+        assert_eq!(differs(field).reason(), crate::base::reason::Reason::BadSignature);
     }
     // The outer record is nobody's word: changed, it names another key or algorithm than what was signed.
     assert_eq!(

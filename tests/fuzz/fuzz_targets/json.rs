@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pullgate::limits::JSON_DEPTH;
+use pullgate::base::limits::JSON_DEPTH;
 use pullgate::oci::json::{Object, parse};
 use serde_json::Value;
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pullgate::limits::CHILDREN;
+use pullgate::base::limits::CHILDREN;
 use pullgate::oci::{Blob, ChildKind, Document, MediaType};
 use serde_json::Value;
 

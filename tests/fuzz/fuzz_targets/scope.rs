@@ -5,7 +5,16 @@ use std::collections::BTreeSet;
 
 use libfuzzer_sys::fuzz_target;
 use pullgate::oci::Repository;
-use pullgate::policy::{Default, Generation, Mode, Pods, Policy, Requirement, Rule, Ruling, Scope, ScopeError};
+use pullgate::pull::policy::Default;
+use pullgate::pull::policy::Generation;
+use pullgate::pull::policy::Mode;
+use pullgate::pull::policy::Pods;
+use pullgate::pull::policy::Policy;
+use pullgate::pull::policy::Requirement;
+use pullgate::pull::policy::Rule;
+use pullgate::pull::policy::Ruling;
+use pullgate::pull::policy::Scope;
+use pullgate::pull::policy::ScopeError;
 
 fuzz_target!(|text: &str| {
     let (text, name) = text.split_once('\n').unwrap_or((text, text));

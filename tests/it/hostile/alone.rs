@@ -5,17 +5,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-
-use pullgate::demo::runtime::{Dialect, PullError};
-use pullgate::limits::CANDIDATES;
+use pullgate::base::limits::CANDIDATES;
+use pullgate::base::reason::Reason;
+use pullgate::fakes::pull_client::{Dialect, PullError};
 use pullgate::oci::Digest;
-use pullgate::reason::Reason;
 
 use super::lies::{Lie, Truth, lies_about_manifests, lies_about_places, lies_about_signatures};
 use crate::support::liar::{Answer, Liar};
-use crate::support::signer;
 use crate::support::{
     LATEST, Node, REPOSITORY, SIGNED, config, configured, hasty, image, put_signed, registry, resident,
+    signer,
 };
 
 #[tokio::test]

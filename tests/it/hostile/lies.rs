@@ -3,12 +3,11 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use serde_json::json;
-
-use pullgate::limits::CANDIDATES;
+use pullgate::base::limits::CANDIDATES;
+use pullgate::base::reason::Reason;
 use pullgate::oci::{Descriptor, Digest, MediaType};
-use pullgate::reason::Reason;
 use pullgate::signature::oracle::ARTIFACT_TYPE;
+use serde_json::json;
 
 use crate::support::HOST;
 use crate::support::liar::{Answer, Request, headers};

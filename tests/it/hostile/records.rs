@@ -1,8 +1,8 @@
 //! Records of rubbish, in an honest registry: anyone who may push can put them there.
 
-use pullgate::demo::registry::EmbeddedRegistry;
+use pullgate::base::reason::Reason;
+use pullgate::fakes::registry::EmbeddedRegistry;
 use pullgate::oci::{Descriptor, Digest, MediaType};
-use pullgate::reason::Reason;
 
 use crate::support::signer::{self, attach};
 use crate::support::{Node, REPOSITORY, SIGNED, config, image, put, registry};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use pullgate::oracle::wire::{CreateSignature, KeyVersionState, LookUpImage, SignRequest, UpdateTags};
-use pullgate::oracle::{ApiError, Client, Endpoint, Identity, Ocid, Service};
+use pullgate::net::oracle::wire::{CreateSignature, KeyVersionState, LookUpImage, SignRequest, UpdateTags};
+use pullgate::net::oracle::{ApiError, Client, Endpoint, Identity, Ocid, Service};
 use pullgate::signature::oracle::Record;
 use pullgate::trust::SigningAlgorithm;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pullgate::reason::Reason;
+use pullgate::base::reason::Reason;
 
 use super::super::oracle_cloud::{Fault, Operation};
 use super::{Site, denied, pulled};

@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-
-use pullgate::config::Config;
-use pullgate::oracle::wire::{FederationRequest, read_token};
-use pullgate::oracle::{
+use pullgate::base::reason::Reason;
+use pullgate::net::oracle::wire::{FederationRequest, read_token};
+use pullgate::net::oracle::{
     ApiError, Client, Endpoint, Identity, LeafCertificate, MetadataService, RequestKey, Service,
     SignatureFilter, Signer,
 };
-use pullgate::reason::Reason;
+use pullgate::process::config::Config;
 
 use super::super::oracle_cloud::{Cloud, Fault, Operation, world};
 use super::super::support::{self, Node};
@@ -156,7 +155,7 @@ async fn session(site: &Site, private: &str) -> String {
     let of_session = RequestKey::from_pem(private.as_bytes(), None).unwrap();
     let request = FederationRequest::new(&leaf, &[&intermediate], &of_session).unwrap();
     let federation = Endpoint::new(&site.cloud.url(), Service::Federation).unwrap();
-    let operation = pullgate::oracle::Operation::federate(&federation, &request);
+    let operation = pullgate::net::oracle::Operation::federate(&federation, &request);
     let signer = Signer::federation(&leaf, std::sync::Arc::new(key));
     let headers = signer.sign(&operation, Timestamp::now()).unwrap();
     let asked = http.post(operation.url).headers(headers).body(operation.body);

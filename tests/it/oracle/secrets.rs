@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use pullgate::process::config::Config;
 use tracing_subscriber::fmt::MakeWriter;
-
-use pullgate::config::Config;
 
 use super::super::support::{self, Node};
 use super::{Site, user};

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use pullgate::base::reason::Reason;
+use pullgate::net::registry::SourceName;
+use pullgate::pull::gate::{PullRequest, Purpose};
+use pullgate::pull::record::DoorName;
 use serde_json::json;
-
-use pullgate::gate::{PullRequest, Purpose};
-use pullgate::reason::Reason;
-use pullgate::record::DoorName;
-use pullgate::registry::SourceName;
 
 use super::super::oracle_cloud::{Fault, Operation};
 use super::super::support::{Node, signer};

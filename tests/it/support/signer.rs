@@ -6,17 +6,16 @@ use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use pullgate::fakes::registry::EmbeddedRegistry;
+use pullgate::oci::{Descriptor, Digest, MediaType};
+use pullgate::signature::oracle::ARTIFACT_TYPE;
+use pullgate::trust::SigningAlgorithm;
 use rsa::PrivateKey;
 use rsa::pkcs8::{EncodePublicKey as _, LineEnding};
 use rsa::pss::SigningKey;
 use rsa::signature::{RandomizedSigner as _, SignatureEncoding as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha224, Sha256, Sha384, Sha512};
-
-use pullgate::demo::registry::EmbeddedRegistry;
-use pullgate::oci::{Descriptor, Digest, MediaType};
-use pullgate::signature::oracle::ARTIFACT_TYPE;
-use pullgate::trust::SigningAlgorithm;
 
 /// The keys that every configuration knows; `stranger` signs too and is known to none.
 pub const NAMES: [&str; 3] = ["release", "qa", "old"];

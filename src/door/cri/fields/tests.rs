@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::{NotProtobuf, without};
-use crate::proto::cri;
+use crate::base::proto::cri;
 
 fn images(ids: &[&str]) -> Vec<u8> {
     ids.iter()

@@ -7,11 +7,11 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{Body, PHRASE_BYTES, Puller, base, crashed, cut, denied, referrers, refused, tags};
-use crate::decide::Denial;
+use crate::base::reason::Reason;
 use crate::door::http_answer;
 use crate::door::registry::route::RouteError;
 use crate::oci::{Descriptor, Digest};
-use crate::reason::Reason;
+use crate::pull::decide::Denial;
 
 fn denial(reason: Reason) -> Denial {
     Denial {

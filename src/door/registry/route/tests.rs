@@ -2,7 +2,7 @@ use http::{HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
 
 use super::{Page, Route, RouteError};
-use crate::limits;
+use crate::base::limits;
 use crate::oci::{DigestError, ReferenceError};
 
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Answer, Body, Bounds, Handler, Server, serve};
-use crate::door::accept::{ACCEPT_PAUSE, next};
+use crate::door::listen::accept::{ACCEPT_PAUSE, next};
+use crate::net::registry::RegistryError;
 use crate::oci::Digest;
-use crate::registry::RegistryError;
 
 /// No test takes as long: what waits for this failed.
 const LATEST: Duration = Duration::from_secs(10);
@@ -406,7 +406,7 @@ async fn heads_are_bounded_in_time_and_size() {
     }
     let server = run(BOUNDS, None).await;
     let many = "a: b\r\n".repeat(200);
-    let large = format!("a: {}\r\n", "b".repeat(crate::limits::REQUEST_HEAD_BYTES));
+    let large = format!("a: {}\r\n", "b".repeat(crate::base::limits::REQUEST_HEAD_BYTES));
     for headers in [many, large] {
         let answer = server.whole(&format!("GET / HTTP/1.1\r\n{headers}\r\n")).await;
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");

@@ -1,0 +1,12 @@
+//! Everything that the other layers stand on.
+
+pub mod reason;
+pub mod limits;
+pub mod error_chain;
+pub(crate) mod printable;
+pub(crate) mod files;
+pub(crate) mod secret;
+pub(crate) mod single_flight;
+pub(crate) mod backoff;
+pub mod proto;
+pub(crate) mod strict_toml;

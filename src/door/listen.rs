@@ -1,0 +1,8 @@
+//! What the doors share: listeners, connections, and their bounds.
+
+pub(crate) mod accept;
+pub(crate) mod connection_tasks;
+pub(crate) mod grpc;
+pub(crate) mod read_slots;
+pub mod unix_socket;
+pub(crate) mod write_timeout;

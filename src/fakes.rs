@@ -1,0 +1,4 @@
+//! Stand-ins of the outside world.
+
+pub mod registry;
+pub mod pull_client;

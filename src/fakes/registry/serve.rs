@@ -1,0 +1,379 @@
+//! Requests to answers: the end points of distribution-spec 1.1 ("Endpoints"), end-1 to end-12b.
+
+mod answers;
+mod uploads;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use answers::{Answer, Refusal, parse_digest};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+
+use super::auth::{TokenGrant, Wanted};
+use super::store::StoreError;
+use super::{Access, Shared, image, lock};
+use crate::base::limits::MANIFEST_BYTES;
+use crate::oci::{Blob, Digest};
+
+/// Answers one request and notes it.
+pub(super) async fn answer(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    shared.requests.fetch_add(1, Ordering::Relaxed);
+    let method = request.method().clone();
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or_else(String::new, ToString::to_string);
+    let mut authorization = request.headers().get(header::AUTHORIZATION).cloned();
+    if let Some(value) = &mut authorization {
+        value.set_sensitive(true);
+    }
+    let answer = handle(&shared, request)
+        .await
+        .unwrap_or_else(Refusal::into_answer);
+    let response = answer.into_response(method == Method::HEAD);
+    shared.note(Access {
+        method,
+        target,
+        authorization,
+        status: response.status(),
+    });
+    Ok(response)
+}
+
+async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    // Clients may escape the colon of a digest; nothing else in these paths is ever escaped.
+    let path = request.uri().path().replace("%3A", ":").replace("%3a", ":");
+    let query = Query::of(request.uri().query().unwrap_or_default());
+    if path == "/token" {
+        return token(shared, request.headers(), &query);
+    }
+    let route = Route::of(&path).ok_or_else(Refusal::no_end_point)?;
+    let wanted = Wanted::of(request.method(), route.repository());
+    shared
+        .options
+        .auth
+        .check(request.headers(), &wanted, &shared.tokens, &shared.url)
+        .map_err(|challenge| {
+            Refusal::new(
+                StatusCode::UNAUTHORIZED,
+                "UNAUTHORIZED",
+                "authentication required",
+            )
+            .with(header::WWW_AUTHENTICATE, &challenge)
+        })?;
+    match route {
+        Route::Base => {
+            only_read(request.method())?;
+            Ok(Answer::json(&json!({})))
+        }
+        Route::Manifest { name, reference } => manifest(shared, name, reference, request).await,
+        Route::Blob { name, digest } => blob(shared, name, digest, &request),
+        Route::Uploads { name } => uploads::begin(shared, name, &query, request).await,
+        Route::Upload { name, id } => uploads::go_on(shared, name, id, &query, request).await,
+        Route::Tags { name } => tags(shared, name, &query, request.method()),
+        Route::Referrers { name, digest } => referrers(shared, name, digest, &query, request.method()),
+    }
+}
+
+/// Where a path leads.
+enum Route<'a> {
+    Base,
+    Blob { name: &'a str, digest: &'a str },
+    Manifest { name: &'a str, reference: &'a str },
+    Referrers { name: &'a str, digest: &'a str },
+    Tags { name: &'a str },
+    Upload { name: &'a str, id: &'a str },
+    Uploads { name: &'a str },
+}
+
+impl<'a> Route<'a> {
+    /// Read from the end: a repository's name may itself hold parts such as `blobs`.
+    fn of(path: &'a str) -> Option<Self> {
+        let path = path.strip_prefix("/v2")?;
+        if path.is_empty() || path == "/" {
+            return Some(Self::Base);
+        }
+        let path = path.strip_prefix('/')?;
+        let uploads = path
+            .strip_suffix("/blobs/uploads/")
+            .or_else(|| path.strip_suffix("/blobs/uploads"));
+        if let Some(name) = uploads {
+            return Some(Self::Uploads {
+                name: repository_name(name)?,
+            });
+        }
+        let (rest, last) = path.rsplit_once('/')?;
+        if let Some(name) = rest.strip_suffix("/blobs/uploads") {
+            return Some(Self::Upload {
+                name: repository_name(name)?,
+                id: last,
+            });
+        }
+        let (name, kind) = rest.rsplit_once('/')?;
+        let name = repository_name(name)?;
+        match (kind, last) {
+            ("manifests", reference) => Some(Self::Manifest { name, reference }),
+            ("blobs", digest) => Some(Self::Blob { name, digest }),
+            ("referrers", digest) => Some(Self::Referrers { name, digest }),
+            ("tags", "list") => Some(Self::Tags { name }),
+            (_, _) => None,
+        }
+    }
+
+    const fn repository(&self) -> Option<&'a str> {
+        match self {
+            Self::Base => None,
+            Self::Blob { name, .. }
+            | Self::Manifest { name, .. }
+            | Self::Referrers { name, .. }
+            | Self::Tags { name }
+            | Self::Upload { name, .. }
+            | Self::Uploads { name } => Some(name),
+        }
+    }
+}
+
+/// `<name>` of distribution-spec 1.1: parts of lower-case letters and digits, separators inside a part alone.
+fn repository_name(name: &str) -> Option<&str> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let part = |part: &str| {
+        part.bytes()
+            .all(|byte| plain(byte) || matches!(byte, b'.' | b'_' | b'-'))
+            && part.bytes().next().is_some_and(plain)
+            && part.bytes().next_back().is_some_and(plain)
+    };
+    (name.len() <= 255 && name.split('/').all(part)).then_some(name)
+}
+
+/// `<reference>` as a tag, by the same specification.
+fn is_tag(text: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    text.len() <= 128
+        && text.bytes().next().is_some_and(word)
+        && text.bytes().all(|byte| word(byte) || matches!(byte, b'.' | b'-'))
+}
+
+struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn of(query: &str) -> Self {
+        Self(
+            url::form_urlencoded::parse(query.as_bytes())
+                .take(64)
+                .map(|(k, v)| (k.into(), v.into()))
+                .collect(),
+        )
+    }
+
+    fn all(&self, key: &'static str) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .filter(move |(each, _)| each == key)
+            .map(|(_, value)| value.as_str())
+    }
+
+    fn first(&self, key: &'static str) -> Option<&str> {
+        self.all(key).next()
+    }
+
+    fn digest(&self) -> Result<Option<Digest>, Refusal> {
+        self.first("digest").map(parse_digest).transpose()
+    }
+}
+
+fn token(shared: &Shared, headers: &HeaderMap, query: &Query) -> Result<Answer, Refusal> {
+    let pull_only = match shared.options.auth.token_grant(headers) {
+        TokenGrant::All => false,
+        TokenGrant::PullOnly => true,
+        TokenGrant::NoEndpoint => return Err(Refusal::no_end_point()),
+        TokenGrant::Refused => {
+            return Err(
+                Refusal::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "wrong user or password")
+                    .with(header::WWW_AUTHENTICATE, "Basic realm=\"pullgate demo\""),
+            );
+        }
+    };
+    // A scope parameter may itself hold several scopes with spaces between.
+    let scopes = query.all("scope").flat_map(|scope| scope.split(' '));
+    let secret = shared.tokens.give(scopes, pull_only);
+    Ok(Answer::json(
+        &json!({ "token": secret, "access_token": secret, "expires_in": 300 }),
+    ))
+}
+
+async fn manifest(
+    shared: &Shared,
+    name: &str,
+    reference: &str,
+    request: Request<Incoming>,
+) -> Result<Answer, Refusal> {
+    match *request.method() {
+        Method::GET | Method::HEAD => {
+            let store = lock(&shared.store);
+            let (digest, manifest) = store
+                .manifest(name, reference)
+                .ok_or_else(Refusal::manifest_unknown)?;
+            Ok(Answer::document(manifest.media_type(), manifest.bytes()).digest(&digest))
+        }
+        Method::PUT => put_manifest(shared, name, reference, request).await,
+        Method::DELETE => {
+            lock(&shared.store)
+                .delete_manifest(name, reference)
+                .map_err(|error| match error {
+                    StoreError::Unknown => Refusal::manifest_unknown(),
+                    StoreError::Digest | StoreError::Full | StoreError::TooMany => Refusal::from(error),
+                })?;
+            Ok(Answer::empty(StatusCode::ACCEPTED))
+        }
+        _ => Err(Refusal::no_such_method()),
+    }
+}
+
+async fn put_manifest(
+    shared: &Shared,
+    name: &str,
+    reference: &str,
+    request: Request<Incoming>,
+) -> Result<Answer, Refusal> {
+    let invalid = |message: &str| Refusal::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", message);
+    let media_type = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media_type = media_type.ok_or_else(|| invalid("no Content-Type"))?.to_owned();
+    let (bytes, room) = uploads::read(shared, request.into_body(), MANIFEST_BYTES).await?;
+    // The store takes its own share.
+    drop(room);
+    let document: Value = serde_json::from_slice(&bytes).map_err(|error| invalid(&error.to_string()))?;
+    let (blob, tag) = match reference.parse::<Digest>() {
+        Ok(digest) => (
+            Blob::check(&digest, bytes).map_err(|_mismatch| StoreError::Digest)?,
+            None,
+        ),
+        Err(_it_is_a_tag) if is_tag(reference) => (Blob::of(bytes), Some(reference)),
+        Err(_neither) => return Err(invalid("neither a tag nor a digest")),
+    };
+    let mut store = lock(&shared.store);
+    if let Some(missing) = store.missing_blob(name, &document) {
+        let message = format!("no blob `{missing}`");
+        return Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            "MANIFEST_BLOB_UNKNOWN",
+            &message,
+        ));
+    }
+    store.put_manifest(name, tag, *blob.digest(), &media_type, blob.bytes().clone())?;
+    let created = Answer::empty(StatusCode::CREATED)
+        .located(&format!("/v2/{name}/manifests/{}", blob.digest()))
+        .digest(blob.digest());
+    let stored = store.manifest(name, &blob.digest().to_string());
+    match stored
+        .and_then(|(_, manifest)| manifest.subject())
+        .filter(|_| shared.options.referrers)
+    {
+        Some(subject) => Ok(created.with(OCI_SUBJECT, &subject.to_string())),
+        None => Ok(created),
+    }
+}
+
+fn blob(shared: &Shared, name: &str, digest: &str, request: &Request<Incoming>) -> Result<Answer, Refusal> {
+    let digest = parse_digest(digest)?;
+    match *request.method() {
+        Method::GET | Method::HEAD => {
+            let bytes = lock(&shared.store)
+                .blob(name, &digest)
+                .ok_or_else(Refusal::blob_unknown)?;
+            Ok(Answer::ranged(bytes, request.headers().get(header::RANGE))?.digest(&digest))
+        }
+        Method::DELETE => {
+            lock(&shared.store)
+                .delete_blob(name, &digest)
+                .map_err(|_unknown| Refusal::blob_unknown())?;
+            Ok(Answer::empty(StatusCode::ACCEPTED))
+        }
+        _ => Err(Refusal::no_such_method()),
+    }
+}
+
+fn tags(shared: &Shared, name: &str, query: &Query, method: &Method) -> Result<Answer, Refusal> {
+    only_read(method)?;
+    let store = lock(&shared.store);
+    let tags = store.tags(name);
+    let tags =
+        tags.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "no such repository"))?;
+    let last = query.first("last").unwrap_or_default();
+    let rest: Vec<&str> = tags.into_iter().filter(|tag| *tag > last).collect();
+    let count = query
+        .first("n")
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(rest.len());
+    let page = rest.get(..count).unwrap_or(&rest);
+    let answer = Answer::json(&json!({ "name": name, "tags": page }));
+    match page.last().filter(|_| page.len() < rest.len()) {
+        Some(last) => Ok(answer.linked(&format!("/v2/{name}/tags/list?n={count}&last={last}"))),
+        None => Ok(answer),
+    }
+}
+
+fn referrers(
+    shared: &Shared,
+    name: &str,
+    digest: &str,
+    query: &Query,
+    method: &Method,
+) -> Result<Answer, Refusal> {
+    if !shared.options.referrers {
+        return Err(Refusal::no_end_point());
+    }
+    only_read(method)?;
+    let subject = parse_digest(digest)?;
+    let filter = query.first("artifactType");
+    let last = query.first("last").map(parse_digest).transpose()?;
+    let store = lock(&shared.store);
+    let mut rest = store.referrers(name, &subject);
+    rest.retain(|(each, shown)| {
+        last.is_none_or(|last| *each > last)
+            && filter.is_none_or(|wanted| shown.get("artifactType").and_then(Value::as_str) == Some(wanted))
+    });
+    let page = rest.get(..shared.options.page.max(1)).unwrap_or(&rest);
+    let manifests: Vec<&Value> = page.iter().map(|(_, shown)| *shown).collect();
+    let body = json!({ "schemaVersion": 2, "mediaType": image::INDEX, "manifests": manifests });
+    let mut answer = Answer::document(image::INDEX, body.to_string().into());
+    if filter.is_some() {
+        answer = answer.with(OCI_FILTERS_APPLIED, "artifactType");
+    }
+    match page.last().filter(|_| page.len() < rest.len()) {
+        Some((last, _)) => {
+            let mut next = url::form_urlencoded::Serializer::new(String::new());
+            next.append_pair("last", &last.to_string());
+            next.extend_pairs(filter.map(|wanted| ("artifactType", wanted)));
+            Ok(answer.linked(&format!("/v2/{name}/referrers/{subject}?{}", next.finish())))
+        }
+        None => Ok(answer),
+    }
+}
+
+fn only_read(method: &Method) -> Result<(), Refusal> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        Ok(())
+    } else {
+        Err(Refusal::no_such_method())
+    }
+}
+
+/// What a path would be taken to speak of, for the tests.
+#[cfg(test)]
+pub(super) fn repository_of(path: &str) -> Option<&str> {
+    Route::of(path).and_then(|route| route.repository())
+}
+
+const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
+const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");

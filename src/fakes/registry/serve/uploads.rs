@@ -1,0 +1,131 @@
+//! Pushes: blobs whole and in chunks, and the bodies that are read (distribution-spec 1.1, "Push").
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Query;
+use super::answers::{Answer, Refusal, parse_digest};
+use crate::fakes::registry::{IDLE, Shared, lock};
+use crate::oci::Digest;
+
+/// POST: begins an upload, or takes a blob whole (`?digest=`) or from another repository (`?mount=&from=`).
+pub(super) async fn begin(
+    shared: &Shared,
+    name: &str,
+    query: &Query,
+    request: Request<Incoming>,
+) -> Result<Answer, Refusal> {
+    if *request.method() != Method::POST {
+        return Err(Refusal::no_such_method());
+    }
+    let whole = query.digest()?;
+    let mount = query.first("mount").map(parse_digest).transpose()?;
+    if let (Some(digest), Some(from)) = (mount, query.first("from")) {
+        let mut store = lock(&shared.store);
+        if let Some(bytes) = store.blob(from, &digest) {
+            store.put_blob(name, digest, bytes)?;
+            return Ok(Answer::blob_created(name, &digest));
+        }
+    }
+    let id = format!("{:032x}", rand::random::<u128>());
+    lock(&shared.store).begin_upload(name, &id)?;
+    match whole {
+        Some(digest) => finish(shared, name, &id, &digest, request).await,
+        None => Ok(Answer::upload(StatusCode::ACCEPTED, name, &id, 0)),
+    }
+}
+
+/// GET, PATCH, PUT and DELETE of an upload under way.
+pub(super) async fn go_on(
+    shared: &Shared,
+    name: &str,
+    id: &str,
+    query: &Query,
+    request: Request<Incoming>,
+) -> Result<Answer, Refusal> {
+    let size = lock(&shared.store)
+        .upload_size(name, id)
+        .ok_or_else(Refusal::upload_unknown)?;
+    match *request.method() {
+        Method::GET => Ok(Answer::upload(StatusCode::NO_CONTENT, name, id, size)),
+        Method::PATCH => {
+            if !in_order(request.headers(), size) {
+                return Ok(Answer::upload(StatusCode::RANGE_NOT_SATISFIABLE, name, id, size));
+            }
+            let (bytes, room) = read(shared, request.into_body(), usize::MAX).await?;
+            let size = lock(&shared.store).append(name, id, &bytes, room)?;
+            Ok(Answer::upload(StatusCode::ACCEPTED, name, id, size))
+        }
+        Method::PUT => {
+            if !in_order(request.headers(), size) {
+                return Ok(Answer::upload(StatusCode::RANGE_NOT_SATISFIABLE, name, id, size));
+            }
+            let digest = query.digest()?;
+            let digest =
+                digest.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "no digest"))?;
+            finish(shared, name, id, &digest, request).await
+        }
+        Method::DELETE => {
+            lock(&shared.store).cancel_upload(name, id)?;
+            Ok(Answer::empty(StatusCode::NO_CONTENT))
+        }
+        _ => Err(Refusal::no_such_method()),
+    }
+}
+
+async fn finish(
+    shared: &Shared,
+    name: &str,
+    id: &str,
+    digest: &Digest,
+    request: Request<Incoming>,
+) -> Result<Answer, Refusal> {
+    let (bytes, room) = read(shared, request.into_body(), usize::MAX).await?;
+    let mut store = lock(&shared.store);
+    store.append(name, id, &bytes, room)?;
+    store.finish_upload(name, id, digest)?;
+    Ok(Answer::blob_created(name, digest))
+}
+
+/// A chunk that says where it begins must begin where the upload ends ("Pushing a blob in chunks").
+fn in_order(headers: &HeaderMap, size: usize) -> bool {
+    headers.get(header::CONTENT_RANGE).is_none_or(|range| {
+        let begin = range
+            .to_str()
+            .ok()
+            .and_then(|text| text.trim_start_matches("bytes ").split_once('-'));
+        begin.and_then(|(begin, _)| begin.parse().ok()) == Some(size)
+    })
+}
+
+/// Reads a body frame by frame, each taking up room in the store before it is kept.
+pub(super) async fn read(
+    shared: &Shared,
+    mut body: Incoming,
+    limit: usize,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refusal> {
+    let bad = |status, message| Refusal::new(status, "SIZE_INVALID", message);
+    let mut bytes = BytesMut::new();
+    let mut room: Option<OwnedSemaphorePermit> = None;
+    loop {
+        let frame = tokio::time::timeout(IDLE, body.frame()).await;
+        let frame = frame.map_err(|_slow| bad(StatusCode::REQUEST_TIMEOUT, "too slow"))?;
+        let Some(frame) = frame else {
+            return Ok((bytes.freeze(), room));
+        };
+        let frame = frame.map_err(|_broken| bad(StatusCode::BAD_REQUEST, "broken off"))?;
+        let Some(data) = frame.data_ref() else { continue };
+        if bytes.len().saturating_add(data.len()) > limit {
+            return Err(bad(StatusCode::PAYLOAD_TOO_LARGE, "too large"));
+        }
+        let more = lock(&shared.store).room(data.len())?;
+        match &mut room {
+            Some(held) => held.merge(more),
+            none => *none = Some(more),
+        }
+        bytes.extend_from_slice(data);
+    }
+}

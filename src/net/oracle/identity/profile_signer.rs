@@ -1,0 +1,140 @@
+//! From a profile to a signer: the key and, where there is one, the token. These functions read small local files and
+//! block for as long.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::base::files::{self, FileError};
+use crate::base::limits::{KEY_BYTES, SECURITY_TOKEN_BYTES};
+use crate::net::oracle::{
+    Authentication, FingerprintMismatch, Profile, RequestKey, RequestKeyError, SecurityToken, Signer,
+    TokenError,
+};
+
+/// Why a profile cannot be used to sign.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// The session is over.
+    #[error(
+        "the session token in `{}` ended at {at}: run `oci session refresh`, or `oci session authenticate`",
+        path.display()
+    )]
+    Ended {
+        /// The file.
+        path: PathBuf,
+        /// When.
+        at: Timestamp,
+    },
+    /// A file that cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The key is another one than the profile says.
+    #[error("`{}` is not the key of profile `{profile}`", path.display())]
+    Fingerprint {
+        /// The key file.
+        path: PathBuf,
+        /// The profile.
+        profile: String,
+        /// Both fingerprints.
+        #[source]
+        source: FingerprintMismatch,
+    },
+    /// The key file holds none.
+    #[error("`{}` holds no key to sign requests with", path.display())]
+    Key {
+        /// The key file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: RequestKeyError,
+    },
+    /// The token file holds none.
+    #[error("`{}` holds no session token", path.display())]
+    Token {
+        /// The token file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: TokenError,
+    },
+}
+
+impl Profile {
+    /// Reads the private key, and checks that it is the one that the profile names.
+    ///
+    /// # Errors
+    /// As [`CredentialsError`] says.
+    pub fn key(&self) -> Result<RequestKey, CredentialsError> {
+        let path = || self.key_file.clone();
+        let key = RequestKey::from_pem(
+            &files::read(&self.key_file, KEY_BYTES)?,
+            self.pass_phrase.as_ref(),
+        )
+        .map_err(|source| CredentialsError::Key { path: path(), source })?;
+        let fingerprint = match &self.authentication {
+            Authentication::ApiKey { fingerprint, .. } => Some(*fingerprint),
+            Authentication::SessionToken { fingerprint, .. } => *fingerprint,
+        };
+        if let Some(fingerprint) = fingerprint {
+            key.check(fingerprint)
+                .map_err(|source| CredentialsError::Fingerprint {
+                    path: path(),
+                    profile: self.name.clone(),
+                    source,
+                })?;
+        }
+        Ok(key)
+    }
+
+    /// A signer for requests that are made now. With a session token it reads the token's file: make one for each
+    /// request, or for few, for `oci session refresh` writes that file anew (and, with a new session, the key's too).
+    ///
+    /// # Errors
+    /// As [`CredentialsError`] says.
+    pub fn signer(&self, key: Arc<RequestKey>, now: Timestamp) -> Result<Signer, CredentialsError> {
+        match &self.authentication {
+            Authentication::ApiKey { user, .. } => Ok(Signer::api_key(&self.tenancy, user, key)),
+            Authentication::SessionToken { token_file, .. } => {
+                let (token, at) = read_token(token_file)?;
+                if at <= now {
+                    return Err(CredentialsError::Ended {
+                        path: token_file.clone(),
+                        at,
+                    });
+                }
+                Ok(Signer::security_token(&token, key))
+            }
+        }
+    }
+
+    /// Whether the token's file, where the profile has one, holds a token. It may be over: a session is refreshed.
+    ///
+    /// # Errors
+    /// As [`CredentialsError`] says.
+    pub fn check_token(&self) -> Result<(), CredentialsError> {
+        match &self.authentication {
+            Authentication::ApiKey { .. } => Ok(()),
+            Authentication::SessionToken { token_file, .. } => read_token(token_file).map(drop),
+        }
+    }
+}
+
+fn read_token(path: &Path) -> Result<(SecurityToken, Timestamp), CredentialsError> {
+    let no_token = |source| CredentialsError::Token {
+        path: path.to_owned(),
+        source,
+    };
+    let token =
+        SecurityToken::parse(&files::read(path, SECURITY_TOKEN_BYTES + WHITE_SPACE)?).map_err(no_token)?;
+    let at = token.expires_at().map_err(no_token)?;
+    Ok((token, at))
+}
+
+/// Room for line ends around the token.
+const WHITE_SPACE: usize = 64;
+
+#[cfg(test)]
+mod tests;

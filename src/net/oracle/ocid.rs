@@ -1,0 +1,285 @@
+//! Oracle Cloud identifiers: `ocid1.<kind>.<realm>.[<region>][.<more>].<unique>` (Oracle's documentation, "Resource
+//! Identifiers").
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::base::limits::OCID_BYTES;
+use crate::base::printable::excerpt;
+
+/// An identifier of something in Oracle's cloud: bounded, and of letters, digits, `-`, `_` and its separators alone, so
+/// it goes into a path, a header or a host name as it is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ocid(String);
+
+/// Why a text is no OCID, or not the one that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OcidError {
+    /// It names a thing of another kind.
+    #[error("`{ocid}` names a `{found}`, and a `{wanted}` is wanted")]
+    Kind {
+        /// The whole of it.
+        ocid: String,
+        /// Its kind.
+        found: String,
+        /// The kind that is wanted.
+        wanted: &'static str,
+    },
+    /// Not of the form.
+    #[error("`{0}` is not an OCID: `ocid1.<kind>.<realm>.<region>.<unique>` is wanted")]
+    Syntax(String),
+    /// Longer than any OCID.
+    #[error("an OCID has at most {limit} characters")]
+    TooLong {
+        /// The bound.
+        limit: usize,
+    },
+    /// A key OCID from which no vault's host name can be made.
+    #[error("`{0}` names no vault: `ocid1.key.<realm>.<region>.<vault>.<unique>` is wanted")]
+    Vault(String),
+}
+
+impl Ocid {
+    /// The whole of it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What it names: `tenancy`, `key`, `containerimage`.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.field(1)
+    }
+
+    /// The realm, such as `oc1`.
+    #[must_use]
+    pub fn realm(&self) -> &str {
+        self.field(2)
+    }
+
+    /// The region as it stands there, a short code (`phx`) or an id; none for what belongs to no region.
+    #[must_use]
+    pub fn region(&self) -> Option<&str> {
+        Some(self.field(3)).filter(|region| !region.is_empty())
+    }
+
+    /// The last part.
+    #[must_use]
+    pub fn unique(&self) -> &str {
+        self.fields().last().unwrap_or_default()
+    }
+
+    /// Itself, if it names a thing of this kind.
+    ///
+    /// # Errors
+    /// [`OcidError::Kind`].
+    pub fn of_kind(self, wanted: &'static str) -> Result<Self, OcidError> {
+        if self.kind() == wanted {
+            Ok(self)
+        } else {
+            Err(OcidError::Kind {
+                found: self.kind().to_owned(),
+                ocid: self.0,
+                wanted,
+            })
+        }
+    }
+
+    /// The part of a key's OCID that begins its vault's host names: the fifth field, of exactly six (oci-cli 3.95.1,
+    /// `artifacts_cli_extended.py`, line 756). It becomes a part of a host label, so `_` is refused here.
+    ///
+    /// # Errors
+    /// [`OcidError::Kind`] and [`OcidError::Vault`].
+    pub fn vault_extension(&self) -> Result<&str, OcidError> {
+        self.clone().of_kind("key")?;
+        let extension = self.field(4);
+        let is_label_part = (1..=VAULT_EXTENSION_BYTES).contains(&extension.len())
+            && extension
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !extension.starts_with('-');
+        if self.fields().count() == 6 && is_label_part {
+            Ok(extension)
+        } else {
+            Err(OcidError::Vault(self.0.clone()))
+        }
+    }
+
+    fn fields(&self) -> impl Iterator<Item = &str> {
+        self.0.split(SEPARATORS)
+    }
+
+    fn field(&self, index: usize) -> &str {
+        self.fields().nth(index).unwrap_or_default()
+    }
+}
+
+impl FromStr for Ocid {
+    type Err = OcidError;
+
+    /// As the SDK's `config.PATTERNS` have it: five fields or more, separated by `.` or, in old ones, by `:`; region
+    /// and what follows it may be empty. Kind and realm may not, and the first field must say that it is an OCID.
+    fn from_str(text: &str) -> Result<Self, OcidError> {
+        if text.len() > OCID_BYTES {
+            return Err(OcidError::TooLong { limit: OCID_BYTES });
+        }
+        let fields: Vec<&str> = text.split(SEPARATORS).collect();
+        let in_alphabet = |field: &&str| {
+            field
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        };
+        match fields.as_slice() {
+            [version, kind, realm, _, .., unique]
+                if version.starts_with("ocid")
+                    && !kind.is_empty()
+                    && !realm.is_empty()
+                    && !unique.is_empty()
+                    && fields.iter().all(in_alphabet) =>
+            {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err(OcidError::Syntax(excerpt(text))),
+        }
+    }
+}
+
+impl fmt::Display for Ocid {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Ocid {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// `:` in OCIDs of before 2017, which are still good.
+const SEPARATORS: [char; 2] = ['.', ':'];
+
+/// With `-management` after it, within the 63 bytes of a host label (RFC 1035, 2.3.4).
+const VAULT_EXTENSION_BYTES: usize = 63 - "-management".len();
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: &str =
+        "ocid1.key.oc1.phx.bgxjkmty6zcls.aby2uv7hsy74clk4cuxus26pahllhhetwhug45ir2eih2uzpainijj4e74yg";
+    const VERSION: &str = "ocid1.keyversion.oc1.phx.bgxjkmty6zcls.cebkinlakwhuu.abyunhpa3pgixj4z7j7drgn6gqipocxp575obny5oq5xdxatyxb5nq53pf26";
+
+    fn parse(text: &str) -> Ocid {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn reads_what_it_is_made_of() {
+        let key = parse(KEY);
+        assert_eq!(
+            (key.kind(), key.realm(), key.region()),
+            ("key", "oc1", Some("phx"))
+        );
+        assert_eq!(key.vault_extension(), Ok("bgxjkmty6zcls"));
+        assert_eq!(key.to_string(), KEY);
+        let tenancy =
+            parse("ocid1.tenancy.oc1..aaaaaaaacatagdyblhcqriqxvorwvajdmlxuvv3d5dz3ba2v7kcvicmivfnq");
+        assert_eq!((tenancy.kind(), tenancy.region()), ("tenancy", None));
+        assert!(tenancy.unique().starts_with("aaaaaaaacatagd"));
+        let old = parse("ocidv1:tenancy:oc1:phx:1460406592660:aaaaaaaab4faofrfkxecohhjuivjq262pu");
+        assert_eq!(
+            (old.kind(), old.realm(), old.region()),
+            ("tenancy", "oc1", Some("phx"))
+        );
+    }
+
+    #[test]
+    fn refuses_what_is_none() {
+        for text in [
+            "",
+            "ocid1",
+            "ocid1.key.oc1.phx",
+            "ocid1.key.oc1..",
+            "ocid1..oc1.phx.x",
+            "ocid1.key..phx.x",
+            "urn.key.oc1.phx.x",
+            "ocid1.key.oc1.phx.a/../b",
+            "ocid1.key.oc1.phx.a b",
+            "ocid1.key.oc1.phx.a\n",
+            "ocid1.key.oc1.phx.a\"",
+            "ocid1.key.oc1.phx.é",
+            " ocid1.key.oc1.phx.a",
+            "ocid1.key.oc1.phx.a%2e",
+        ] {
+            assert_eq!(
+                text.parse::<Ocid>(),
+                Err(OcidError::Syntax(excerpt(text))),
+                "{text:?}"
+            );
+        }
+        let long = format!("ocid1.key.oc1.phx.{}", "a".repeat(OCID_BYTES));
+        assert_eq!(
+            long.parse::<Ocid>(),
+            Err(OcidError::TooLong { limit: OCID_BYTES })
+        );
+    }
+
+    #[test]
+    fn another_kind_is_another_thing() {
+        assert_eq!(parse(KEY).of_kind("key"), Ok(parse(KEY)));
+        assert_eq!(
+            parse(VERSION).of_kind("key"),
+            Err(OcidError::Kind {
+                ocid: VERSION.to_owned(),
+                found: "keyversion".to_owned(),
+                wanted: "key"
+            })
+        );
+    }
+
+    #[test]
+    fn a_vault_is_a_part_of_a_host_label_or_nothing() {
+        assert!(matches!(
+            parse(VERSION).vault_extension(),
+            Err(OcidError::Kind { .. })
+        ));
+        for text in [
+            "ocid1.key.oc1.phx.unique".to_owned(),
+            "ocid1.key.oc1.phx..unique".to_owned(),
+            "ocid1.key.oc1.phx.a_b.unique".to_owned(),
+            "ocid1.key.oc1.phx.-a.unique".to_owned(),
+            "ocid1.key.oc1.phx.evil.example.unique".to_owned(),
+            format!(
+                "ocid1.key.oc1.phx.{}.unique",
+                "a".repeat(VAULT_EXTENSION_BYTES + 1)
+            ),
+        ] {
+            assert_eq!(
+                parse(&text).vault_extension(),
+                Err(OcidError::Vault(text.clone())),
+                "{text}"
+            );
+        }
+        let longest = format!("ocid1.key.oc1.phx.{}.unique", "a".repeat(VAULT_EXTENSION_BYTES));
+        assert_eq!(
+            parse(&longest).vault_extension().unwrap().len(),
+            VAULT_EXTENSION_BYTES
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_written_as_it_was(text in "ocid1(\\.[a-z0-9_-]{0,6}){4,8}|.{0,40}") {
+            if let Ok(ocid) = text.parse::<Ocid>() {
+                prop_assert_eq!(ocid.as_str(), &text);
+                prop_assert!(!ocid.kind().is_empty() && !ocid.realm().is_empty() && !ocid.unique().is_empty());
+                prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'/'));
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What a service says when it refuses.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use super::{WireError, read};
+use crate::base::limits::ERROR_BYTES;
+use crate::base::printable::excerpt;
+
+/// `{"code", "message"}` (Oracle's documentation, "API Errors"). The texts are the service's, shortened and with
+/// nothing in them that a terminal or a log would act on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceError {
+    /// One word, such as `NotAuthenticated`.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl ServiceError {
+    /// Reads the body of an answer whose status is an error.
+    ///
+    /// # Errors
+    /// [`WireError::TooLarge`] and [`WireError::Json`]: a proxy on the way may have answered with something else.
+    pub fn parse(unverified: &[u8]) -> Result<Self, WireError> {
+        let wire: ErrorWire = read(unverified, ERROR_BYTES)?;
+        Ok(Self {
+            code: excerpt(&wire.code),
+            message: excerpt(&wire.message),
+        })
+    }
+}
+
+impl fmt::Display for ServiceError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "`{}`: {}", self.code, self.message)
+    }
+}
+
+/// Others are passed over (`opc-request-id`, `originalMessage` of some services).
+#[derive(Deserialize)]
+struct ErrorWire {
+    code: String,
+    #[serde(default)]
+    message: String,
+}

@@ -1,0 +1,267 @@
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tokio::process::Command;
+
+use super::{CredentialsError, Identity, Login, Presented, Secret, ask, look_up, normal, program};
+use crate::net::registry::Credentials;
+
+fn basic(user: &str, password: &str) -> Login {
+    Login::Basic {
+        user: user.to_owned(),
+        password: Secret::new(password.to_owned()),
+    }
+}
+
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("auth.json");
+    std::fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+async fn found(text: &str, server: &str, repository: &str) -> Result<Option<Login>, CredentialsError> {
+    let (_folder, path) = file(text);
+    look_up(&Credentials::File(path), None, server, repository).await
+}
+
+#[test]
+fn keys_of_all_clients_name_the_same_server() {
+    for (key, name) in [
+        ("https://index.docker.io/v1/", "docker.io"),
+        ("index.docker.io", "docker.io"),
+        ("docker.io", "docker.io"),
+        ("docker.io/library", "docker.io/library"),
+        ("https://quay.io", "quay.io"),
+        ("http://localhost:5000/v2/", "localhost:5000"),
+        ("quay.io/team/", "quay.io/team"),
+    ] {
+        assert_eq!(normal(key), name, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn the_most_specific_entry_speaks() {
+    // "host:x", "team:x", "app:x"
+    let text = r#"{"auths":{
+        "quay.io":{"auth":"aG9zdDp4"},
+        "quay.io/team":{"auth":"dGVhbTp4"},
+        "quay.io/team/app":{"auth":"YXBwOng="},
+        "quay.io/empty":{},
+        "https://index.docker.io/v1/":{"username":"hub","password":"x","email":"ignored"}
+    },"HttpHeaders":{"User-Agent":"docker"}}"#;
+    for (server, repository, user) in [
+        ("quay.io", "team/app", Some("app")),
+        ("quay.io", "team/app/deeper", Some("app")),
+        ("quay.io", "team/application", Some("team")),
+        ("quay.io", "teams", Some("host")),
+        ("quay.io", "empty/app", Some("host")),
+        ("docker.io", "library/nginx", Some("hub")),
+        ("quay.io:443", "team/app", None),
+        ("evil.quay.io", "team/app", None),
+    ] {
+        let login = found(text, server, repository).await.unwrap();
+        assert_eq!(login, user.map(|user| basic(user, "x")), "{server}/{repository}");
+    }
+}
+
+#[tokio::test]
+async fn entries_are_read_as_docker_writes_them() {
+    for (entry, login) in [
+        (r#"{"auth":"dXNlcjpwYTpzcw=="}"#, Some(basic("user", "pa:ss"))),
+        (r#"{"auth":"dXNlcjpwAAA="}"#, Some(basic("user", "p"))),
+        (
+            r#"{"auth":"dXNlcjo=","identitytoken":"t"}"#,
+            Some(Login::IdentityToken(Secret::new("t".to_owned()))),
+        ),
+        (r#"{"username":"user","password":"p"}"#, Some(basic("user", "p"))),
+        ("{}", None),
+    ] {
+        let text = format!(r#"{{"auths":{{"quay.io":{entry}}}}}"#);
+        assert_eq!(found(&text, "quay.io", "a").await.unwrap(), login, "{entry}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_one_is_an_error() {
+    let large = format!("{{\"x\":\"{}\"}}", "y".repeat(1024 * 1024));
+    for (text, kind) in [
+        ("", "syntax"),
+        ("[]", "syntax"),
+        (r#"{"auths":"hunter2"}"#, "syntax"),
+        (r#"{"auths":{"quay.io":{"auth":["hunter2"]}}}"#, "syntax"),
+        (r#"{"auths":{},"auths":{}}"#, "syntax"),
+        (r#"{"auths":{"quay.io":{"auth":"hunter2!"}}}"#, "auth"),
+        (r#"{"auths":{"quay.io":{"auth":"aHVudGVyMg=="}}}"#, "auth"),
+        (r#"{"credHelpers":{"quay.io":"/bin/hunter2"}}"#, "name"),
+        (r#"{"credsStore":"a b"}"#, "name"),
+        (r#"{"credsStore":"no-such-helper-of-pullgate"}"#, "run"),
+        (&large, "large"),
+    ] {
+        let error = found(text, "quay.io", "a").await.unwrap_err();
+        let said = match &error {
+            CredentialsError::Syntax { .. } => "syntax",
+            CredentialsError::Auth { .. } => "auth",
+            CredentialsError::HelperName(_) => "name",
+            CredentialsError::HelperRun { .. } => "run",
+            CredentialsError::FileLarge { .. } => "large",
+            CredentialsError::File { .. }
+            | CredentialsError::HelperAnswer { .. }
+            | CredentialsError::HelperLarge { .. }
+            | CredentialsError::HelperSlow { .. }
+            | CredentialsError::HelperSyntax { .. } => panic!("{error:?}"),
+        };
+        assert_eq!(said, kind, "{text:.60}");
+        if kind != "name" {
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
+    let missing = look_up(
+        &Credentials::File("/nonexistent/auth.json".into()),
+        None,
+        "quay.io",
+        "a",
+    )
+    .await;
+    assert!(
+        matches!(missing, Err(CredentialsError::File { .. })),
+        "{missing:?}"
+    );
+}
+
+#[test]
+fn helpers_are_named_and_not_pathed() {
+    assert_eq!(
+        program("docker-credential-pass").unwrap(),
+        "docker-credential-pass"
+    );
+    assert_eq!(program("ecr-login").unwrap(), "docker-credential-ecr-login");
+    assert_eq!(program("/usr/libexec/helper").unwrap(), "/usr/libexec/helper");
+    for name in [
+        "",
+        "docker-credential-",
+        "a/b",
+        "../a",
+        "a b",
+        "a;b",
+        "a\0b",
+        "é",
+        &"x".repeat(129),
+    ] {
+        assert!(
+            matches!(program(name), Err(CredentialsError::HelperName(_))),
+            "{name}"
+        );
+    }
+}
+
+/// Runs a shell script as a helper: `$0` is the verb.
+async fn helper(script: &str) -> Result<Option<Login>, CredentialsError> {
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(script);
+    ask(command, "helper", "quay.io:5000", Duration::from_millis(500)).await
+}
+
+#[tokio::test]
+async fn a_helper_is_asked_and_believed() {
+    let echo =
+        r#"[ "$0" = get ] && read server; printf '{"ServerURL":"x","Username":"%s","Secret":"s"}' "$server""#;
+    assert_eq!(helper(echo).await.unwrap(), Some(basic("quay.io:5000", "s")));
+    let token = r#"printf '{"Username":"<token>","Secret":"s"}'"#;
+    assert_eq!(
+        helper(token).await.unwrap(),
+        Some(Login::IdentityToken(Secret::new("s".to_owned())))
+    );
+    let none = "echo 'credentials not found in native keychain'; exit 1";
+    assert_eq!(helper(none).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_helper_that_fails_is_an_error_and_never_anonymous() {
+    for (script, kind) in [
+        ("echo 'the vault is locked'; exit 1", "answer"),
+        (
+            "echo 'credentials not found in native keychain, perhaps'; exit 1",
+            "answer",
+        ),
+        ("exit 1", "answer"),
+        ("kill -9 $$", "answer"),
+        // Success means an answer, whatever is said.
+        ("echo 'credentials not found in native keychain'", "syntax"),
+        ("exit 0", "syntax"),
+        (r#"printf '{"Username":"u"}'"#, "syntax"),
+        (r#"printf '{"Username":"u","Secret":"a","Secret":"b"}'"#, "syntax"),
+        (r#"printf '["u","s"]'"#, "syntax"),
+        (
+            "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done",
+            "large",
+        ),
+        ("exec sleep 60", "slow"),
+    ] {
+        let begin = Instant::now();
+        let error = helper(script).await.unwrap_err();
+        let said = match &error {
+            CredentialsError::HelperAnswer { .. } => "answer",
+            CredentialsError::HelperSyntax { .. } => "syntax",
+            CredentialsError::HelperLarge { .. } => "large",
+            CredentialsError::HelperSlow { .. } => "slow",
+            CredentialsError::Auth { .. }
+            | CredentialsError::File { .. }
+            | CredentialsError::FileLarge { .. }
+            | CredentialsError::HelperName(_)
+            | CredentialsError::HelperRun { .. }
+            | CredentialsError::Syntax { .. } => panic!("{error:?}"),
+        };
+        assert_eq!(said, kind, "{script}");
+        assert!(begin.elapsed() < Duration::from_secs(10));
+    }
+    let error = helper("printf 'locked \\033[31m'; exit 1").await.unwrap_err();
+    assert_eq!(error.to_string(), r"`helper` answered: locked \x1b[31m");
+}
+
+#[tokio::test]
+async fn a_login_makes_another_identity() {
+    let (_folder, path) = file("{}");
+    let credentials = Credentials::File(path.clone());
+    let before = Identity::of(&credentials, None).await.unwrap();
+    assert_eq!(Identity::of(&credentials, None).await.unwrap(), before);
+    std::fs::write(&path, "{ }").unwrap();
+    assert_ne!(Identity::of(&credentials, None).await.unwrap(), before);
+    assert_eq!(
+        Identity::of(&Credentials::Passthrough, None).await.unwrap(),
+        Identity::Anonymous
+    );
+}
+
+#[tokio::test]
+async fn a_login_that_a_client_presented_answers_where_credentials_pass_through_and_nowhere_else() {
+    let login = basic("user", "hunter2");
+    let presented = Presented::Login(login.clone());
+    for (credentials, expected) in [
+        (Credentials::Passthrough, Some(login)),
+        (Credentials::Anonymous, None),
+    ] {
+        let found = look_up(&credentials, Some(&presented), "registry.test", "app").await;
+        assert_eq!(found.unwrap(), expected, "{credentials:?}");
+    }
+    let other = Presented::Login(basic("user", "hunter3"));
+    let identity = async |presented| {
+        Identity::of(&Credentials::Passthrough, Some(presented))
+            .await
+            .unwrap()
+    };
+    assert_eq!(identity(&presented).await, identity(&presented).await);
+    assert_ne!(identity(&presented).await, identity(&other).await);
+    assert!(!format!("{presented:?}").contains("hunter2"));
+}
+
+#[test]
+fn secrets_are_not_printed() {
+    let login = basic("user", "hunter2");
+    assert_eq!(
+        format!("{login:?}"),
+        r#"Basic { user: "user", password: (not shown) }"#
+    );
+    let token = Login::IdentityToken(Secret::new("hunter2".to_owned()));
+    assert!(!format!("{token:?}").contains("hunter2"));
+}

@@ -1,0 +1,3 @@
+//! Programs that a container runtime starts.
+
+pub mod containerd_verifier;

@@ -1,0 +1,263 @@
+//! What `pullgate-verifier` does between its command line and its exit code. It starts no child, needs no file of ours,
+//! and is done within [`BUDGET`].
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
+use tokio::time::timeout_at;
+use tonic::{Code, Request};
+
+use crate::base::error_chain::chain;
+use crate::base::printable::excerpt;
+use crate::base::proto::v1;
+use crate::base::proto::v1::admission_client::AdmissionClient;
+use crate::net::uds_client::{Channel, ConnectError, origin};
+use crate::oci::json::{self, Object};
+
+/// containerd kills a verifier after 10 s unless configured otherwise (`per_verifier_timeout`), and what it printed is
+/// lost then.
+pub const BUDGET: Duration = Duration::from_secs(9);
+
+/// Longest reason that is printed, in bytes. containerd takes 32 KiB and then can not carry them to its client, which sees
+/// no reason at all.
+pub const REASON_BYTES: usize = 2048;
+
+/// Largest descriptor that is read. One without annotations has some 200 bytes.
+const DESCRIPTOR_BYTES: u64 = 64 * 1024;
+
+/// Where the daemon is asked, unless `PULLGATE_ADMISSION` in containerd's environment says otherwise.
+const SOCKET: &str = "/run/pullgate/admission.sock";
+
+/// What containerd writes to standard input.
+const STDIN_MEDIA_TYPE: &str = "application/vnd.oci.descriptor.v1+json";
+
+/// What containerd is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Exit 0.
+    pub allowed: bool,
+    /// The line for standard output.
+    pub reason: String,
+}
+
+/// Why the pull is blocked without a verdict.
+#[derive(Debug, thiserror::Error)]
+enum VerifierError {
+    #[error("`{0}` is not an option: containerd runs this as `-name … -digest … -stdin-media-type …`")]
+    Argument(String),
+    #[error("the option `{0}` has no value")]
+    NoValue(&'static str),
+    #[error("the option `{0}` is missing: containerd's image-verifier plug-in gives it")]
+    Missing(&'static str),
+    #[error("standard input is `{0}`, and not `{STDIN_MEDIA_TYPE}`")]
+    MediaType(String),
+    #[error("standard input could not be read")]
+    Stdin(#[source] std::io::Error),
+    #[error("the descriptor on standard input is larger than {DESCRIPTOR_BYTES} bytes")]
+    Large,
+    #[error("standard input holds no descriptor: {0}")]
+    Descriptor(String),
+    #[error("the descriptor on standard input did not come in time")]
+    NoDescriptor,
+    #[error("the gate can't be asked; {}", .0.hint())]
+    Connect(#[source] ConnectError),
+    #[error("the gate could not be asked: {0}")]
+    Runtime(#[source] std::io::Error),
+    #[error("the gate did not answer within {} s", BUDGET.as_secs())]
+    Late,
+    #[error("the gate refused the question: {0}")]
+    Refused(String),
+    #[error("`{0}` is not the gate's admission socket: see `[daemon] admission` in its configuration")]
+    NotAdmission(PathBuf),
+    #[error("the gate's answer holds no verdict")]
+    NoVerdict,
+}
+
+/// Asks the gate. `stdin` is standard input, `socket` where the gate is, if not at the usual place.
+#[must_use]
+pub fn answer(arguments: &[OsString], stdin: OwnedFd, socket: Option<OsString>) -> Answer {
+    let until = Instant::now() + BUDGET;
+    let socket = socket.unwrap_or_else(|| SOCKET.into());
+    match asked(arguments, stdin, Path::new(&socket), until) {
+        Ok(verdict) => of_verdict(&verdict),
+        Err(error) => Answer {
+            allowed: false,
+            reason: line(&format!("pullgate: blocked: {}", chain(&error))),
+        },
+    }
+}
+
+/// One thread, which does nothing else.
+fn asked(
+    arguments: &[OsString],
+    stdin: OwnedFd,
+    socket: &Path,
+    until: Instant,
+) -> Result<v1::Verdict, VerifierError> {
+    let options = Options::read(arguments)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(VerifierError::Runtime)?;
+    let verdict = runtime.block_on(async {
+        let descriptor = timeout_at(until.into(), descriptor(stdin)).await;
+        let descriptor = descriptor.map_err(|_elapsed| VerifierError::NoDescriptor)??;
+        let question = v1::CheckRequest {
+            reference: options.name,
+            digest: options.digest,
+            descriptor: Some(descriptor),
+            platform: None,
+            credentials: None,
+        };
+        let asked = timeout_at(until.into(), check(question, socket, until));
+        asked.await.map_err(|_elapsed| VerifierError::Late)?
+    });
+    // A thread that still reads is left behind: the process ends.
+    runtime.shutdown_background();
+    verdict
+}
+
+fn of_verdict(verdict: &v1::Verdict) -> Answer {
+    let allowed = match verdict.outcome() {
+        v1::Outcome::Allow | v1::Outcome::Warn => true,
+        v1::Outcome::Deny | v1::Outcome::Unspecified => false,
+    };
+    let reason = match (verdict.text.as_str(), allowed) {
+        ("", true) => format!("pullgate: {} allowed by rule {}", verdict.digest, verdict.rule),
+        ("", false) => "pullgate: blocked, and the gate does not say why".to_owned(),
+        (text, _) => text.to_owned(),
+    };
+    Answer {
+        allowed,
+        reason: line(&reason),
+    }
+}
+
+/// One line without control characters, cut to what containerd can carry.
+fn line(text: &str) -> String {
+    let mut line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if line.len() > REASON_BYTES {
+        let dots = "…";
+        let mut end = REASON_BYTES - dots.len();
+        while !line.is_char_boundary(end) {
+            end -= 1;
+        }
+        line.truncate(end);
+        line.push_str(dots);
+    }
+    line
+}
+
+struct Options {
+    name: String,
+    digest: String,
+}
+
+impl Options {
+    /// Go's `flag` syntax, as far as containerd writes it: one dash or two, the value beside or after `=`.
+    fn read(arguments: &[OsString]) -> Result<Self, VerifierError> {
+        let (mut name, mut digest, mut media_type) = (None, None, None);
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            let text = text(argument)?;
+            let option = text.trim_start_matches('-');
+            let (option, value) = match option.split_once('=') {
+                Some((option, value)) => (option, Some(value.to_owned())),
+                None => (option, None),
+            };
+            let (place, known) = match option {
+                _ if !text.starts_with('-') => return Err(VerifierError::Argument(excerpt(text))),
+                "name" => (&mut name, "-name"),
+                "digest" => (&mut digest, "-digest"),
+                "stdin-media-type" => (&mut media_type, "-stdin-media-type"),
+                _ => return Err(VerifierError::Argument(excerpt(text))),
+            };
+            let value = match value {
+                Some(value) => value,
+                None => self::text(rest.next().ok_or(VerifierError::NoValue(known))?)?.to_owned(),
+            };
+            *place = Some(value).filter(|value| !value.is_empty());
+        }
+        let media_type = media_type.ok_or(VerifierError::Missing("-stdin-media-type"))?;
+        if media_type != STDIN_MEDIA_TYPE {
+            return Err(VerifierError::MediaType(excerpt(&media_type)));
+        }
+        Ok(Self {
+            name: name.ok_or(VerifierError::Missing("-name"))?,
+            digest: digest.ok_or(VerifierError::Missing("-digest"))?,
+        })
+    }
+}
+
+fn text(argument: &OsStr) -> Result<&str, VerifierError> {
+    argument
+        .to_str()
+        .ok_or_else(|| VerifierError::Argument(excerpt(&argument.to_string_lossy())))
+}
+
+/// What is read of the descriptor. The gate compares it with what it finds.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Unverified {
+    media_type: String,
+    digest: String,
+    size: i64,
+}
+
+/// containerd gives a pipe, which is read without a thread; by hand it may be anything.
+async fn descriptor(stdin: OwnedFd) -> Result<v1::Descriptor, VerifierError> {
+    let other = stdin.try_clone().map_err(VerifierError::Stdin)?;
+    let mut bytes = Vec::new();
+    let read = match pipe::Receiver::from_owned_fd(stdin) {
+        Ok(pipe) => pipe.take(DESCRIPTOR_BYTES + 1).read_to_end(&mut bytes).await,
+        Err(_no_pipe) => {
+            let file = tokio::fs::File::from_std(other.into());
+            file.take(DESCRIPTOR_BYTES + 1).read_to_end(&mut bytes).await
+        }
+    };
+    read.map_err(VerifierError::Stdin)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > DESCRIPTOR_BYTES) {
+        return Err(VerifierError::Large);
+    }
+    let Object(unverified): Object<Unverified> =
+        json::parse(&bytes).map_err(|error| VerifierError::Descriptor(chain(&error)))?;
+    Ok(v1::Descriptor {
+        media_type: unverified.media_type,
+        digest: unverified.digest,
+        size: unverified.size,
+    })
+}
+
+async fn check(
+    question: v1::CheckRequest,
+    socket: &Path,
+    until: Instant,
+) -> Result<v1::Verdict, VerifierError> {
+    let channel = Channel::connect(socket).await.map_err(VerifierError::Connect)?;
+    let mut client = AdmissionClient::with_origin(channel, origin());
+    let mut request = Request::new(question);
+    request.set_timeout(until.saturating_duration_since(Instant::now()));
+    let answered = client.check(request).await.map_err(|status| {
+        let code = status.code();
+        if matches!(code, Code::DeadlineExceeded | Code::Cancelled) {
+            VerifierError::Late
+        } else if code == Code::Unimplemented {
+            // The control socket, or the CRI door's.
+            VerifierError::NotAdmission(socket.to_owned())
+        } else {
+            VerifierError::Refused(format!("{code:?}: {}", excerpt(status.message())))
+        }
+    })?;
+    answered.into_inner().verdict.ok_or(VerifierError::NoVerdict)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,306 @@
+//! Files that a configuration is made of: bounded, and each failure names its file.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use crate::base::limits::{CONFIG_BYTES, INCLUDED_FILES};
+use crate::base::strict_toml::problem::{At, Report, Source};
+use crate::base::strict_toml::value::Text;
+
+/// Why a file gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FileError {
+    /// The system says no.
+    #[error("could not read `{}`: {}", path.display(), self.why())]
+    Io { path: PathBuf, source: io::Error },
+    /// A folder, a device, a pipe (which would never end, or never begin).
+    #[error("`{}` {}", path.display(), self.why())]
+    NotAFile { path: PathBuf },
+    /// Not text.
+    #[error("`{}` {}", path.display(), self.why())]
+    NotUtf8 { path: PathBuf, line: usize },
+    /// Over its bound.
+    #[error("`{}` {}", path.display(), self.why())]
+    TooLarge { path: PathBuf, limit: usize },
+}
+
+impl FileError {
+    /// What is wrong, for whom the file is named already.
+    pub(super) fn why(&self) -> String {
+        match self {
+            // The system's words without its number.
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "there is no such file".to_owned()
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "permission denied".to_owned()
+            }
+            Self::Io { source, .. } => source.to_string(),
+            Self::NotAFile { .. } => "is not a file".to_owned(),
+            Self::NotUtf8 { line, .. } => format!("is not UTF-8: see line {line}"),
+            Self::TooLarge { limit, .. } => format!("has more than {limit} bytes"),
+        }
+    }
+
+    /// What to do, where there is something to say.
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("relative paths start at the folder of the file that names them".to_owned())
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("let the daemon's user read it".to_owned())
+            }
+            Self::Io { .. } => None,
+            Self::NotAFile { .. } => Some("name a file".to_owned()),
+            Self::NotUtf8 { .. } => Some("save it as UTF-8".to_owned()),
+            Self::TooLarge { .. } => Some("is it the file that was meant?".to_owned()),
+        }
+    }
+}
+
+/// Reads a file of at most `limit` bytes.
+///
+/// # Errors
+/// As [`FileError`] says.
+pub(super) fn read(path: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
+    let failed = |source| FileError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    // Asked before it is opened: to open a pipe is to wait for whoever writes it.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(FileError::NotAFile {
+            path: path.to_owned(),
+        });
+    }
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    // One more than the limit tells a file that is too large from one that just fits.
+    let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(bound).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > limit {
+        return Err(FileError::TooLarge {
+            path: path.to_owned(),
+            limit,
+        });
+    }
+    Ok(bytes)
+}
+
+/// Reads a file of the configuration.
+///
+/// # Errors
+/// As [`FileError`] says.
+pub(super) fn source(path: &Path) -> Result<Source, FileError> {
+    let bytes = read(path, CONFIG_BYTES)?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Source {
+            path: path.to_owned(),
+            text,
+        }),
+        Err(error) => {
+            let valid = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+            let line = valid.filter(|byte| **byte == b'\n').count().saturating_add(1);
+            Err(FileError::NotUtf8 {
+                path: path.to_owned(),
+                line,
+            })
+        }
+    }
+}
+
+/// Reads what `include` names: files as they are named, then sorted by name within one pattern, none twice.
+pub(super) fn included(main: &Source, patterns: &[Text<'_>], report: &Report) -> Vec<Source> {
+    let mut paths: Vec<(PathBuf, At)> = Vec::new();
+    for pattern in patterns {
+        for path in matches(main, *pattern, report) {
+            if same_file(&path, &main.path) {
+                let hint = Some("keep the included files in a folder of their own".to_owned());
+                report.problem(
+                    pattern.at,
+                    format!("`{}` includes this file itself", pattern.text),
+                    hint,
+                );
+            } else if paths.len() == INCLUDED_FILES {
+                let hint = Some("put several tables into one file".to_owned());
+                report.problem(
+                    pattern.at,
+                    format!("more than {INCLUDED_FILES} files are included"),
+                    hint,
+                );
+                return Vec::new();
+            } else if !paths.iter().any(|(known, _)| *known == path) {
+                paths.push((path, pattern.at));
+            }
+        }
+    }
+    let mut sources = Vec::with_capacity(paths.len());
+    for (path, at) in paths {
+        match source(&path) {
+            Ok(source) => sources.push(source),
+            Err(error) => {
+                report.problem(at, error.to_string(), error.hint());
+            }
+        }
+    }
+    sources
+}
+
+/// The folder that the documentation and the packages have for included files, beside the main one.
+const USUAL_FOLDER: &str = "policy.d";
+
+/// Warns of files that lie where included ones usually do and that nothing includes: whoever wrote a rule there believes
+/// that it holds.
+pub(super) fn warn_of_left_out(main: &Source, included: &[Source], report: &Report) {
+    // That a folder which is named can't be read is said where `include` is.
+    let Ok(listed) = listed(&main.folder().join(USUAL_FOLDER), "*.toml") else {
+        return;
+    };
+    let known: BTreeSet<&Path> = included.iter().map(|source| source.path.as_path()).collect();
+    let unknown = listed
+        .into_iter()
+        .filter(|path| !known.contains(path.as_path()))
+        .collect::<Vec<_>>();
+    if unknown.is_empty() {
+        return;
+    }
+    // Under another spelling, or behind a link.
+    let known: BTreeSet<PathBuf> = included
+        .iter()
+        .filter_map(|source| source.path.canonicalize().ok())
+        .collect();
+    let mut left_out = unknown
+        .into_iter()
+        .filter(|path| path.canonicalize().map_or(true, |path| !known.contains(&path)));
+    let start = At {
+        file: 0,
+        start: 0,
+        end: 0,
+    };
+    // One of them tells what is wrong; a folder may hold thousands.
+    if let Some(path) = left_out.next() {
+        report.warning(
+            start,
+            format!(
+                "`{}` counts for nothing: `include` does not name it",
+                path.display()
+            ),
+            Some(format!("add `include = [\"{USUAL_FOLDER}/*.toml\"]`")),
+        );
+    }
+}
+
+fn matches(main: &Source, pattern: Text<'_>, report: &Report) -> Vec<PathBuf> {
+    let whole = main.folder().join(pattern.text);
+    let (folder, name) = pattern.text.rsplit_once('/').unwrap_or(("", pattern.text));
+    if folder.contains('*') {
+        let hint = Some("name each folder: `policy.d/*.toml`".to_owned());
+        report.problem(pattern.at, "`*` stands in the last part of a path only", hint);
+        return Vec::new();
+    }
+    if !name.contains('*') {
+        // That it is missing shows when it is read.
+        return vec![whole];
+    }
+    let folder = whole.parent().unwrap_or(Path::new("")).to_owned();
+    match listed(&folder, name) {
+        Ok(paths) => paths,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            report.warning(
+                pattern.at,
+                format!("there is no folder `{}`", folder.display()),
+                Some("make it, or take it out of `include`: its rules count for nothing".to_owned()),
+            );
+            Vec::new()
+        }
+        Err(source) => {
+            let error = FileError::Io { path: folder, source };
+            report.problem(pattern.at, error.to_string(), error.hint());
+            Vec::new()
+        }
+    }
+}
+
+/// The files of a folder whose names match, sorted by name.
+fn listed(folder: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
+    let names: Vec<_> = std::fs::read_dir(folder)?
+        .map(|entry| entry.map(|entry| entry.file_name()))
+        .collect::<Result<_, _>>()?;
+    let mut names: Vec<_> = names.into_iter().filter(|name| wildcard(pattern, name)).collect();
+    names.sort();
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// Whether a name matches a pattern in which `*` stands for any characters. Hidden files match no pattern, as in a
+/// shell: editors keep their locks and copies there.
+fn wildcard(pattern: &str, name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    if name.starts_with(b".") && !pattern.starts_with('.') {
+        return false;
+    }
+    let mut pieces = pattern.split('*');
+    let first = pieces.next().unwrap_or_default().as_bytes();
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let Some(last) = pieces.next_back() else {
+        return rest.is_empty();
+    };
+    for piece in pieces {
+        let Some(found) = find(rest, piece.as_bytes()) else {
+            return false;
+        };
+        rest = found;
+    }
+    rest.ends_with(last.as_bytes())
+}
+
+/// What follows the first occurrence of `piece`.
+fn find<'b>(bytes: &'b [u8], piece: &[u8]) -> Option<&'b [u8]> {
+    (0..=bytes.len()).find_map(|start| bytes.get(start..)?.strip_prefix(piece))
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    match (std::fs::canonicalize(one), std::fs::canonicalize(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        // Whatever is wrong shows when it is read.
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => one == other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::wildcard;
+
+    #[test]
+    fn a_star_stands_for_any_characters() {
+        for (pattern, name) in [
+            ("*.toml", "a.toml"),
+            ("*", "a"),
+            ("10-*.toml", "10-.toml"),
+            ("a*b*c", "abc"),
+            ("a*b*c", "axxbxbxc"),
+            (".*.toml", ".a.toml"),
+            ("**.toml", "a.toml"),
+        ] {
+            assert!(wildcard(pattern, OsStr::new(name)), "{pattern} {name}");
+        }
+        for (pattern, name) in [
+            ("*.toml", "a.toml~"),
+            ("*.toml", ".a.toml"),
+            ("*.toml", "a.TOML"),
+            ("*.toml", "toml"),
+            ("a*a", "a"),
+            ("ab*ba", "aba"),
+            ("a*b*c", "acb"),
+        ] {
+            assert!(!wildcard(pattern, OsStr::new(name)), "{pattern} {name}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! `[[key]]`: public keys by the names that rules use.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::files;
+use crate::base::error_chain::chain;
+use crate::base::limits::KEY_BYTES;
+use crate::base::strict_toml::problem::{At, Report, Reported};
+use crate::base::strict_toml::table::Table;
+use crate::base::strict_toml::value::Text;
+use crate::trust::{KeyError, PublicKey, SaltLength, SigningAlgorithm, TrustedKey};
+
+/// Longest name of a key: it stands in journal lines and on terminals.
+const NAME: usize = 64;
+
+/// Every `[[key]]` by its name.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    by_name: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    at: At,
+    /// A key that did not load is known by name all the same: its rules need no problem of their own.
+    key: Result<Arc<TrustedKey>, Reported>,
+}
+
+impl Keys {
+    /// Reads one `[[key]]`.
+    pub(super) fn add(&mut self, mut table: Table<'_>) {
+        let name = table
+            .required_text("name", "\"release\"")
+            .and_then(|name| check_name(name, table.report()));
+        let report = table.report();
+        let key = read(&mut table, name.map_or("", |name| name.text)).map(Arc::new);
+        table.finish();
+        let Ok(name) = name else { return };
+        if let Some(first) = self.by_name.get(name.text) {
+            let hint = Some("rules name keys by it: give each key its own".to_owned());
+            report.twice(
+                name.at,
+                first.at,
+                format!("two keys have the name `{}`", name.text),
+                hint,
+            );
+            return;
+        }
+        self.by_name
+            .insert(name.text.to_owned(), Entry { at: name.at, key });
+    }
+
+    /// Revokes every key that has a revoked one's public key under another name: who takes a key out because it leaked
+    /// must not have to find every copy of it.
+    pub(super) fn spread_revocation(&mut self) {
+        let revoked: BTreeSet<_> = self
+            .loaded()
+            .filter(|(key, _)| key.revoked)
+            .map(|(key, _)| key.public_key.fingerprint())
+            .collect();
+        for entry in self.by_name.values_mut() {
+            if let Ok(key) = &mut entry.key
+                && revoked.contains(&key.public_key.fingerprint())
+            {
+                Arc::make_mut(key).revoked = true;
+            }
+        }
+    }
+
+    /// The key of this name: `None` where there is none.
+    pub(super) fn get(&self, name: &str) -> Option<Result<Arc<TrustedKey>, Reported>> {
+        self.by_name.get(name).map(|entry| entry.key.clone())
+    }
+
+    /// Every name.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.by_name.keys().map(String::as_str).collect()
+    }
+
+    /// Every key that loaded, by name, and where it stands.
+    pub(super) fn loaded(&self) -> impl Iterator<Item = (&Arc<TrustedKey>, At)> {
+        self.by_name
+            .values()
+            .filter_map(|entry| entry.key.as_ref().ok().map(|key| (key, entry.at)))
+    }
+}
+
+fn check_name<'d>(name: Text<'d>, report: &Report) -> Result<Text<'d>, Reported> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if name.text.len() <= NAME && name.text.bytes().all(plain) {
+        return Ok(name);
+    }
+    let hint = Some(format!(
+        "a name has at most {NAME} letters, digits, `.`, `_` and `-`"
+    ));
+    Err(report.problem(
+        name.at,
+        format!("`{}` is not a name of a key", name.text.escape_debug()),
+        hint,
+    ))
+}
+
+fn read(table: &mut Table<'_>, name: &str) -> Result<TrustedKey, Reported> {
+    let public_key = public_key(table);
+    let algorithms = algorithms(table);
+    let salt = salt(table);
+    let kms_key_id = ocid(table, "kms_key_id", "ocid1.key.");
+    let kms_key_version_id = ocid(table, "kms_key_version_id", "ocid1.keyversion.");
+    let window = window(table);
+    let revoked = table.boolean("revoked");
+    let (not_before, not_after) = window?;
+    Ok(TrustedKey {
+        name: name.to_owned(),
+        public_key: public_key?,
+        algorithms: algorithms?,
+        salt: salt?,
+        kms_key_id: kms_key_id?,
+        kms_key_version_id: kms_key_version_id?,
+        not_before,
+        not_after,
+        revoked: revoked?.unwrap_or(false),
+    })
+}
+
+fn public_key(table: &mut Table<'_>) -> Result<PublicKey, Reported> {
+    let text = table.required_text("public_key", "\"keys/release.pem\"")?;
+    let report = table.report();
+    if text.text.contains("-----BEGIN") {
+        let hint = Some("put the PEM into a file and name the file here".to_owned());
+        return Err(report.problem(text.at, "`public_key` is the path of a file", hint));
+    }
+    let path = table.path(text.text);
+    let pem = files::read(&path, KEY_BYTES)
+        .map_err(|error| report.problem(text.at, error.to_string(), error.hint()))?;
+    PublicKey::from_pem(&pem).map_err(|error| {
+        // Those two say themselves what to do.
+        let said = matches!(error, KeyError::PrivateKey { .. } | KeyError::Symmetric);
+        let hint =
+            (!said).then(|| "give the PEM file of an RSA public key, or of a certificate of one".to_owned());
+        report.problem(text.at, format!("`{}`: {}", path.display(), chain(&error)), hint)
+    })
+}
+
+fn algorithms(table: &mut Table<'_>) -> Result<BTreeSet<SigningAlgorithm>, Reported> {
+    let report = table.report();
+    let read = |text: Text<'_>| {
+        text.choice(
+            "algorithms",
+            &SigningAlgorithm::ALL,
+            SigningAlgorithm::as_str,
+            report,
+        )
+    };
+    let algorithms = table.each("algorithms", read)?;
+    Ok(algorithms.map_or_else(|| SigningAlgorithm::ALL.into(), BTreeSet::from_iter))
+}
+
+fn salt(table: &mut Table<'_>) -> Result<SaltLength, Reported> {
+    let Some(text) = table.text("salt")? else {
+        return Ok(SaltLength::Any);
+    };
+    let name = |salt| match salt {
+        SaltLength::Any => "any",
+        SaltLength::Digest => "digest",
+    };
+    text.choice(
+        "salt",
+        &[SaltLength::Any, SaltLength::Digest],
+        name,
+        table.report(),
+    )
+}
+
+/// An identifier of OCI Vault (docs.oracle.com, "Resource Identifiers": `ocid1.<type>.<realm>.<region>.<id>`).
+fn ocid(table: &mut Table<'_>, key: &'static str, prefix: &str) -> Result<Option<String>, Reported> {
+    let Some(text) = table.text(key)? else {
+        return Ok(None);
+    };
+    if text
+        .text
+        .chars()
+        .any(|character| character.is_whitespace() || character.is_control())
+    {
+        let hint = Some("copy it as the OCI console shows it".to_owned());
+        return Err(table.report().problem(
+            text.at,
+            format!("`{key}` holds a space or a control character"),
+            hint,
+        ));
+    }
+    if !text.text.starts_with(prefix) {
+        // Records name both, and one is easily pasted for the other: then no signature would ever match.
+        let hint = Some(format!("OCI Vault's begin with `{prefix}`"));
+        table
+            .report()
+            .warning(text.at, format!("`{key}` does not look like one"), hint);
+    }
+    Ok(Some(text.text.to_owned()))
+}
+
+fn window(table: &mut Table<'_>) -> Result<(Option<Timestamp>, Option<Timestamp>), Reported> {
+    let not_before = table.instant("not_before");
+    let not_after = table.instant("not_after");
+    let (not_before, not_after) = (not_before?, not_after?);
+    if let (Some((begin, _)), Some((end, at))) = (not_before, not_after)
+        && end <= begin
+    {
+        let hint = Some(format!("it must be later than {begin}"));
+        return Err(table
+            .report()
+            .problem(at, "`not_after` is not after `not_before`", hint));
+    }
+    Ok((
+        not_before.map(|(instant, _)| instant),
+        not_after.map(|(instant, _)| instant),
+    ))
+}

@@ -1,0 +1,411 @@
+//! The stages in a row. [`Gate::admit`] is the way of one pull: read this first.
+
+mod blobs;
+mod identify;
+mod memory;
+mod context;
+mod cached_verdicts;
+mod search;
+mod image_status;
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+pub use blobs::BlobPermit;
+pub use identify::IdentifyError;
+use jiff::{SignedDuration, Timestamp};
+use memory::{
+    ByBytes, ByRecords, EvidenceKey, Question, READERS, Read, Remembered, SUBJECT_BYTES, SUBJECT_LIFE,
+    SUBJECTS, Shown, SubjectKey,
+};
+use prometheus_client::registry::Registry;
+use quick_cache::sync::Cache;
+use search::gather;
+
+use crate::base::reason::Reason;
+use crate::base::single_flight::{Answers, Questions};
+use crate::net::oracle::Sources;
+use crate::net::registry::{Client, RegistryError};
+use crate::oci::{ChildKind, Digest, Reference, Repository};
+use crate::pull::decide::{Cover, Denial, Judgement, Verdict};
+pub use crate::pull::derivations::PermitsError;
+use crate::pull::derivations::{Life, Permits};
+use crate::pull::find::Trouble;
+pub use crate::pull::gate::cached_verdicts::RememberedVerdict;
+use crate::pull::gate::context::Pull;
+pub use crate::pull::gate::image_status::Standing;
+use crate::pull::policy::Policy;
+use crate::pull::record::{Decision, Decisions, Recorded, Recorder};
+pub use crate::pull::request::{Described, PullRequest, Purpose};
+use crate::pull::resolve::{self, ResolveError, Subject, fetch};
+use crate::pull::verify::Evidence;
+
+/// What the gate takes from the configuration; swapped whole at a reload.
+#[derive(Clone)]
+pub struct Settings {
+    /// Rules, keys, deny list.
+    pub policy: Arc<Policy>,
+    /// The registries.
+    pub client: Client,
+    /// The registries that have their signatures in Oracle's API, for the `oracle-api` source.
+    pub oracle: Sources,
+    /// `<state>/signatures`, for the `directory` source.
+    pub signatures: PathBuf,
+    /// How long an allow is remembered. Zero: not at all.
+    pub positive: Duration,
+    /// How long a denial is remembered. Zero: not at all.
+    pub negative: Duration,
+}
+
+/// What is fixed for the life of the process.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    /// The file that keeps what was admitted across a restart; none: in memory alone.
+    pub permits: Option<PathBuf>,
+    /// How many edges that file may hold.
+    pub most_permits: usize,
+    /// How many signature records the remembered verdicts may hold.
+    pub most_verdicts: usize,
+}
+
+/// The gate: one for the process, shared by all doors.
+pub struct Gate {
+    settings: ArcSwap<Settings>,
+    subjects: Cache<SubjectKey, Arc<Read>, ByBytes>,
+    /// Whose credentials a manifest was read with last.
+    readers: Cache<(Repository, Digest), Shown>,
+    evidence: Cache<EvidenceKey, Arc<Remembered>, ByRecords>,
+    questions: Questions<Question, Result<Arc<Subject>, ResolveError>>,
+    searches: Questions<(EvidenceKey, Shown), Arc<Evidence>>,
+    permits: Permits,
+    recorder: Recorder,
+}
+
+impl Gate {
+    /// A gate with these settings. Its metrics stand in `metrics`.
+    ///
+    /// # Errors
+    /// When the file of permits can't be opened.
+    pub fn new(settings: Settings, storage: &Storage, metrics: &mut Registry) -> Result<Self, PermitsError> {
+        let most = u64::try_from(storage.most_verdicts).unwrap_or(u64::MAX);
+        Ok(Self {
+            settings: ArcSwap::from_pointee(settings),
+            subjects: Cache::with_weighter(SUBJECTS, SUBJECT_BYTES, ByBytes),
+            readers: Cache::new(READERS),
+            evidence: Cache::with_weighter(storage.most_verdicts, most, ByRecords),
+            questions: Questions::new(Answers::Change),
+            searches: Questions::new(Answers::Stand),
+            permits: Permits::open(storage.permits.as_deref(), storage.most_permits)?,
+            recorder: Recorder::new(metrics),
+        })
+    }
+
+    /// Swaps policy and registries whole. A pull keeps what it began with.
+    pub fn replace(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// What the pulls that begin now see.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// Records what a door found out by itself on a pull that it had asked about.
+    pub fn note(&self, decision: &Decision<'_>) {
+        self.recorder.pull(decision);
+    }
+
+    /// The decisions of all doors: see [`Recorder::watch`].
+    pub fn watch(&self, most: usize, wanted: impl Fn(&Recorded) -> bool) -> (Vec<Arc<Recorded>>, Decisions) {
+        self.recorder.watch(most, wanted)
+    }
+
+    /// The way of one pull: policy, resolve, find, verify, decide, record. Whatever happens on it, a panic too, ends in
+    /// a verdict that is recorded.
+    pub async fn admit(&self, request: &PullRequest) -> Judgement {
+        let began = Instant::now();
+        let settings = self.settings();
+        let ruling = request.ruling(&settings.policy);
+        let pull = Pull {
+            settings: &settings,
+            ruling: &ruling,
+            request,
+            epoch: self.permits.epoch(),
+        };
+        let stages = pin!(self.judge(pull));
+        let judgement = pull.contained(stages).await;
+        // Where anything goes nothing need be covered: whoever pulls such images must not fill the bounded store. And what
+        // a rule of some pods let through covers nothing for the others.
+        if let Verdict::Allow(permit) = &judgement.verdict
+            && pull.leaves_a_trace()
+        {
+            let digest = *permit.subject().digest();
+            // What is covered by what is covered is good for as long as that is, from the root's own judgement on.
+            let above = judgement.root.and_then(|_| {
+                self.permits
+                    .covering(&request.reference.repository, &digest, ChildKind::Manifest)
+            });
+            let left = judgement.left.map_or(Timestamp::MAX, from_now);
+            let until = above.map_or(left, |kept| kept.expires_at);
+            let root = judgement.root.unwrap_or(digest);
+            self.remember(pull, permit.covers(root, settings.policy.generation()), until);
+        }
+        let PullRequest {
+            door,
+            peer,
+            reference,
+            ..
+        } = request;
+        let decision = Decision::of(&judgement, *door, peer, reference, began.elapsed());
+        match &judgement.verdict {
+            Verdict::Deny(denial) if request.is_asked_for_credentials(denial) => {
+                self.recorder.challenge(&decision);
+            }
+            Verdict::Allow(_) | Verdict::Deny(_) => self.recorder.pull(&decision),
+        }
+        judgement
+    }
+
+    async fn judge(&self, pull: Pull<'_>) -> Judgement {
+        let case = pull.case();
+        if let Err(denial) = pull.before_asking() {
+            return pull.denied(denial);
+        }
+        if pull.ruling.of_pods().is_some() {
+            // What is covered elsewhere was judged under another rule.
+            return self.judge_by_itself(pull).await;
+        }
+        let Some(cover) = self.admitted_cover(pull, ChildKind::Manifest).await else {
+            return self.judge_by_itself(pull).await;
+        };
+        match self.known_subject(pull).await {
+            Ok(subject) => Judgement {
+                root: Some(*cover.root()),
+                cached: true,
+                ..pull.judged(case.derived(subject, &cover), None)
+            },
+            Err(denial) => pull.denied(denial),
+        }
+    }
+
+    /// Whatever lists it. A root is judged so, again too: if what lists the root were asked first, and so on, whoever
+    /// pushes a chain of indexes would say how deep this goes, to the end of the stack.
+    async fn judge_by_itself(&self, pull: Pull<'_>) -> Judgement {
+        let case = pull.case();
+        if let Err(denial) = pull.before_asking() {
+            return pull.denied(denial);
+        }
+        let subject = match self.known_subject(pull).await {
+            Ok(subject) => subject,
+            Err(denial) => return pull.denied(denial),
+        };
+        let gathered = self.evidence(pull, &subject).await;
+        let evidence = gathered.as_ref().map(|gathered| &*gathered.evidence);
+        let verdict = case.decide(subject, evidence, Timestamp::now());
+        if let Some(gathered) = &gathered {
+            self.keep(pull, &verdict, gathered);
+        }
+        pull.judged(verdict, gathered.as_ref())
+    }
+
+    /// The manifest that is meant, and that is what the asker was told of it.
+    async fn known_subject(&self, pull: Pull<'_>) -> Result<Arc<Subject>, Box<Denial>> {
+        let subject = self.subject(pull).await;
+        let subject = subject.map_err(|error| pull.case().unresolved(&error))?;
+        pull.as_described(&subject)?;
+        Ok(subject)
+    }
+
+    /// The manifest that is meant. A tag is asked for each time; what a digest names does not change, so it is asked for
+    /// once by clients that show the same credentials: a runtime reads HEAD by tag, then GET by digest.
+    async fn subject(&self, pull: Pull<'_>) -> Result<Arc<Subject>, ResolveError> {
+        let PullRequest { reference, .. } = pull.request;
+        let shown = Shown::of(pull.request);
+        if let Some(read) = self.read_before(pull.request, shown) {
+            return Ok(Arc::clone(&read.subject));
+        }
+        let question = Question {
+            repository: reference.repository.clone(),
+            target: resolve::target(reference),
+            shown,
+            generation: pull.settings.policy.generation(),
+            epoch: pull.epoch,
+        };
+        // A pull that is answered from memory does not carry along what asks a registry.
+        let ask = || Box::pin(self.ask(pull, shown));
+        self.questions.ask(question, ask, is_for_all).await
+    }
+
+    fn read_before(&self, request: &PullRequest, shown: Shown) -> Option<Arc<Read>> {
+        let repository = &request.reference.repository;
+        let digest = request.reference.digest?;
+        let of = |shown| self.subjects.get(&(repository.clone(), digest, shown));
+        match request.purpose {
+            Purpose::Serve => of(shown).filter(|read| read.at.elapsed() < SUBJECT_LIFE),
+            // Nothing of it is handed out, and it can not have changed: whoever read it last, and when, does as well.
+            Purpose::Judge(_) => of(shown).or_else(|| of(self.readers.get(&(repository.clone(), digest))?)),
+        }
+    }
+
+    async fn ask(&self, pull: Pull<'_>, shown: Shown) -> Result<Arc<Subject>, ResolveError> {
+        let repository = &pull.request.reference.repository;
+        let fetched = fetch(&pull.settings.client, &pull.request.reference, &pull.access()).await?;
+        let key = (repository.clone(), *fetched.blob.digest(), shown);
+        let content_type = fetched.content_type.clone();
+        let known = self.subjects.get(&key);
+        let subject = match known.filter(|known| known.content_type == content_type) {
+            // The tag has not moved: the same bytes, sent as the same type, were read before.
+            Some(known) => Arc::clone(&known.subject),
+            None => Arc::new(resolve::read(repository, fetched)?),
+        };
+        let read = Read {
+            subject: Arc::clone(&subject),
+            content_type,
+            at: Instant::now(),
+        };
+        let (repository, digest, _) = key.clone();
+        self.readers.insert((repository, digest), shown);
+        self.subjects.insert(key, Arc::new(read));
+        Ok(subject)
+    }
+
+    /// The edge that leads to what is asked for, if its root is admitted now: by a verdict that still stands, or by
+    /// judging the root again.
+    async fn admitted_cover(&self, pull: Pull<'_>, kind: ChildKind) -> Option<Cover> {
+        let repository = &pull.request.reference.repository;
+        let digest = pull.request.reference.digest?;
+        let kept = self.permits.covering(repository, &digest, kind)?;
+        // Kept for who asks whether it is admitted: it is judged by itself.
+        if kind == ChildKind::Manifest && *kept.cover.root() == digest {
+            return None;
+        }
+        if pull.stands(&kept) {
+            return Some(kept.cover.clone());
+        }
+        let reference = Reference {
+            repository: repository.clone(),
+            tag: None,
+            digest: Some(*kept.cover.root()),
+        };
+        let request = PullRequest {
+            reference,
+            purpose: pull.request.purpose.of_another(),
+            ..pull.request.clone()
+        };
+        let root = Pull {
+            request: &request,
+            ..pull
+        };
+        let judged = Box::pin(self.judge_by_itself(root)).await;
+        match judged.verdict {
+            Verdict::Allow(_) => {
+                let cover = Cover::restored(
+                    repository.clone(),
+                    digest,
+                    kind,
+                    *kept.cover.root(),
+                    pull.settings.policy.generation(),
+                );
+                let until = judged.left.map_or(Timestamp::MAX, from_now);
+                self.remember(pull, std::iter::once(cover.clone()), until);
+                Some(cover)
+            }
+            Verdict::Deny(_) => None,
+        }
+    }
+
+    /// Remembers edges, until then at most: a key whose window ends covers nothing after it.
+    fn remember(&self, pull: Pull<'_>, covers: impl Iterator<Item = Cover>, until: Timestamp) {
+        let now = Timestamp::now();
+        let life = from_now(pull.settings.positive).min(until);
+        let ends = pull.signed().into_iter().flat_map(|(_, signed)| &signed.keys);
+        let ends = ends.filter_map(|key| key.not_after).filter(|end| *end > now);
+        let ends_at = ends.fold(Timestamp::MAX, Timestamp::min);
+        let life = Life {
+            expires_at: life.min(ends_at),
+            ends_at,
+        };
+        self.permits.remember(covers, now, life, pull.epoch);
+    }
+
+    /// Who signed the subject: remembered, or found and verified now. `None` where the rule wants no signature.
+    async fn evidence(&self, pull: Pull<'_>, subject: &Arc<Subject>) -> Option<Gathered> {
+        let (rule, _) = pull.signed()?;
+        let key = pull.evidence_key(subject.digest());
+        if let Some(remembered) = self.evidence.get(&key) {
+            let left = remembered.until.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                return Some(Gathered {
+                    evidence: Arc::clone(&remembered.evidence),
+                    left: Some(left),
+                });
+            }
+            self.evidence.remove(&key);
+        }
+        let access = pull.access();
+        let search = || Box::pin(async { Arc::new(gather(pull.settings, rule, subject, &access).await) });
+        let sought = (key, Shown::of(pull.request));
+        Some(Gathered {
+            evidence: self.searches.ask(sought, search, is_whole).await,
+            left: None,
+        })
+    }
+
+    /// Remembers who signed, for as long as the verdict it led to is good for. What could not be looked at is asked
+    /// again at once: an outage is not remembered as a denial.
+    fn keep(&self, pull: Pull<'_>, verdict: &Verdict, gathered: &Gathered) {
+        let Gathered { evidence, left: None } = gathered else {
+            return;
+        };
+        let (digest, life) = match verdict {
+            Verdict::Allow(permit) if permit.warned().is_none() => {
+                (*permit.subject().digest(), pull.settings.positive)
+            }
+            Verdict::Allow(permit) => (*permit.subject().digest(), pull.settings.negative),
+            Verdict::Deny(denial) => match denial.digest {
+                Some(digest) => (digest, pull.settings.negative),
+                None => return,
+            },
+        };
+        let satisfied = matches!(verdict, Verdict::Allow(permit) if permit.warned().is_none());
+        if life.is_zero() || (!satisfied && !evidence.troubles.is_empty()) {
+            return;
+        }
+        let until = Instant::now().checked_add(life).unwrap_or_else(Instant::now);
+        let remembered = Remembered {
+            evidence: Arc::clone(evidence),
+            until,
+        };
+        self.evidence
+            .insert(pull.evidence_key(&digest), Arc::new(remembered));
+    }
+}
+
+/// Who signed, and how long that is remembered from now on, if it was.
+struct Gathered {
+    evidence: Arc<Evidence>,
+    left: Option<Duration>,
+}
+
+fn from_now(left: Duration) -> Timestamp {
+    let left = SignedDuration::try_from(left).unwrap_or(SignedDuration::MAX);
+    Timestamp::now().saturating_add(left).unwrap_or(Timestamp::MAX)
+}
+
+/// Whose time was over speaks for himself alone: another may have more.
+fn is_for_all(answer: &Result<Arc<Subject>, ResolveError>) -> bool {
+    !matches!(
+        answer,
+        Err(ResolveError::Registry(RegistryError::DeadlineExceeded { .. }))
+    )
+}
+
+/// As [`is_for_all`]: what could not be looked at in time, others may have the time to look at.
+fn is_whole(evidence: &Arc<Evidence>) -> bool {
+    let late = |trouble: &Trouble| trouble.error.reason() == Reason::DeadlineExceeded;
+    !evidence.troubles.iter().any(late)
+}

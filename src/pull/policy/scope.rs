@@ -1,0 +1,352 @@
+//! Scopes: which repositories a rule speaks for, matched on whole path parts.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::fmt;
+use std::str::{FromStr, Split};
+
+use crate::base::printable::excerpt;
+use crate::oci::{NAME_LENGTH, Repository, is_path_part, normalised_registry};
+
+/// A pattern over normalised repository names: `phx.ocir.io/ansh81vru1zp/project01/**`.
+///
+/// `*` is exactly one path part, a trailing `**` any number of them (none too), `*.example.com` exactly one label of a
+/// host. Nothing matches a part of a part, so `example.com` never matches `example.com.attacker.net`.
+///
+/// Where several scopes match a name, the most specific one alone speaks. They are compared from the left: a host
+/// written out before `*.`, then at the first path part where they differ a part written out before `*` before `**`;
+/// a scope that ends with the name before one that goes on with `**`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Scope {
+    text: String,
+    host: Host,
+    path: Vec<Part>,
+    /// A trailing `**`.
+    rest: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Host {
+    /// Host and port, as in [`Repository::registry`].
+    Literal(String),
+    /// `*.` before this host and port.
+    Below(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Part {
+    Any,
+    Literal(String),
+}
+
+/// Why a text is not a scope.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScopeError {
+    /// A tag or digest stands in it: rules speak for repositories.
+    #[error("a scope names a repository, without tag or digest")]
+    NotARepository,
+    /// No registry host at the beginning: `acme/**` may be meant for any registry.
+    #[error("a scope begins with a registry host, such as `docker.io/`")]
+    NoHost,
+    /// A host alone: it could be meant as all of that registry, or have lost its path.
+    #[error("no path follows the host; all images of the registry are `{whole}`")]
+    NoPath {
+        /// The scope of the whole registry.
+        whole: String,
+    },
+    /// Another name of the same repository is the normalised one.
+    #[error("images of this scope are named `{normalised}`")]
+    NotNormalised {
+        /// How it is written.
+        normalised: String,
+    },
+    /// A `*` beside other characters, or `**` before the end.
+    #[error(
+        "`*` stands for one whole part, `**` for the rest at the very end, and `*.` for the first label of a host"
+    )]
+    Wildcard,
+    /// Characters that no repository name has.
+    #[error("`{0}` is not a part of a repository name")]
+    Part(String),
+    /// Longer than any repository's name.
+    #[error("longer than {NAME_LENGTH} characters")]
+    TooLong,
+}
+
+impl Scope {
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+/// Only the normalised spelling is a scope. A rule that no image's name can match would not block anything, and the
+/// people who wrote it would not know.
+impl FromStr for Scope {
+    type Err = ScopeError;
+
+    fn from_str(text: &str) -> Result<Self, ScopeError> {
+        if text.len() > NAME_LENGTH {
+            return Err(ScopeError::TooLong);
+        }
+        if text.contains('@') {
+            return Err(ScopeError::NotARepository);
+        }
+        let Some((host, path)) = text.split_once('/') else {
+            return Err(without_path(text));
+        };
+        if !reads_as_host(host) {
+            return Err(without_host(text));
+        }
+        let host = parse_host(host)?;
+        let (mut path, rest) = parse_path(path)?;
+        // Docker Hub has no repository of one part: `docker.io/nginx` and `docker.io/*` would match none.
+        if matches!(&host, Host::Literal(name) if name == "docker.io") && path.len() == 1 && !rest {
+            path.insert(0, Part::Literal("library".to_owned()));
+        }
+        let normalised = print(&host, &path, rest);
+        if normalised != text {
+            return Err(ScopeError::NotNormalised { normalised });
+        }
+        Ok(Self {
+            text: normalised,
+            host,
+            path,
+            rest,
+        })
+    }
+}
+
+/// What a text without a slash is, which is never a scope.
+fn without_path(text: &str) -> ScopeError {
+    if !reads_as_host(text) {
+        return without_host(text);
+    }
+    match parse_host(text) {
+        Ok(host) => ScopeError::NoPath {
+            whole: print(&host, &[], true),
+        },
+        // `nginx:latest`: what follows the colon is no port.
+        Err(ScopeError::Part(_)) if text.contains(':') => ScopeError::NotARepository,
+        Err(error) => error,
+    }
+}
+
+/// What a text that begins with no host is, which is never a scope.
+fn without_host(text: &str) -> ScopeError {
+    match text.parse::<Repository>() {
+        Ok(repository) => ScopeError::NotNormalised {
+            normalised: repository.to_string(),
+        },
+        Err(_) if text.contains(':') => ScopeError::NotARepository,
+        Err(_) => ScopeError::NoHost,
+    }
+}
+
+/// Whether this was meant as a host, as Docker reads the first part of a name, or with `*` in the place of one.
+fn reads_as_host(first: &str) -> bool {
+    first.eq_ignore_ascii_case("localhost")
+        || first.contains(['.', ':', '*'])
+        || first.contains(char::is_uppercase)
+}
+
+fn parse_host(text: &str) -> Result<Host, ScopeError> {
+    let refused = |_| ScopeError::Part(excerpt(text));
+    let Some(below) = text.strip_prefix("*.") else {
+        if text.contains('*') {
+            return Err(ScopeError::Wildcard);
+        }
+        return normalised_registry(text).map(Host::Literal).map_err(refused);
+    };
+    if below.contains('*') {
+        return Err(ScopeError::Wildcard);
+    }
+    // With a label before it, it is read as the hosts are that it is for: `*.0.0.1` is none, `*.com` may be.
+    let example = normalised_registry(&format!("{LABEL}.{below}")).map_err(refused)?;
+    match example
+        .strip_prefix(LABEL)
+        .and_then(|rest| rest.strip_prefix('.'))
+    {
+        Some(below) => Ok(Host::Below(below.to_owned())),
+        None => Err(ScopeError::Part(excerpt(text))),
+    }
+}
+
+/// The parts, and whether `**` follows them.
+fn parse_path(text: &str) -> Result<(Vec<Part>, bool), ScopeError> {
+    let mut path = Vec::new();
+    let mut rest = false;
+    for part in text.split('/') {
+        if rest {
+            return Err(ScopeError::Wildcard);
+        }
+        match part {
+            "*" => path.push(Part::Any),
+            "**" => rest = true,
+            _ if part.contains('*') => return Err(ScopeError::Wildcard),
+            _ if part.contains(':') => return Err(ScopeError::NotARepository),
+            _ if is_path_part(part) => path.push(Part::Literal(part.to_owned())),
+            _ => return Err(ScopeError::Part(excerpt(part))),
+        }
+    }
+    Ok((path, rest))
+}
+
+fn print(host: &Host, path: &[Part], rest: bool) -> String {
+    let mut text = match host {
+        Host::Literal(name) => name.clone(),
+        Host::Below(name) => format!("*.{name}"),
+    };
+    for part in path {
+        text.push('/');
+        text.push_str(match part {
+            Part::Any => "*",
+            Part::Literal(name) => name,
+        });
+    }
+    if rest {
+        text.push_str("/**");
+    }
+    text
+}
+
+/// A label that a host may have, and that is the first of no name of Docker Hub.
+const LABEL: &str = "x";
+
+impl Scope {
+    /// Whether this one speaks before the other for a name that both match: the order of [`Scope`], part by part.
+    pub(super) fn is_before(&self, other: &Self) -> bool {
+        let below = |scope: &Self| matches!(scope.host, Host::Below(_));
+        if below(self) != below(other) {
+            return below(other);
+        }
+        let any = |part: &Part| matches!(part, Part::Any);
+        for (ours, theirs) in self.path.iter().zip(&other.path) {
+            if any(ours) != any(theirs) {
+                return any(theirs);
+            }
+        }
+        match self.path.len().cmp(&other.path.len()) {
+            Ordering::Greater => true,
+            Ordering::Less => false,
+            Ordering::Equal => other.rest && !self.rest,
+        }
+    }
+}
+
+/// Values by scope.
+///
+/// A look-up walks down a tree, one part of the name a step, so it does not depend on how many rules there are. Where a
+/// part leads both to a literal and to a `*`, the `*` is tried when nothing below the literal matches: with `k` parts
+/// of the name at which the rules hold both, at most 2^k branches, each of which is a rule prefix that the name does
+/// match. A name of `n` parts under rules without `*` costs at most `2 (n + 1)` steps: host and `*.` host.
+#[derive(Debug)]
+pub(super) struct ScopeIndex<V> {
+    hosts: HashMap<String, Node<V>>,
+    /// `*.example.com` under `example.com`.
+    subdomains: HashMap<String, Node<V>>,
+}
+
+#[derive(Debug)]
+struct Node<V> {
+    exact: Option<V>,
+    rest: Option<V>,
+    literal: HashMap<String, Self>,
+    any: Option<Box<Self>>,
+}
+
+impl<V> ScopeIndex<V> {
+    /// Puts a value under a scope, and hands back the one that stood there.
+    pub(super) fn insert(&mut self, scope: &Scope, value: V) -> Option<V> {
+        self.at(scope).replace(value)
+    }
+
+    /// What stands under this very scope.
+    pub(super) fn at(&mut self, scope: &Scope) -> &mut Option<V> {
+        let mut node = match &scope.host {
+            Host::Literal(name) => self.hosts.entry(name.clone()).or_default(),
+            Host::Below(name) => self.subdomains.entry(name.clone()).or_default(),
+        };
+        for part in &scope.path {
+            node = match part {
+                Part::Any => node.any.get_or_insert_default(),
+                Part::Literal(name) => node.literal.entry(name.clone()).or_default(),
+            };
+        }
+        if scope.rest {
+            &mut node.rest
+        } else {
+            &mut node.exact
+        }
+    }
+
+    /// The value under the most specific scope that matches, in the order that [`Scope`] says.
+    pub(super) fn most_specific(&self, repository: &Repository) -> Option<&V> {
+        self.most_specific_of(repository, &Some)
+    }
+
+    /// As [`Self::most_specific`], of the scopes from whose value something is picked.
+    pub(super) fn most_specific_of<'a, T>(
+        &'a self,
+        repository: &Repository,
+        pick: &impl Fn(&'a V) -> Option<T>,
+    ) -> Option<T> {
+        let path = repository.path().split('/');
+        let host = self.hosts.get(repository.registry());
+        host.and_then(|node| node.most_specific_of(path.clone(), pick))
+            .or_else(|| {
+                let (_, below) = repository.registry().split_once('.')?;
+                self.subdomains.get(below)?.most_specific_of(path, pick)
+            })
+    }
+}
+
+impl<V> Node<V> {
+    /// As deep as the name has parts, which is at most half of [`NAME_LENGTH`].
+    fn most_specific_of<'a, T>(
+        &'a self,
+        mut path: Split<'_, char>,
+        pick: &impl Fn(&'a V) -> Option<T>,
+    ) -> Option<T> {
+        let here = match path.next() {
+            None => self.exact.as_ref().and_then(pick),
+            Some(part) => self
+                .literal
+                .get(part)
+                .and_then(|node| node.most_specific_of(path.clone(), pick))
+                .or_else(|| self.any.as_ref()?.most_specific_of(path, pick)),
+        };
+        here.or_else(|| self.rest.as_ref().and_then(pick))
+    }
+}
+
+impl<V> Default for ScopeIndex<V> {
+    fn default() -> Self {
+        Self {
+            hosts: HashMap::new(),
+            subdomains: HashMap::new(),
+        }
+    }
+}
+
+impl<V> Default for Node<V> {
+    fn default() -> Self {
+        Self {
+            exact: None,
+            rest: None,
+            literal: HashMap::new(),
+            any: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

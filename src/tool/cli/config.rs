@@ -1,0 +1,200 @@
+//! `pullgate config check` and `pullgate config show`.
+
+mod view;
+
+use std::io::Write;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::Context;
+use super::output::{CliError, Exit, columns, counted};
+use crate::process::config::{self, Problem};
+use crate::tool::cli::config::view::{Shown, ShownKey, ShownRegistry, ShownRule};
+
+/// Verbs of `pullgate config`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Config {
+    /// Say everything that is wrong with the configuration, and what will surprise
+    Check,
+    /// Show the rules, keys and registries that are in force once the configuration is loaded
+    Show,
+}
+
+impl Config {
+    pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
+        match self {
+            Self::Check => check(context, out),
+            Self::Show => show(context, out),
+        }
+    }
+}
+
+fn check(context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
+    let loaded = config::Config::load(&context.config_path);
+    if context.json {
+        let (exit, checked) = match &loaded {
+            Ok(config) => (Exit::Yes, Checked::new(true, &[], &config.warnings)),
+            Err(errors) => (Exit::Usage, Checked::new(false, &errors.problems, &[])),
+        };
+        write_json(out, &checked)?;
+        return Ok(exit);
+    }
+    let config = loaded?;
+    for warning in &config.warnings {
+        context.warn(warning);
+    }
+    let policy = &config.policy;
+    writeln!(
+        out,
+        "{} {}, {}, {}, {}; default {}; generation {}",
+        context.paint.green("ok:"),
+        counted(policy.rules().len(), "rule"),
+        counted(policy.keys().len(), "key"),
+        counted(config.registries.len(), "registry"),
+        counted(policy.denied().len(), "denied digest"),
+        policy.default_ruling().as_str(),
+        policy.generation(),
+    )?;
+    Ok(Exit::Yes)
+}
+
+fn show(context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
+    let config = context.config()?;
+    let shown = Shown::of(&config);
+    if context.json {
+        write_json(out, &shown)?;
+        return Ok(Exit::Yes);
+    }
+    writeln!(out, "configuration  {}", printable(&shown.path))?;
+    for path in &shown.included {
+        writeln!(out, "included       {}", printable(path))?;
+    }
+    writeln!(out, "generation     {}", shown.generation)?;
+    writeln!(out, "default        {}", shown.default)?;
+    writeln!(
+        out,
+        "registry door  {}",
+        shown.door.as_ref().map_or("closed", |door| &door.listen)
+    )?;
+    let cri = shown.cri.as_ref().map(|door| {
+        let rechecks = if door.recheck_present {
+            "; recheck_present"
+        } else {
+            ""
+        };
+        format!("{} before {}{rechecks}", door.listen, door.runtime)
+    });
+    for (name, socket) in [
+        ("CRI door", &cri),
+        ("admission", &shown.admission),
+        ("control", &shown.control),
+    ] {
+        let socket = socket.as_deref().map_or_else(|| "closed".to_owned(), printable);
+        writeln!(out, "{name:<13}  {socket}")?;
+    }
+    writeln!(out, "state          {}", printable(&shown.state))?;
+
+    let rules = shown.rules.iter().map(ShownRule::cells).collect();
+    section(
+        context,
+        out,
+        "rules",
+        &["SCOPE", "REQUIRES", "KEYS", "SIGNED AS", "MODE"],
+        rules,
+    )?;
+    let keys = shown.keys.iter().map(ShownKey::cells).collect();
+    section(
+        context,
+        out,
+        "keys",
+        &["KEY", "FINGERPRINT", "BITS", "FROM", "UNTIL"],
+        keys,
+    )?;
+    let registries = shown.registries.iter().map(ShownRegistry::cells).collect();
+    section(
+        context,
+        out,
+        "registries",
+        &["REGISTRY", "ENDPOINTS", "CREDENTIALS", "SIGNATURES"],
+        registries,
+    )?;
+    let denied = shown.denied.iter().map(|digest| vec![digest.clone()]).collect();
+    section(context, out, "denied digests", &["DENIED DIGEST"], denied)?;
+    Ok(Exit::Yes)
+}
+
+fn section(
+    context: &Context,
+    out: &mut dyn Write,
+    what: &str,
+    heads: &[&str],
+    rows: Vec<Vec<String>>,
+) -> Result<(), CliError> {
+    writeln!(out)?;
+    if rows.is_empty() {
+        writeln!(out, "no {what}")?;
+    } else {
+        columns(out, context.paint, heads, &rows)?;
+    }
+    Ok(())
+}
+
+fn write_json(out: &mut dyn Write, value: &impl Serialize) -> Result<(), CliError> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// What `config check --json` prints.
+#[derive(Serialize)]
+struct Checked {
+    ok: bool,
+    problems: Vec<ShownProblem>,
+    warnings: Vec<ShownProblem>,
+}
+
+impl Checked {
+    fn new(ok: bool, problems: &[Problem], warnings: &[Problem]) -> Self {
+        let shown = |problems: &[Problem]| problems.iter().map(ShownProblem::of).collect();
+        Self {
+            ok,
+            problems: shown(problems),
+            warnings: shown(warnings),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ShownProblem {
+    file: String,
+    line: usize,
+    column: usize,
+    message: String,
+    hint: Option<String>,
+}
+
+impl ShownProblem {
+    fn of(problem: &Problem) -> Self {
+        Self {
+            file: problem.file.display().to_string(),
+            line: problem.line,
+            column: problem.column,
+            message: problem.message.clone(),
+            hint: problem.hint.clone(),
+        }
+    }
+}
+
+/// A path may hold anything; a terminal must not.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|each| {
+            if each.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                each
+            }
+        })
+        .collect()
+}

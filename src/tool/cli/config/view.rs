@@ -1,0 +1,332 @@
+//! What `pullgate config show` shows.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::printable;
+use crate::net::oracle::SourceConfig;
+use crate::net::registry::{Credentials, RegistryConfig};
+use crate::process::config::{self, show_duration};
+use crate::pull::policy::{Requirement, Rule};
+use crate::trust::{SaltLength, TrustedKey};
+
+/// What `config show --json` prints: every setting, whether the files name it or not.
+#[derive(Serialize)]
+pub(super) struct Shown {
+    pub(super) path: String,
+    /// In the order in which they count.
+    pub(super) included: Vec<String>,
+    pub(super) generation: String,
+    pub(super) default: &'static str,
+    pub(super) rules: Vec<ShownRule>,
+    pub(super) keys: Vec<ShownKey>,
+    pub(super) denied: Vec<String>,
+    pub(super) registries: Vec<ShownRegistry>,
+    pub(super) door: Option<ShownDoor>,
+    pub(super) state: String,
+    pub(super) cri: Option<ShownCri>,
+    pub(super) admission: Option<String>,
+    pub(super) control: Option<String>,
+    pub(super) metrics: Option<String>,
+    cache: ShownCache,
+    limits: ShownLimits,
+}
+
+#[derive(Serialize)]
+pub(super) struct ShownRule {
+    scope: String,
+    /// Absent where it speaks for all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    namespaces: Vec<String>,
+    /// Absent where it speaks for pods with whatever labels.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+    /// As people and logs name it.
+    #[serde(skip)]
+    name: String,
+    require: &'static str,
+    /// Absent where anything goes: nothing is enforced there.
+    mode: Option<&'static str>,
+    #[serde(flatten)]
+    signed: Option<ShownSigned>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digests: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct ShownSigned {
+    keys: Vec<NamedKey>,
+    threshold: usize,
+    formats: Vec<&'static str>,
+    signed_repository: Option<String>,
+}
+
+#[derive(Serialize)]
+struct NamedKey {
+    name: String,
+    fingerprint: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct ShownKey {
+    name: String,
+    fingerprint: String,
+    bits: usize,
+    algorithms: Vec<&'static str>,
+    salt: &'static str,
+    kms_key_id: Option<String>,
+    kms_key_version_id: Option<String>,
+    not_before: Option<String>,
+    not_after: Option<String>,
+    revoked: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct ShownRegistry {
+    host: String,
+    endpoints: Vec<String>,
+    private_ca: bool,
+    credentials: String,
+    signatures: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oracle: Option<ShownOracle>,
+}
+
+#[derive(Serialize)]
+struct ShownOracle {
+    endpoint: String,
+    compartment_id: Option<String>,
+    compartment_id_in_subtree: bool,
+    auth: &'static str,
+}
+
+#[derive(Serialize)]
+pub(super) struct ShownDoor {
+    pub(super) listen: String,
+    pub(super) tls: bool,
+    pub(super) default_registry: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct ShownCri {
+    pub(super) listen: String,
+    pub(super) runtime: String,
+    pub(super) recheck_present: bool,
+}
+
+#[derive(Serialize)]
+struct ShownCache {
+    positive: String,
+    negative: String,
+    verdicts: usize,
+    permits: usize,
+}
+
+#[derive(Serialize)]
+struct ShownLimits {
+    pull: String,
+    blob: String,
+    connections: usize,
+    drain: String,
+}
+
+impl Shown {
+    pub(super) fn of(config: &config::Config) -> Self {
+        let config::Config {
+            path,
+            included,
+            daemon,
+            registry_door,
+            cri_door,
+            policy,
+            registries,
+            oracle,
+            cache,
+            limits,
+            warnings: _,
+        } = config;
+        Self {
+            path: path.display().to_string(),
+            included: included.iter().map(|path| path.display().to_string()).collect(),
+            generation: policy.generation().to_string(),
+            default: policy.default_ruling().as_str(),
+            rules: policy.rules().iter().map(|rule| ShownRule::of(rule)).collect(),
+            keys: policy.keys().iter().map(|key| ShownKey::of(key)).collect(),
+            denied: policy.denied().iter().map(ToString::to_string).collect(),
+            registries: registries
+                .iter()
+                .map(|registry| ShownRegistry::of(registry, oracle))
+                .collect(),
+            door: registry_door.as_ref().map(|door| ShownDoor {
+                listen: door.listen.to_string(),
+                tls: door.tls.is_some(),
+                default_registry: door.default_registry.clone(),
+            }),
+            state: daemon.state.display().to_string(),
+            cri: cri_door.as_ref().map(|door| ShownCri {
+                listen: door.socket.path.display().to_string(),
+                runtime: door.runtime.display().to_string(),
+                recheck_present: door.recheck_present,
+            }),
+            admission: daemon
+                .admission
+                .as_ref()
+                .map(|socket| socket.path.display().to_string()),
+            control: daemon
+                .control
+                .as_ref()
+                .map(|socket| socket.path.display().to_string()),
+            metrics: daemon.metrics.map(|address| address.to_string()),
+            cache: ShownCache {
+                positive: show_duration(cache.positive),
+                negative: show_duration(cache.negative),
+                verdicts: cache.verdicts,
+                permits: cache.permits,
+            },
+            limits: ShownLimits {
+                pull: show_duration(limits.pull),
+                blob: show_duration(limits.blob),
+                connections: limits.connections,
+                drain: show_duration(daemon.drain),
+            },
+        }
+    }
+}
+
+impl ShownRule {
+    pub(super) fn of(rule: &Rule) -> Self {
+        let anything = matches!(rule.requirement, Requirement::InsecureAcceptAnything);
+        let (signed, digests) = match &rule.requirement {
+            Requirement::Digest(digests) => (None, Some(digests.iter().map(ToString::to_string).collect())),
+            Requirement::InsecureAcceptAnything | Requirement::Reject => (None, None),
+            Requirement::Signed(signed) => {
+                let named = |key: &TrustedKey| NamedKey {
+                    name: key.name.clone(),
+                    fingerprint: key.public_key.fingerprint().to_string(),
+                };
+                let signed = ShownSigned {
+                    keys: signed.keys.iter().map(|key| named(key)).collect(),
+                    threshold: signed.threshold.get(),
+                    formats: signed.formats.iter().map(|format| format.as_str()).collect(),
+                    signed_repository: signed.signed_repository.as_ref().map(ToString::to_string),
+                };
+                (Some(signed), None)
+            }
+        };
+        Self {
+            scope: rule.scope.to_string(),
+            namespaces: rule.pods.namespaces.iter().cloned().collect(),
+            labels: rule.pods.labels.clone(),
+            name: rule.name.clone(),
+            require: rule.requirement.as_str(),
+            mode: (!anything).then(|| rule.mode.as_str()),
+            signed,
+            digests,
+        }
+    }
+
+    pub(super) fn cells(&self) -> Vec<String> {
+        let (requires, keys, signed_as) = match (&self.signed, &self.digests) {
+            (Some(signed), _) => {
+                let names: Vec<&str> = signed.keys.iter().map(|key| key.name.as_str()).collect();
+                let requires = if signed.threshold == 1 {
+                    self.require.to_owned()
+                } else {
+                    format!("{} by {} keys", self.require, signed.threshold)
+                };
+                let signed_as = signed.signed_repository.clone().unwrap_or_else(|| "-".to_owned());
+                (requires, names.join(", "), signed_as)
+            }
+            (None, Some(digests)) => (
+                format!("{}: one of {}", self.require, digests.len()),
+                "-".to_owned(),
+                "-".to_owned(),
+            ),
+            (None, None) => (self.require.to_owned(), "-".to_owned(), "-".to_owned()),
+        };
+        vec![
+            self.name.clone(),
+            requires,
+            keys,
+            signed_as,
+            self.mode.unwrap_or("-").to_owned(),
+        ]
+    }
+}
+
+impl ShownKey {
+    pub(super) fn of(key: &TrustedKey) -> Self {
+        Self {
+            name: key.name.clone(),
+            fingerprint: key.public_key.fingerprint().to_string(),
+            bits: key.public_key.bits(),
+            algorithms: key
+                .algorithms
+                .iter()
+                .map(|algorithm| algorithm.as_str())
+                .collect(),
+            salt: match key.salt {
+                SaltLength::Any => "any",
+                SaltLength::Digest => "digest",
+            },
+            kms_key_id: key.kms_key_id.clone(),
+            kms_key_version_id: key.kms_key_version_id.clone(),
+            not_before: key.not_before.map(|instant| instant.to_string()),
+            not_after: key.not_after.map(|instant| instant.to_string()),
+            revoked: key.revoked,
+        }
+    }
+
+    pub(super) fn cells(&self) -> Vec<String> {
+        let open = |instant: &Option<String>| instant.clone().unwrap_or_else(|| "-".to_owned());
+        let until = if self.revoked {
+            "revoked".to_owned()
+        } else {
+            open(&self.not_after)
+        };
+        vec![
+            self.name.clone(),
+            self.fingerprint.clone(),
+            self.bits.to_string(),
+            open(&self.not_before),
+            until,
+        ]
+    }
+}
+
+impl ShownRegistry {
+    pub(super) fn of(registry: &RegistryConfig, oracle: &[(String, SourceConfig)]) -> Self {
+        let oracle = oracle.iter().find(|(host, _)| *host == registry.host);
+        Self {
+            host: registry.host.clone(),
+            endpoints: registry.endpoints.iter().map(ToString::to_string).collect(),
+            private_ca: registry.ca.is_some(),
+            credentials: match &registry.credentials {
+                Credentials::Anonymous => "anonymous".to_owned(),
+                Credentials::File(path) => format!("file {}", path.display()),
+                Credentials::Helper(name) => format!("helper {name}"),
+                Credentials::Passthrough => "passthrough".to_owned(),
+            },
+            signatures: registry.signatures.iter().map(|source| source.as_str()).collect(),
+            oracle: oracle.map(|(_, source)| ShownOracle {
+                endpoint: source.artifacts.to_string(),
+                compartment_id: source.compartment_id.as_ref().map(ToString::to_string),
+                compartment_id_in_subtree: source.in_subtree,
+                auth: match source.identity.principal() {
+                    None => "config-file",
+                    Some(_) => "instance-principal",
+                },
+            }),
+        }
+    }
+
+    pub(super) fn cells(&self) -> Vec<String> {
+        vec![
+            self.host.clone(),
+            self.endpoints.join(", "),
+            printable(&self.credentials),
+            self.signatures.join(", "),
+        ]
+    }
+}

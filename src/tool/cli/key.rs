@@ -1,0 +1,73 @@
+//! `pullgate key`: public keys, before they are trusted.
+
+mod file;
+mod import;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+pub(super) use import::public_half;
+use serde_json::json;
+
+use super::Context;
+use super::output::{CliError, Exit};
+use crate::base::limits::KEY_BYTES;
+use crate::tool::signature_store as carry;
+use crate::trust::PublicKey;
+
+/// Verbs of `pullgate key`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Key {
+    /// Bring the public halves of a key in OCI Vault, as PEM files and the `[[key]]` tables that name them
+    Import(Box<import::Import>),
+    /// Show kind, size and fingerprint of a public key
+    Show(Show),
+}
+
+/// Arguments of `pullgate key show`.
+#[derive(Args, Debug)]
+pub(super) struct Show {
+    /// The public key, a PEM file, or a certificate of it
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+impl Key {
+    pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
+        match self {
+            Self::Import(verb) => verb.run(context, out),
+            Self::Show(verb) => verb.run(context, out),
+        }
+    }
+}
+
+impl Show {
+    fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
+        let key = read(&self.file)?;
+        let fingerprint = key.fingerprint().to_string();
+        if context.json {
+            let answer = json!({
+                "file": self.file.display().to_string(),
+                "kind": key.kind(),
+                "bits": key.bits(),
+                "fingerprint": fingerprint,
+            });
+            serde_json::to_writer_pretty(&mut *out, &answer)?;
+            writeln!(out)?;
+        } else {
+            writeln!(out, "file         {}", self.file.display())?;
+            writeln!(out, "kind         {}", key.kind())?;
+            writeln!(out, "bits         {}", key.bits())?;
+            writeln!(out, "fingerprint  {fingerprint}")?;
+        }
+        Ok(Exit::Yes)
+    }
+}
+
+/// A public key of a file.
+pub(super) fn read(path: &Path) -> Result<PublicKey, CliError> {
+    let unusable = || CliError::new(format!("the key `{}` can't be used", path.display()), Exit::Usage);
+    let pem = carry::read_file(path, KEY_BYTES).map_err(|error| unusable().because(error))?;
+    PublicKey::from_pem(&pem).map_err(|error| unusable().because(error))
+}

@@ -1,0 +1,57 @@
+//! `pullgate signature`: the records of an image, wherever they are kept.
+
+mod carried;
+mod delete;
+mod export;
+mod import;
+mod list;
+mod source_args;
+mod tag;
+mod verify;
+
+use std::io::Write;
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::Context;
+use super::output::{CliError, Exit};
+
+/// Verbs of `pullgate signature`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Signature {
+    /// Take records away
+    Delete(delete::Delete),
+    /// Write the records of an image to a directory, or attach them to an image in another registry
+    Export(export::Export),
+    /// Bring records from files to the local directory or to a registry
+    Import(import::Import),
+    /// List the records of an image
+    List(source_args::Of),
+    /// Show the records of an image whole
+    Show(list::Show),
+    /// Give a record in Oracle's API other tags
+    Tag(tag::Tag),
+    /// Verify the records of an image under the keys of its rule, or under keys that you name
+    Verify(verify::Verify),
+}
+
+impl Signature {
+    pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
+        match self {
+            Self::Delete(verb) => verb.run(context, out),
+            Self::Export(verb) => verb.run(context, out),
+            Self::Import(verb) => verb.run(context, out),
+            Self::List(verb) => list::list(verb, context, out),
+            Self::Show(verb) => verb.run(context, out),
+            Self::Tag(verb) => verb.run(context, out),
+            Self::Verify(verb) => verb.run(context, out),
+        }
+    }
+}
+
+fn write_json(out: &mut dyn Write, value: &Value) -> Result<(), CliError> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)?;
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! The referrer that carries a record: an OCI image manifest whose subject is the signed image.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::oci::{Blob, MediaType};
+use crate::signature::oracle::{ARTIFACT_TYPE, Record};
+use crate::tool::signature_store::Referrer;
+
+/// The empty descriptor's media type and content (image-spec 1.1, manifest.md, "Guidance for an Empty Descriptor").
+const EMPTY_MEDIA_TYPE: &str = "application/vnd.oci.empty.v1+json";
+const EMPTY: &[u8] = b"{}";
+
+/// The referrer of a record for `subject`, which is named by media type, digest and size.
+///
+/// The record stands in the layer's descriptor too (`data`, image-spec 1.1, descriptor.md): a gate then needs no request
+/// for the layer.
+///
+/// It is dated by its record, where that says when it was made, and by `now` where not: a record that is attached twice
+/// to one image is one referrer.
+#[must_use]
+pub fn artifact(record: &Record, subject: &Blob, media_type: MediaType, now: Timestamp) -> Referrer {
+    let empty = Blob::of(Bytes::from_static(EMPTY));
+    let layer = Blob::of(record.to_json().into());
+    let made = record
+        .time_created
+        .as_ref()
+        .and_then(|text| text.parse::<Timestamp>().ok());
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OciManifest.as_str(),
+        "artifactType": ARTIFACT_TYPE,
+        "config": {
+            "mediaType": EMPTY_MEDIA_TYPE,
+            "digest": empty.digest(),
+            "size": EMPTY.len(),
+            "data": STANDARD.encode(EMPTY),
+        },
+        "layers": [{
+            "mediaType": ARTIFACT_TYPE,
+            "digest": layer.digest(),
+            "size": layer.bytes().len(),
+            "data": STANDARD.encode(layer.bytes()),
+        }],
+        "subject": {
+            "mediaType": media_type.as_str(),
+            "digest": subject.digest(),
+            "size": subject.bytes().len(),
+        },
+        "annotations": { "org.opencontainers.image.created": made.unwrap_or(now).to_string() },
+    });
+    Referrer {
+        manifest: Blob::of(manifest.to_string().into()),
+        artifact_type: ARTIFACT_TYPE.to_owned(),
+        blobs: vec![empty, layer],
+    }
+}
