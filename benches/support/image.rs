@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
-use pullgate::net::registry::{Access, Client, Credentials, RegistryConfig, SourceName};
+use pullgate::net::registry::{Access, RegistryClient, Credentials, RegistryConfig, SourceName};
 use pullgate::oci::{Blob, Digest, MediaType, Repository};
 use pullgate::tool::sign::artifact;
 use pullgate::tool::signature_store::{Referrer, attach};
@@ -141,7 +141,7 @@ impl Store for Tree<'_> {
 /// A registry that takes pushes.
 pub struct Pushed {
     connection: Connection,
-    client: Client,
+    client: RegistryClient,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -156,7 +156,7 @@ impl Pushed {
         };
         Self {
             connection: Connection::open(registry),
-            client: Client::new(vec![config], Vec::new()).unwrap(),
+            client: RegistryClient::new(vec![config], Vec::new()).unwrap(),
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()

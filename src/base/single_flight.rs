@@ -13,43 +13,43 @@ use tokio::sync::oneshot;
 
 /// Questions under way, and who waits for the one after. As many as pulls under way, so the doors' connection bound
 /// bounds them.
-pub(crate) struct Questions<K: Clone + Eq + Hash, V> {
-    under_way: Arc<UnderWay<K, V>>,
-    answers: Answers,
+pub(crate) struct SingleFlight<K: Clone + Eq + Hash, V> {
+    under_way: Arc<InFlight<K, V>>,
+    answers: Freshness,
 }
 
 /// Whom an answer concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answers {
+pub(crate) enum Freshness {
     /// Those who came before the question was asked: what it is about may change.
     Change,
     /// Whoever has come by the time that it is there.
     Stand,
 }
 
-struct UnderWay<K: Clone + Eq + Hash, V>(Mutex<HashMap<K, Vec<Waiting<K, V>>>>);
+struct InFlight<K: Clone + Eq + Hash, V>(Mutex<HashMap<K, Vec<Waiting<K, V>>>>);
 
-type Waiting<K, V> = oneshot::Sender<Told<K, V>>;
+type Waiting<K, V> = oneshot::Sender<Message<K, V>>;
 
-enum Told<K: Clone + Eq + Hash, V> {
+enum Message<K: Clone + Eq + Hash, V> {
     Answer(V),
     /// It is his turn to ask.
-    Ask(Turn<K, V>),
+    Ask(LeaderGuard<K, V>),
 }
 
 /// Leave to ask, for oneself and for some others. Whoever drops it, in whatever way, passes it on.
-struct Turn<K: Clone + Eq + Hash, V> {
-    all: Arc<UnderWay<K, V>>,
+struct LeaderGuard<K: Clone + Eq + Hash, V> {
+    all: Arc<InFlight<K, V>>,
     /// None once it was passed on.
     key: Option<K>,
     /// Who came before the question was asked.
     others: Vec<Waiting<K, V>>,
 }
 
-impl<K: Clone + Eq + Hash, V: Clone> Questions<K, V> {
-    pub(crate) fn new(answers: Answers) -> Self {
+impl<K: Clone + Eq + Hash, V: Clone> SingleFlight<K, V> {
+    pub(crate) fn new(answers: Freshness) -> Self {
         Self {
-            under_way: Arc::new(UnderWay(Mutex::new(HashMap::new()))),
+            under_way: Arc::new(InFlight(Mutex::new(HashMap::new()))),
             answers,
         }
     }
@@ -65,8 +65,8 @@ impl<K: Clone + Eq + Hash, V: Clone> Questions<K, V> {
         let turn = match self.join(key.clone()) {
             Ok(turn) => turn,
             Err(told) => match told.await {
-                Ok(Told::Answer(answer)) => return answer,
-                Ok(Told::Ask(turn)) => turn,
+                Ok(Message::Answer(answer)) => return answer,
+                Ok(Message::Ask(turn)) => turn,
                 // A turn is passed on before those who wait for it are forgotten; else he asks for himself.
                 Err(oneshot::error::RecvError { .. }) => return question().await,
             },
@@ -78,7 +78,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Questions<K, V> {
         answer
     }
 
-    fn join(&self, key: K) -> Result<Turn<K, V>, oneshot::Receiver<Told<K, V>>> {
+    fn join(&self, key: K) -> Result<LeaderGuard<K, V>, oneshot::Receiver<Message<K, V>>> {
         let mut under_way = self.under_way.lock();
         if let Some(waiting) = under_way.get_mut(&key) {
             let (tell, told) = oneshot::channel();
@@ -86,7 +86,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Questions<K, V> {
             return Err(told);
         }
         under_way.insert(key.clone(), Vec::new());
-        Ok(Turn {
+        Ok(LeaderGuard {
             all: Arc::clone(&self.under_way),
             key: Some(key),
             others: Vec::new(),
@@ -94,16 +94,16 @@ impl<K: Clone + Eq + Hash, V: Clone> Questions<K, V> {
     }
 }
 
-impl<K: Clone + Eq + Hash, V> UnderWay<K, V> {
+impl<K: Clone + Eq + Hash, V> InFlight<K, V> {
     fn lock(&self) -> MutexGuard<'_, HashMap<K, Vec<Waiting<K, V>>>> {
         // A poisoned lock means that a panic crossed an insert or a push, which leave the map whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<K: Clone + Eq + Hash, V: Clone> Turn<K, V> {
-    fn tell(mut self, answer: &V, answers: Answers) {
-        if answers == Answers::Stand
+impl<K: Clone + Eq + Hash, V: Clone> LeaderGuard<K, V> {
+    fn tell(mut self, answer: &V, answers: Freshness) {
+        if answers == Freshness::Stand
             && let Some(key) = &self.key
             && let Some(late) = self.all.lock().get_mut(key)
         {
@@ -111,12 +111,12 @@ impl<K: Clone + Eq + Hash, V: Clone> Turn<K, V> {
         }
         for other in self.others.drain(..) {
             // Who has gone away in the meantime hears nothing.
-            let _gone = other.send(Told::Answer(answer.clone()));
+            let _gone = other.send(Message::Answer(answer.clone()));
         }
     }
 }
 
-impl<K: Clone + Eq + Hash, V> Drop for Turn<K, V> {
+impl<K: Clone + Eq + Hash, V> Drop for LeaderGuard<K, V> {
     fn drop(&mut self) {
         let Some(key) = self.key.take() else { return };
         let mut waiting = std::mem::take(&mut self.others);
@@ -138,14 +138,14 @@ impl<K: Clone + Eq + Hash, V> Drop for Turn<K, V> {
                 key: Some(key.clone()),
                 others: waiting,
             };
-            match next.send(Told::Ask(turn)) {
+            match next.send(Message::Ask(turn)) {
                 Ok(()) => return,
                 // He went away just now: the next one.
-                Err(Told::Ask(mut turn)) => {
+                Err(Message::Ask(mut turn)) => {
                     turn.key = None;
                     waiting = std::mem::take(&mut turn.others);
                 }
-                Err(Told::Answer(_)) => return,
+                Err(Message::Answer(_)) => return,
             }
         }
     }
@@ -160,7 +160,7 @@ mod tests {
     use futures_util::future::join_all;
     use tokio::time::{sleep, timeout};
 
-    use super::{Answers, Questions};
+    use super::{Freshness, SingleFlight};
 
     const A_WHILE: Duration = Duration::from_millis(20);
 
@@ -173,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_comes_while_a_question_is_under_way_shares_the_next_one() {
-        let (questions, count) = (Questions::new(Answers::Change), AtomicUsize::new(0));
+        let (questions, count) = (SingleFlight::new(Freshness::Change), AtomicUsize::new(0));
         let ask = || questions.ask("tag", || counted(&count), |_| true);
         let answers = join_all((0..50).map(|_| ask())).await;
         assert_eq!(answers[0], 0);
@@ -184,7 +184,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_change_is_asked_once() {
-        let (questions, count) = (Questions::new(Answers::Stand), AtomicUsize::new(0));
+        let (questions, count) = (SingleFlight::new(Freshness::Stand), AtomicUsize::new(0));
         let ask = || questions.ask("digest", || counted(&count), |_| true);
         let answers = join_all((0..50).map(|_| ask())).await;
         assert!(answers.iter().all(|answer| *answer == 0), "{answers:?}");
@@ -193,7 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn other_questions_do_not_wait() {
-        let (questions, count) = (Questions::new(Answers::Change), AtomicUsize::new(0));
+        let (questions, count) = (SingleFlight::new(Freshness::Change), AtomicUsize::new(0));
         let ask = |key: usize| questions.ask(key, || counted(&count), |_| true);
         let asked = join_all((0..20).map(ask));
         let answers = timeout(A_WHILE * 5, asked).await.unwrap();
@@ -204,7 +204,7 @@ mod tests {
     #[tokio::test]
     async fn when_the_one_who_asks_goes_away_another_asks() {
         let (questions, count) = (
-            Arc::new(Questions::new(Answers::Change)),
+            Arc::new(SingleFlight::new(Freshness::Change)),
             Arc::new(AtomicUsize::new(0)),
         );
         let ask = || {
@@ -226,7 +226,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_concerns_one_alone_is_told_to_nobody() {
-        let (questions, count) = (Questions::new(Answers::Change), AtomicUsize::new(0));
+        let (questions, count) = (SingleFlight::new(Freshness::Change), AtomicUsize::new(0));
         let ask = || questions.ask("tag", || counted(&count), |_| false);
         let mut answers = join_all((0..5).map(|_| ask())).await;
         answers.sort_unstable();
@@ -235,7 +235,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_one_pulls_own() {
-        let questions = Arc::new(Questions::<&str, usize>::new(Answers::Change));
+        let questions = Arc::new(SingleFlight::<&str, usize>::new(Freshness::Change));
         let crashing = {
             let questions = Arc::clone(&questions);
             let question = || async {

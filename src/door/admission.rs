@@ -20,15 +20,15 @@ use crate::base::proto::v1;
 use crate::base::proto::v1::admission_server::{Admission, AdmissionServer};
 use crate::door::listen::accept::stopped;
 use crate::door::listen::{grpc, unix_socket as unix};
-use crate::pull::decide::{Judgement, steps};
+use crate::pull::decide::{Evaluation, steps};
 use crate::pull::gate::{Gate, PullRequest};
 use crate::pull::record::{Decisions, Event, KEPT, Outcome, Recorded};
 
 /// `[daemon] admission`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
+pub struct AdmissionDoorSettings {
     /// The socket.
-    pub socket: unix::Config,
+    pub socket: unix::SocketSettings,
     /// One decision takes no longer.
     pub deadline: Duration,
     /// Connections at one time; the next one waits.
@@ -37,17 +37,17 @@ pub struct Config {
 
 /// A bound socket, not yet served.
 #[derive(Debug)]
-pub struct Door {
+pub struct AdmissionDoor {
     socket: Socket,
-    config: Config,
+    config: AdmissionDoorSettings,
 }
 
-impl Door {
+impl AdmissionDoor {
     /// Makes the socket.
     ///
     /// # Errors
     /// As [`SocketError`] says.
-    pub async fn bind(config: Config) -> Result<Self, SocketError> {
+    pub async fn bind(config: AdmissionDoorSettings) -> Result<Self, SocketError> {
         let socket = Socket::bind(&config.socket).await?;
         Ok(Self { socket, config })
     }
@@ -117,7 +117,7 @@ impl Answers {
 struct Judged {
     request: PullRequest,
     platform: Option<v1::Platform>,
-    judgement: Judgement,
+    judgement: Evaluation,
     verdict: v1::Verdict,
 }
 

@@ -51,9 +51,9 @@ const LOOKING: usize = 1024;
 
 /// `[door.cri]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
+pub struct CriDoorSettings {
     /// The socket.
-    pub socket: unix::Config,
+    pub socket: unix::SocketSettings,
     /// The runtime's socket.
     pub runtime: PathBuf,
     /// Whether an image that is on the node and was not admitted is answered as absent.
@@ -66,17 +66,17 @@ pub struct Config {
 
 /// A bound socket, not yet served.
 #[derive(Debug)]
-pub struct Door {
+pub struct CriDoor {
     socket: Socket,
-    config: Config,
+    config: CriDoorSettings,
 }
 
-impl Door {
+impl CriDoor {
     /// Makes the socket. The runtime need not be there yet.
     ///
     /// # Errors
     /// As [`SocketError`] says.
-    pub async fn bind(config: Config) -> Result<Self, SocketError> {
+    pub async fn bind(config: CriDoorSettings) -> Result<Self, SocketError> {
         let socket = Socket::bind(&config.socket).await?;
         Ok(Self { socket, config })
     }
@@ -89,7 +89,7 @@ impl Door {
 
     /// Serves until `stop` says true, then lets what is under way finish for at most `grace`.
     pub async fn serve(self, gate: Arc<Gate>, stop: watch::Receiver<bool>, grace: Duration) {
-        let Config {
+        let CriDoorSettings {
             runtime,
             recheck_present,
             deadline,

@@ -27,7 +27,7 @@ use crate::pull::gate::Gate;
 
 /// `[door.registry]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
+pub struct RegistryDoorSettings {
     /// Where to listen.
     pub listen: SocketAddr,
     /// Certificate chain and key, PEM files; absent: plain HTTP, on loopback only.
@@ -52,19 +52,19 @@ pub struct TlsFiles {
 }
 
 /// A bound listener, not yet served.
-pub struct Door {
+pub struct RegistryDoor {
     address: SocketAddr,
-    config: Config,
+    config: RegistryDoorSettings,
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
 }
 
-impl Door {
+impl RegistryDoor {
     /// Binds the socket and reads the TLS files.
     ///
     /// # Errors
     /// When either can not be done, with the path or address named.
-    pub async fn bind(config: Config) -> Result<Self, io::Error> {
+    pub async fn bind(config: RegistryDoorSettings) -> Result<Self, io::Error> {
         let tls = match &config.tls {
             Some(files) => Some(tls::acceptor(files).await.map_err(BindError::from)?),
             // On the wire anybody could read the clients' credentials, and answer in the gate's place.

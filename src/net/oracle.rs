@@ -20,7 +20,7 @@ mod request_signing;
 mod artifacts;
 pub mod wire;
 
-pub use client::{ApiError, Call, CallOutcome, Client, Observer, SignatureList};
+pub use client::{ApiError, Call, CallOutcome, OracleClient, OracleObserver, SignatureList};
 pub use config_file::{Authentication, ConfigFileError, Profile, SyntaxError};
 pub use identity::{Identity, IdentityError, InstancePrincipal, MetadataService};
 pub use ocid::{Ocid, OcidError};
@@ -29,11 +29,11 @@ pub use regions::{Realm, Region, RegionError};
 pub use request_key::{
     FingerprintMismatch, KeyFingerprint, KeyFingerprintError, RequestKey, RequestKeyError,
 };
-pub use request_signing::{Signer, SigningError};
+pub use request_signing::{RequestSigner, SigningError};
 
 pub use crate::base::files::FileError;
 pub use crate::base::secret::Secret;
-pub use crate::net::oracle::artifacts::{Source, SourceConfig, SourceError, Sources};
+pub use crate::net::oracle::artifacts::{OracleRegistry, OracleRegistryConfig, OracleRegistryError, OracleRegistries};
 pub use crate::net::oracle::endpoints::{Endpoint, Place, PlaceError, Service};
 pub use crate::net::oracle::identity::certificate::{FederationError, LeafCertificate};
 pub use crate::net::oracle::identity::profile_signer::CredentialsError;

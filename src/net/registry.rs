@@ -30,7 +30,7 @@ use url::Url;
 use self::client::Shared;
 use self::referrers::ReferrersTask;
 pub use crate::net::registry::docker_credentials::{Login, Secret};
-pub use crate::net::registry::metrics::{Observer, Operation, Outcome};
+pub use crate::net::registry::metrics::{RegistryObserver, RegistryOperation, RequestOutcome};
 use crate::net::registry::read::{BlobStreamTask, BlobTask, ChallengeTask, ManifestTask, TagsTask};
 use crate::net::registry::write::{DeleteManifestTask, PushBlobTask, PushManifestTask};
 use crate::oci::{Blob, Descriptor, Digest, Repository, Tag, normalised_registry};
@@ -293,12 +293,12 @@ pub enum RegistryError {
 
 /// The one client for all registries. Cheap to clone.
 #[derive(Clone)]
-pub struct Client {
+pub struct RegistryClient {
     shared: Arc<Shared>,
-    observer: Option<Observer>,
+    observer: Option<RegistryObserver>,
 }
 
-impl Client {
+impl RegistryClient {
     /// A client for these registries; every other host gets [`RegistryConfig::default_for`]. `own` are the gate's own
     /// listeners, which it must never ask.
     ///
@@ -316,7 +316,7 @@ impl Client {
 
     /// The same client, telling `observer` of each endpoint that is asked and of each token.
     #[must_use]
-    pub fn observed(self, observer: Observer) -> Self {
+    pub fn observed(self, observer: RegistryObserver) -> Self {
         Self {
             observer: Some(observer),
             ..self

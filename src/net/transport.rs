@@ -83,7 +83,7 @@ impl Transport {
 
     /// Sends one request and waits for the head of its answer. Follows nothing.
     pub(crate) async fn execute(&self, outgoing: Outgoing<'_>, lane: Lane) -> Result<Response, Failure> {
-        let place = Place::of(outgoing.url, lane)?;
+        let place = PoolKey::of(outgoing.url, lane)?;
         // A connection that stood unused may have been closed while the request was on its way: then nobody has
         // looked at it, and it may be sent again where doing it twice does no harm.
         let repeatable = matches!(*outgoing.method, Method::GET | Method::HEAD);
@@ -106,7 +106,7 @@ impl Transport {
         }
     }
 
-    fn response(&self, answer: http::Response<Incoming>, connection: Connection, place: Place) -> Response {
+    fn response(&self, answer: http::Response<Incoming>, connection: Connection, place: PoolKey) -> Response {
         let (head, incoming) = answer.into_parts();
         let mut body = Body {
             left: incoming.size_hint().exact(),
@@ -125,7 +125,7 @@ impl Transport {
 }
 
 impl Outgoing<'_> {
-    fn request(&self, place: &Place, forwarded: Option<&Forwarded>) -> Result<Request<Full<Bytes>>, Failure> {
+    fn request(&self, place: &PoolKey, forwarded: Option<&Forwarded>) -> Result<Request<Full<Bytes>>, Failure> {
         let mut request = Request::new(Full::new(self.body.clone().unwrap_or_default()));
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = self.headers.clone();
@@ -147,14 +147,14 @@ impl Outgoing<'_> {
 
 /// Connections to one place may serve each other's requests.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Place {
+struct PoolKey {
     lane: Lane,
     is_tls: bool,
     /// Host, and port where it is not the scheme's own.
     authority: HeaderValue,
 }
 
-impl Place {
+impl PoolKey {
     fn of(url: &Url, lane: Lane) -> Result<Self, Failure> {
         let authority = HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort])
             .map_err(|error| Failure::of(&error))?;
@@ -251,7 +251,7 @@ pub(crate) struct Body {
 
 struct UnderWay {
     connection: Connection,
-    place: Place,
+    place: PoolKey,
     pool: Arc<Pool>,
 }
 

@@ -29,9 +29,9 @@ pub use crate::base::strict_toml::problem::{ConfigErrors, Problem};
 use crate::base::strict_toml::table::Table;
 use crate::base::strict_toml::value::Text;
 use crate::door;
-use crate::net::oracle::SourceConfig;
+use crate::net::oracle::OracleRegistryConfig;
 use crate::net::registry::RegistryConfig;
-use crate::pull::policy::{Default as DefaultRuling, Policy};
+use crate::pull::policy::{DefaultAction as DefaultRuling, Policy};
 use crate::trust::TrustedKey;
 
 /// Where packages put the configuration.
@@ -47,15 +47,15 @@ pub struct Config {
     /// `[daemon]`.
     pub daemon: Daemon,
     /// `[door.registry]`; absent: closed.
-    pub registry_door: Option<door::registry::Config>,
+    pub registry_door: Option<door::registry::RegistryDoorSettings>,
     /// `[door.cri]`; absent: closed.
-    pub cri_door: Option<door::cri::Config>,
+    pub cri_door: Option<door::cri::CriDoorSettings>,
     /// `[policy]`, `[[key]]`, `[[rule]]`, `[deny]`.
     pub policy: Arc<Policy>,
     /// `[[registry]]`, by host.
     pub registries: Vec<RegistryConfig>,
     /// `[registry.oracle]`, by the registry's host.
-    pub oracle: Vec<(String, SourceConfig)>,
+    pub oracle: Vec<(String, OracleRegistryConfig)>,
     /// `[cache]`.
     pub cache: Cache,
     /// `[limits]`.
@@ -72,9 +72,9 @@ pub struct Daemon {
     /// Where Prometheus asks; absent: closed.
     pub metrics: Option<SocketAddr>,
     /// Where `pullgate.v1.Admission` answers; absent: closed.
-    pub admission: Option<door::listen::unix_socket::Config>,
+    pub admission: Option<door::listen::unix_socket::SocketSettings>,
     /// Where `pullgate.v1.Control` answers; absent: closed.
-    pub control: Option<door::listen::unix_socket::Config>,
+    pub control: Option<door::listen::unix_socket::SocketSettings>,
     /// How long pulls under way may go on after SIGTERM (`[limits] drain`).
     pub drain: Duration,
 }

@@ -19,10 +19,10 @@ use tokio::sync::watch;
 
 use crate::door::listen::unix_socket::SocketError;
 use crate::door::registry;
-use crate::net::oracle::{ApiError, Sources};
-use crate::net::registry::{Client, RegistryError};
+use crate::net::oracle::{ApiError, OracleRegistries};
+use crate::net::registry::{RegistryClient, RegistryError};
 use crate::process::config::{Config, ConfigErrors};
-use crate::pull::gate::{Gate, PermitsError, Settings, Storage};
+use crate::pull::gate::{Gate, DerivationsError, GateSettings, Storage};
 use crate::pull::record::Requests;
 
 /// Why the daemon could not start.
@@ -46,7 +46,7 @@ pub enum StartError {
     NoDoor,
     /// The file of permits.
     #[error("the state directory can't be used")]
-    Permits(#[from] PermitsError),
+    Permits(#[from] DerivationsError),
     /// A Unix socket could not be made.
     #[error("a socket could not be made")]
     Socket(#[from] SocketError),
@@ -122,7 +122,7 @@ impl Daemon {
     /// The address of the registry door, where there is one.
     #[must_use]
     pub fn registry_addr(&self) -> Option<SocketAddr> {
-        self.doors.registry.as_ref().map(registry::Door::local_addr)
+        self.doors.registry.as_ref().map(registry::RegistryDoor::local_addr)
     }
 
     /// Serves until SIGTERM or SIGINT, then lets what is under way finish.
@@ -216,12 +216,12 @@ pub fn settings(
     config: &Config,
     own: Vec<SocketAddr>,
     requests: &Requests,
-) -> Result<Settings, SettingsError> {
-    let oracle = Sources::new(&config.oracle, &own, Some(&requests.oracle_observer()))?;
-    Ok(Settings {
+) -> Result<GateSettings, SettingsError> {
+    let oracle = OracleRegistries::new(&config.oracle, &own, Some(&requests.oracle_observer()))?;
+    Ok(GateSettings {
         oracle,
         policy: Arc::clone(&config.policy),
-        client: Client::new(config.registries.clone(), own)?.observed(requests.observer()),
+        client: RegistryClient::new(config.registries.clone(), own)?.observed(requests.observer()),
         signatures: config.daemon.state.join("signatures"),
         positive: config.cache.positive,
         negative: config.cache.negative,

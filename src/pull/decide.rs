@@ -13,9 +13,9 @@ use crate::base::error_chain::chain;
 use crate::base::reason::Reason;
 use crate::net::registry::RegistryError;
 use crate::oci::{Blob, ChildKind, Digest, Document, Reference, Repository};
-use crate::pull::policy::{Default, Generation, Mode, Policy, Requirement, Ruling};
+use crate::pull::policy::{DefaultAction, Generation, Mode, Policy, Requirement, EffectiveRule};
 use crate::pull::resolve::{ResolveError, Subject};
-use crate::pull::verify::{Evidence, Judged};
+use crate::pull::verify::{Evidence, CheckedSignature};
 
 /// Leave to serve one manifest: the one that was judged, by its digest. Only this module makes one.
 #[derive(Clone, Debug)]
@@ -51,12 +51,12 @@ impl Permit {
 
     /// What this permit covers: the manifest itself, and through its checked hashes, of an index its manifests, of a
     /// manifest its configuration and layers. `root` is the manifest that was judged by itself.
-    pub fn covers(&self, root: Digest, generation: Generation) -> impl Iterator<Item = Cover> {
+    pub fn covers(&self, root: Digest, generation: Generation) -> impl Iterator<Item = Derivation> {
         let subject = &self.subject;
         let children = subject.document.children();
         let children = children.map(|(child, kind)| (child.digest, kind));
         let all = std::iter::once((*subject.digest(), ChildKind::Manifest)).chain(children);
-        all.map(move |(child, kind)| Cover {
+        all.map(move |(child, kind)| Derivation {
             repository: subject.repository.clone(),
             child,
             kind,
@@ -68,7 +68,7 @@ impl Permit {
 
 /// That an admitted manifest names a child by its digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cover {
+pub struct Derivation {
     repository: Repository,
     child: Digest,
     kind: ChildKind,
@@ -76,7 +76,7 @@ pub struct Cover {
     generation: Generation,
 }
 
-impl Cover {
+impl Derivation {
     /// One that was kept by an earlier process. Whoever writes the state directory is trusted as the process is.
     #[must_use]
     pub const fn restored(
@@ -173,7 +173,7 @@ pub enum Verdict {
 
 /// A verdict and all that led to it.
 #[derive(Clone, Debug)]
-pub struct Judgement {
+pub struct Evaluation {
     /// The verdict.
     pub verdict: Verdict,
     /// The rule that spoke: its scope, or `default`.
@@ -188,10 +188,10 @@ pub struct Judgement {
     pub root: Option<Digest>,
 }
 
-impl Judgement {
+impl Evaluation {
     /// Every record that was looked at (at most [`crate::base::limits::CANDIDATES`]).
     #[must_use]
-    pub fn signatures(&self) -> &[Judged] {
+    pub fn signatures(&self) -> &[CheckedSignature] {
         self.evidence.as_deref().map_or(&[], |evidence| &evidence.judged)
     }
 
@@ -207,33 +207,33 @@ impl Judgement {
 
 /// What speaks in one pull: the request, the policy, and the rule that covers the image.
 #[derive(Clone, Copy, Debug)]
-pub struct Case<'a> {
+pub struct PullContext<'a> {
     /// The image as it was asked for.
     pub reference: &'a Reference,
     /// All rules.
     pub policy: &'a Policy,
     /// The one that speaks.
-    pub ruling: &'a Ruling,
+    pub ruling: &'a EffectiveRule,
 }
 
-impl Case<'_> {
+impl PullContext<'_> {
     /// What can be said before anything is asked: denied digests, rejecting rules, no rule. Costs no request, so an
     /// unlisted host is never contacted.
     ///
     /// # Errors
     /// The denial.
-    pub fn before_asking(self) -> Result<(), Box<Denial>> {
+    pub fn check_rules(self) -> Result<(), Box<Denial>> {
         if let Some(digest) = self.reference.digest {
             self.not_denied(&digest)?;
         }
         match self.ruling {
-            Ruling::Default(Default::InsecureAcceptAnything) => Ok(()),
-            Ruling::Default(Default::Reject) => Err(self.denial(
+            EffectiveRule::Default(DefaultAction::InsecureAcceptAnything) => Ok(()),
+            EffectiveRule::Default(DefaultAction::Reject) => Err(self.denial(
                 Reason::NoRule,
                 None,
                 "no rule covers this image and the default is reject".to_owned(),
             )),
-            Ruling::Rule(rule) => match rule.requirement {
+            EffectiveRule::Rule(rule) => match rule.requirement {
                 Requirement::Reject => Err(self.denial(
                     Reason::RejectedByRule,
                     None,
@@ -290,7 +290,7 @@ impl Case<'_> {
 
     /// The verdict on a subject that an admitted manifest names by its digest: the signature over that one covers it.
     #[must_use]
-    pub fn derived(self, subject: Arc<Subject>, cover: &Cover) -> Verdict {
+    pub fn derived(self, subject: Arc<Subject>, cover: &Derivation) -> Verdict {
         let digest = *subject.digest();
         let covered = cover.child == digest
             && cover.kind == ChildKind::Manifest
@@ -311,7 +311,7 @@ impl Case<'_> {
     /// Whether failures of this rule are only recorded.
     #[must_use]
     pub fn warns(self) -> bool {
-        matches!(self.ruling, Ruling::Rule(rule) if rule.mode == Mode::Warn)
+        matches!(self.ruling, EffectiveRule::Rule(rule) if rule.mode == Mode::Warn)
     }
 
     fn satisfied(
@@ -322,13 +322,13 @@ impl Case<'_> {
     ) -> Result<(), Box<Denial>> {
         let digest = subject.digest();
         let rule = match self.ruling {
-            Ruling::Default(Default::InsecureAcceptAnything) => return Ok(()),
-            Ruling::Default(Default::Reject) => return self.before_asking(),
-            Ruling::Rule(rule) => rule,
+            EffectiveRule::Default(DefaultAction::InsecureAcceptAnything) => return Ok(()),
+            EffectiveRule::Default(DefaultAction::Reject) => return self.check_rules(),
+            EffectiveRule::Rule(rule) => rule,
         };
         match &rule.requirement {
             Requirement::InsecureAcceptAnything => Ok(()),
-            Requirement::Reject => self.before_asking(),
+            Requirement::Reject => self.check_rules(),
             Requirement::Digest(digests) if digests.contains(digest) => Ok(()),
             Requirement::Digest(digests) => {
                 let detail = format!(

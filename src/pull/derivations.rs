@@ -24,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::base::proto::state;
 use crate::oci::{ChildKind, Digest, Repository};
-use crate::pull::decide::Cover;
+use crate::pull::decide::Derivation;
 use crate::pull::policy::Generation;
 
 /// An edge's end: where it is, what it is called, how it is asked for.
@@ -51,8 +51,8 @@ const IN_MEMORY: usize = 65_536;
 
 /// An edge with the time until which its root's verdict is remembered.
 #[derive(Clone, Debug)]
-pub(crate) struct Kept {
-    pub(crate) cover: Cover,
+pub(crate) struct StoredDerivation {
+    pub(crate) cover: Derivation,
     pub(crate) expires_at: Timestamp,
     /// When the first key of its rule ends.
     pub(crate) ends_at: Timestamp,
@@ -62,15 +62,15 @@ pub(crate) struct Kept {
 
 /// How long an edge is good for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Life {
+pub(crate) struct Expiry {
     /// Until then its root's verdict is remembered.
     pub(crate) expires_at: Timestamp,
     /// Then the first key of its rule ends.
     pub(crate) ends_at: Timestamp,
 }
 
-pub(crate) struct Permits {
-    memory: Cache<Child, Arc<Kept>>,
+pub(crate) struct Derivations {
+    memory: Cache<Child, Arc<StoredDerivation>>,
     store: Option<Store>,
     epoch: AtomicU64,
 }
@@ -78,14 +78,14 @@ pub(crate) struct Permits {
 struct Store {
     database: Arc<Database>,
     /// Gone only while the store is dropped.
-    batches: Option<SyncSender<Vec<Arc<Kept>>>>,
+    batches: Option<SyncSender<Vec<Arc<StoredDerivation>>>>,
     writer: Option<JoinHandle<()>>,
 }
 
 /// The file that keeps what was admitted could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PermitsError {
+pub enum DerivationsError {
     /// It belongs to another process, or is not writable.
     #[error("`{path}` could not be opened")]
     Open {
@@ -109,14 +109,14 @@ pub enum PermitsError {
     },
 }
 
-impl Permits {
+impl Derivations {
     /// In memory alone when there is no `file`; at most `most` edges in the file.
-    pub(crate) fn open(file: Option<&Path>, most: usize) -> Result<Self, PermitsError> {
+    pub(crate) fn open(file: Option<&Path>, most: usize) -> Result<Self, DerivationsError> {
         let store = file.map(|file| Store::open(file, most)).transpose()?;
         let epoch = match &store {
             Some(store) => store
                 .epoch()
-                .map_err(|source| PermitsError::Epoch(Box::new(source)))?,
+                .map_err(|source| DerivationsError::Epoch(Box::new(source)))?,
             None => 0,
         };
         Ok(Self {
@@ -133,12 +133,12 @@ impl Permits {
 
     /// Begins another epoch: no verdict of those before stands any more. It waits for the disk, so that a restart does
     /// not bring them back.
-    pub(crate) fn advance(&self) -> Result<(), PermitsError> {
+    pub(crate) fn advance(&self) -> Result<(), DerivationsError> {
         let next = self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
         match &self.store {
             Some(store) => store
                 .raise_epoch(next)
-                .map_err(|source| PermitsError::Epoch(Box::new(source))),
+                .map_err(|source| DerivationsError::Epoch(Box::new(source))),
             None => Ok(()),
         }
     }
@@ -147,12 +147,12 @@ impl Permits {
     /// lead to: images share layers, and would take them from each other at each pull.
     pub(crate) fn remember(
         &self,
-        covers: impl Iterator<Item = Cover>,
+        covers: impl Iterator<Item = Derivation>,
         now: Timestamp,
-        life: Life,
+        life: Expiry,
         epoch: u64,
     ) {
-        let Life { expires_at, ends_at } = life;
+        let Expiry { expires_at, ends_at } = life;
         let mut new = Vec::new();
         for cover in covers {
             let child = (cover.repository().clone(), *cover.child(), cover.kind());
@@ -163,7 +163,7 @@ impl Permits {
                 same && left * 2 > whole
             });
             if !stands {
-                let kept = Arc::new(Kept {
+                let kept = Arc::new(StoredDerivation {
                     cover,
                     expires_at,
                     ends_at,
@@ -184,7 +184,7 @@ impl Permits {
         repository: &Repository,
         child: &Digest,
         kind: ChildKind,
-    ) -> Option<Arc<Kept>> {
+    ) -> Option<Arc<StoredDerivation>> {
         let end = (repository.clone(), *child, kind);
         if let Some(kept) = self.memory.get(&end) {
             return Some(kept);
@@ -196,7 +196,7 @@ impl Permits {
 }
 
 impl Store {
-    fn open(file: &Path, most: usize) -> Result<Self, PermitsError> {
+    fn open(file: &Path, most: usize) -> Result<Self, DerivationsError> {
         let path = file.display().to_string();
         let database = match Database::create(file) {
             Ok(database) => database,
@@ -207,13 +207,13 @@ impl Store {
                 let moved = std::fs::rename(file, &aside)
                     .map_err(|error| redb::DatabaseError::Storage(redb::StorageError::Io(error)));
                 let fresh = moved.and_then(|()| Database::create(file));
-                fresh.map_err(|source| PermitsError::Open {
+                fresh.map_err(|source| DerivationsError::Open {
                     path: path.clone(),
                     source: Box::new(source),
                 })?
             }
             Err(source) => {
-                return Err(PermitsError::Open {
+                return Err(DerivationsError::Open {
                     path,
                     source: Box::new(source),
                 });
@@ -225,7 +225,7 @@ impl Store {
         let writer = std::thread::Builder::new()
             .name("permits".to_owned())
             .spawn(move || write_all(&writing, &queue, most))
-            .map_err(|source| PermitsError::Thread { path, source })?;
+            .map_err(|source| DerivationsError::Thread { path, source })?;
         Ok(Self {
             database,
             batches: Some(batches),
@@ -253,7 +253,7 @@ impl Store {
         Ok(())
     }
 
-    fn write_behind(&self, batch: Vec<Arc<Kept>>) {
+    fn write_behind(&self, batch: Vec<Arc<StoredDerivation>>) {
         let Some(batches) = &self.batches else { return };
         match batches.try_send(batch) {
             Ok(()) => {}
@@ -267,7 +267,7 @@ impl Store {
     }
 
     /// A read that fails is "not kept": the child is not served, and pulling its manifest again mends it.
-    fn read(&self, repository: &Repository, child: &Digest, kind: ChildKind) -> Option<Kept> {
+    fn read(&self, repository: &Repository, child: &Digest, kind: ChildKind) -> Option<StoredDerivation> {
         let value = match self.read_value(&key(repository, child, kind)) {
             Ok(value) => value?,
             Err(error) => {
@@ -321,7 +321,7 @@ fn is_unreadable(error: &redb::DatabaseError) -> bool {
 }
 
 /// Until the gate is gone and its queue is empty.
-fn write_all(database: &Database, queue: &Receiver<Vec<Arc<Kept>>>, most: usize) {
+fn write_all(database: &Database, queue: &Receiver<Vec<Arc<StoredDerivation>>>, most: usize) {
     while let Ok(mut batch) = queue.recv() {
         // Whatever else comes soon goes into the same transaction: one fsync for many pulls.
         let until = Instant::now() + GATHERED;
@@ -337,7 +337,7 @@ fn write_all(database: &Database, queue: &Receiver<Vec<Arc<Kept>>>, most: usize)
     }
 }
 
-fn write(database: &Database, batch: &[Arc<Kept>], most: usize) -> Result<(), redb::Error> {
+fn write(database: &Database, batch: &[Arc<StoredDerivation>], most: usize) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
         let mut table = transaction.open_table(EDGES)?;
@@ -372,7 +372,7 @@ fn expiry(value: &[u8]) -> i64 {
     state::Derived::decode(value).map_or(i64::MIN, |derived| derived.expires_at)
 }
 
-fn encode(kept: &Kept) -> Vec<u8> {
+fn encode(kept: &StoredDerivation) -> Vec<u8> {
     state::Derived {
         root: kept.cover.root().to_string(),
         generation: kept.cover.generation().0.to_vec(),
@@ -384,14 +384,14 @@ fn encode(kept: &Kept) -> Vec<u8> {
     .encode_to_vec()
 }
 
-fn decode(value: &[u8], repository: &Repository, child: &Digest, kind: ChildKind) -> Option<Kept> {
+fn decode(value: &[u8], repository: &Repository, child: &Digest, kind: ChildKind) -> Option<StoredDerivation> {
     let derived = state::Derived::decode(value).ok()?;
     let root = derived.root.parse().ok()?;
     let generation = Generation(derived.generation.try_into().ok()?);
     let expires_at = Timestamp::from_second(derived.expires_at).ok()?;
     let same_kind = derived.manifest == (kind == ChildKind::Manifest);
-    same_kind.then(|| Kept {
-        cover: Cover::restored(repository.clone(), *child, kind, root, generation),
+    same_kind.then(|| StoredDerivation {
+        cover: Derivation::restored(repository.clone(), *child, kind, root, generation),
         expires_at,
         ends_at: Timestamp::from_second(derived.ends_at).unwrap_or(Timestamp::MAX),
         epoch: derived.epoch,

@@ -12,8 +12,8 @@ use tokio::io::AsyncReadExt as _;
 use crate::base::limits;
 use crate::base::reason::Reason;
 use crate::net::oracle::wire::WireError;
-use crate::net::oracle::{ApiError, Source, SourceError};
-use crate::net::registry::{Access, Client, RegistryError, SourceName, Target};
+use crate::net::oracle::{ApiError, OracleRegistry, OracleRegistryError};
+use crate::net::registry::{Access, RegistryClient, RegistryError, SourceName, Target};
 use crate::oci::{Blob, Descriptor, Digest, Document, ManifestError, Repository, Tag};
 use crate::signature::{Candidate, FormatName};
 
@@ -40,12 +40,12 @@ pub struct Found {
     /// Records to verify.
     pub candidates: Vec<Candidate>,
     /// What could not be looked at.
-    pub troubles: Vec<Trouble>,
+    pub troubles: Vec<SourceFailure>,
 }
 
 /// Something that should have been looked at and could not be. Whether it holds a good signature is not known.
 #[derive(Clone, Debug)]
-pub struct Trouble {
+pub struct SourceFailure {
     /// Where.
     pub source: SourceName,
     /// What happened.
@@ -89,7 +89,7 @@ pub enum FindError {
     Registry(#[from] RegistryError),
     /// Oracle's API was not asked.
     #[error("Oracle's API was not asked for the signatures")]
-    Source(#[from] SourceError),
+    Source(#[from] OracleRegistryError),
     /// More records than a pull may look at.
     #[error("there are more than {limit} signature records")]
     TooMany {
@@ -103,12 +103,12 @@ impl FindError {
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::Api(error) | Self::Source(SourceError::Compartment(error)) => of_api(error),
+            Self::Api(error) | Self::Source(OracleRegistryError::Compartment(error)) => of_api(error),
             Self::File { .. } | Self::NoSource => Reason::SourceUnreachable,
             Self::Record(_)
             | Self::Referrer { .. }
             | Self::ReferrersTag(_)
-            | Self::Source(SourceError::Namespace { .. }) => Reason::Malformed,
+            | Self::Source(OracleRegistryError::Namespace { .. }) => Reason::Malformed,
             Self::TooMany { .. } => Reason::LimitExceeded,
             Self::Registry(error) => match error {
                 RegistryError::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
@@ -159,14 +159,14 @@ pub struct Sought<'a> {
     /// `<state>/signatures`.
     pub directory: &'a Path,
     /// Oracle's API, where the registry has its signatures there.
-    pub oracle: Option<&'a Source>,
+    pub oracle: Option<&'a OracleRegistry>,
 }
 
 /// Looks in one source.
 pub async fn find(
     source: SourceName,
     sought: Sought<'_>,
-    client: &Client,
+    client: &RegistryClient,
     access: &Access,
     budget: &mut Budget,
 ) -> Found {
@@ -178,13 +178,13 @@ pub async fn find(
     };
     found.unwrap_or_else(|error| Found {
         candidates: Vec::new(),
-        troubles: vec![Trouble { source, error }],
+        troubles: vec![SourceFailure { source, error }],
     })
 }
 
 async fn in_referrers(
     sought: Sought<'_>,
-    client: &Client,
+    client: &RegistryClient,
     access: &Access,
     budget: &mut Budget,
 ) -> Result<Found, FindError> {
@@ -204,7 +204,7 @@ async fn in_referrers(
 
 async fn in_referrers_tag(
     sought: Sought<'_>,
-    client: &Client,
+    client: &RegistryClient,
     access: &Access,
     budget: &mut Budget,
 ) -> Result<Found, FindError> {
@@ -239,7 +239,7 @@ async fn read_all(
     source: SourceName,
     sought: Sought<'_>,
     mut descriptors: Vec<Descriptor>,
-    client: &Client,
+    client: &RegistryClient,
     access: &Access,
     budget: &mut Budget,
 ) -> Found {
@@ -259,7 +259,7 @@ async fn read_all(
         match read {
             Ok(Some(candidate)) => found.candidates.push(candidate),
             Ok(None) => {}
-            Err(error) => found.troubles.push(Trouble { source, error }),
+            Err(error) => found.troubles.push(SourceFailure { source, error }),
         }
     }
     found
@@ -269,7 +269,7 @@ async fn read_all(
 async fn read_record(
     sought: Sought<'_>,
     descriptor: Descriptor,
-    client: &Client,
+    client: &RegistryClient,
     access: &Access,
 ) -> Result<Option<Candidate>, FindError> {
     let refused = |what: String| FindError::Referrer {
@@ -369,7 +369,7 @@ async fn in_directory(sought: Sought<'_>, budget: &mut Budget) -> Result<Found, 
                 unverified,
             }),
             Err(error) => {
-                found.troubles.push(Trouble {
+                found.troubles.push(SourceFailure {
                     source,
                     error: unreadable(&path, &error),
                 });
@@ -394,7 +394,7 @@ async fn in_oracle_api(sought: Sought<'_>, access: &Access, budget: &mut Budget)
         )
         .await?;
     let mut found = Found::default();
-    let mut trouble = |error| found.troubles.push(Trouble { source, error });
+    let mut trouble = |error| found.troubles.push(SourceFailure { source, error });
     for signature in list.signatures {
         budget.candidates = budget.candidates.saturating_sub(1);
         let record = match signature {
@@ -435,8 +435,8 @@ async fn read_bounded(path: &Path) -> Result<Bytes, std::io::Error> {
     Ok(bytes.into())
 }
 
-const fn too_many(source: SourceName) -> Trouble {
-    Trouble {
+const fn too_many(source: SourceName) -> SourceFailure {
+    SourceFailure {
         source,
         error: FindError::TooMany {
             limit: limits::CANDIDATES,

@@ -19,39 +19,39 @@ pub use identify::IdentifyError;
 use jiff::{SignedDuration, Timestamp};
 use memory::{
     ByBytes, ByRecords, EvidenceKey, Question, READERS, Read, Remembered, SUBJECT_BYTES, SUBJECT_LIFE,
-    SUBJECTS, Shown, SubjectKey,
+    SUBJECTS, CredentialsHash, SubjectKey,
 };
 use prometheus_client::registry::Registry;
 use quick_cache::sync::Cache;
 use search::gather;
 
 use crate::base::reason::Reason;
-use crate::base::single_flight::{Answers, Questions};
-use crate::net::oracle::Sources;
-use crate::net::registry::{Client, RegistryError};
+use crate::base::single_flight::{Freshness, SingleFlight};
+use crate::net::oracle::OracleRegistries;
+use crate::net::registry::{RegistryClient, RegistryError};
 use crate::oci::{ChildKind, Digest, Reference, Repository};
-use crate::pull::decide::{Cover, Denial, Judgement, Verdict};
-pub use crate::pull::derivations::PermitsError;
-use crate::pull::derivations::{Life, Permits};
-use crate::pull::find::Trouble;
+use crate::pull::decide::{Derivation, Denial, Evaluation, Verdict};
+pub use crate::pull::derivations::DerivationsError;
+use crate::pull::derivations::{Expiry, Derivations};
+use crate::pull::find::SourceFailure;
 pub use crate::pull::gate::cached_verdicts::RememberedVerdict;
 use crate::pull::gate::context::Pull;
-pub use crate::pull::gate::image_status::Standing;
+pub use crate::pull::gate::image_status::ImageStatus;
 use crate::pull::policy::Policy;
 use crate::pull::record::{Decision, Decisions, Recorded, Recorder};
-pub use crate::pull::request::{Described, PullRequest, Purpose};
+pub use crate::pull::request::{DescribedManifest, PullRequest, Purpose};
 use crate::pull::resolve::{self, ResolveError, Subject, fetch};
 use crate::pull::verify::Evidence;
 
 /// What the gate takes from the configuration; swapped whole at a reload.
 #[derive(Clone)]
-pub struct Settings {
+pub struct GateSettings {
     /// Rules, keys, deny list.
     pub policy: Arc<Policy>,
     /// The registries.
-    pub client: Client,
+    pub client: RegistryClient,
     /// The registries that have their signatures in Oracle's API, for the `oracle-api` source.
-    pub oracle: Sources,
+    pub oracle: OracleRegistries,
     /// `<state>/signatures`, for the `directory` source.
     pub signatures: PathBuf,
     /// How long an allow is remembered. Zero: not at all.
@@ -73,14 +73,14 @@ pub struct Storage {
 
 /// The gate: one for the process, shared by all doors.
 pub struct Gate {
-    settings: ArcSwap<Settings>,
+    settings: ArcSwap<GateSettings>,
     subjects: Cache<SubjectKey, Arc<Read>, ByBytes>,
     /// Whose credentials a manifest was read with last.
-    readers: Cache<(Repository, Digest), Shown>,
+    readers: Cache<(Repository, Digest), CredentialsHash>,
     evidence: Cache<EvidenceKey, Arc<Remembered>, ByRecords>,
-    questions: Questions<Question, Result<Arc<Subject>, ResolveError>>,
-    searches: Questions<(EvidenceKey, Shown), Arc<Evidence>>,
-    permits: Permits,
+    questions: SingleFlight<Question, Result<Arc<Subject>, ResolveError>>,
+    searches: SingleFlight<(EvidenceKey, CredentialsHash), Arc<Evidence>>,
+    permits: Derivations,
     recorder: Recorder,
 }
 
@@ -89,28 +89,28 @@ impl Gate {
     ///
     /// # Errors
     /// When the file of permits can't be opened.
-    pub fn new(settings: Settings, storage: &Storage, metrics: &mut Registry) -> Result<Self, PermitsError> {
+    pub fn new(settings: GateSettings, storage: &Storage, metrics: &mut Registry) -> Result<Self, DerivationsError> {
         let most = u64::try_from(storage.most_verdicts).unwrap_or(u64::MAX);
         Ok(Self {
             settings: ArcSwap::from_pointee(settings),
             subjects: Cache::with_weighter(SUBJECTS, SUBJECT_BYTES, ByBytes),
             readers: Cache::new(READERS),
             evidence: Cache::with_weighter(storage.most_verdicts, most, ByRecords),
-            questions: Questions::new(Answers::Change),
-            searches: Questions::new(Answers::Stand),
-            permits: Permits::open(storage.permits.as_deref(), storage.most_permits)?,
+            questions: SingleFlight::new(Freshness::Change),
+            searches: SingleFlight::new(Freshness::Stand),
+            permits: Derivations::open(storage.permits.as_deref(), storage.most_permits)?,
             recorder: Recorder::new(metrics),
         })
     }
 
     /// Swaps policy and registries whole. A pull keeps what it began with.
-    pub fn replace(&self, settings: Settings) {
+    pub fn replace(&self, settings: GateSettings) {
         self.settings.store(Arc::new(settings));
     }
 
     /// What the pulls that begin now see.
     #[must_use]
-    pub fn settings(&self) -> Arc<Settings> {
+    pub fn settings(&self) -> Arc<GateSettings> {
         self.settings.load_full()
     }
 
@@ -126,7 +126,7 @@ impl Gate {
 
     /// The way of one pull: policy, resolve, find, verify, decide, record. Whatever happens on it, a panic too, ends in
     /// a verdict that is recorded.
-    pub async fn admit(&self, request: &PullRequest) -> Judgement {
+    pub async fn admit(&self, request: &PullRequest) -> Evaluation {
         let began = Instant::now();
         let settings = self.settings();
         let ruling = request.ruling(&settings.policy);
@@ -170,7 +170,7 @@ impl Gate {
         judgement
     }
 
-    async fn judge(&self, pull: Pull<'_>) -> Judgement {
+    async fn judge(&self, pull: Pull<'_>) -> Evaluation {
         let case = pull.case();
         if let Err(denial) = pull.before_asking() {
             return pull.denied(denial);
@@ -183,7 +183,7 @@ impl Gate {
             return self.judge_by_itself(pull).await;
         };
         match self.known_subject(pull).await {
-            Ok(subject) => Judgement {
+            Ok(subject) => Evaluation {
                 root: Some(*cover.root()),
                 cached: true,
                 ..pull.judged(case.derived(subject, &cover), None)
@@ -194,7 +194,7 @@ impl Gate {
 
     /// Whatever lists it. A root is judged so, again too: if what lists the root were asked first, and so on, whoever
     /// pushes a chain of indexes would say how deep this goes, to the end of the stack.
-    async fn judge_by_itself(&self, pull: Pull<'_>) -> Judgement {
+    async fn judge_by_itself(&self, pull: Pull<'_>) -> Evaluation {
         let case = pull.case();
         if let Err(denial) = pull.before_asking() {
             return pull.denied(denial);
@@ -224,7 +224,7 @@ impl Gate {
     /// once by clients that show the same credentials: a runtime reads HEAD by tag, then GET by digest.
     async fn subject(&self, pull: Pull<'_>) -> Result<Arc<Subject>, ResolveError> {
         let PullRequest { reference, .. } = pull.request;
-        let shown = Shown::of(pull.request);
+        let shown = CredentialsHash::of(pull.request);
         if let Some(read) = self.read_before(pull.request, shown) {
             return Ok(Arc::clone(&read.subject));
         }
@@ -240,7 +240,7 @@ impl Gate {
         self.questions.ask(question, ask, is_for_all).await
     }
 
-    fn read_before(&self, request: &PullRequest, shown: Shown) -> Option<Arc<Read>> {
+    fn read_before(&self, request: &PullRequest, shown: CredentialsHash) -> Option<Arc<Read>> {
         let repository = &request.reference.repository;
         let digest = request.reference.digest?;
         let of = |shown| self.subjects.get(&(repository.clone(), digest, shown));
@@ -251,7 +251,7 @@ impl Gate {
         }
     }
 
-    async fn ask(&self, pull: Pull<'_>, shown: Shown) -> Result<Arc<Subject>, ResolveError> {
+    async fn ask(&self, pull: Pull<'_>, shown: CredentialsHash) -> Result<Arc<Subject>, ResolveError> {
         let repository = &pull.request.reference.repository;
         let fetched = fetch(&pull.settings.client, &pull.request.reference, &pull.access()).await?;
         let key = (repository.clone(), *fetched.blob.digest(), shown);
@@ -275,7 +275,7 @@ impl Gate {
 
     /// The edge that leads to what is asked for, if its root is admitted now: by a verdict that still stands, or by
     /// judging the root again.
-    async fn admitted_cover(&self, pull: Pull<'_>, kind: ChildKind) -> Option<Cover> {
+    async fn admitted_cover(&self, pull: Pull<'_>, kind: ChildKind) -> Option<Derivation> {
         let repository = &pull.request.reference.repository;
         let digest = pull.request.reference.digest?;
         let kept = self.permits.covering(repository, &digest, kind)?;
@@ -303,7 +303,7 @@ impl Gate {
         let judged = Box::pin(self.judge_by_itself(root)).await;
         match judged.verdict {
             Verdict::Allow(_) => {
-                let cover = Cover::restored(
+                let cover = Derivation::restored(
                     repository.clone(),
                     digest,
                     kind,
@@ -319,13 +319,13 @@ impl Gate {
     }
 
     /// Remembers edges, until then at most: a key whose window ends covers nothing after it.
-    fn remember(&self, pull: Pull<'_>, covers: impl Iterator<Item = Cover>, until: Timestamp) {
+    fn remember(&self, pull: Pull<'_>, covers: impl Iterator<Item = Derivation>, until: Timestamp) {
         let now = Timestamp::now();
         let life = from_now(pull.settings.positive).min(until);
         let ends = pull.signed().into_iter().flat_map(|(_, signed)| &signed.keys);
         let ends = ends.filter_map(|key| key.not_after).filter(|end| *end > now);
         let ends_at = ends.fold(Timestamp::MAX, Timestamp::min);
-        let life = Life {
+        let life = Expiry {
             expires_at: life.min(ends_at),
             ends_at,
         };
@@ -333,13 +333,13 @@ impl Gate {
     }
 
     /// Who signed the subject: remembered, or found and verified now. `None` where the rule wants no signature.
-    async fn evidence(&self, pull: Pull<'_>, subject: &Arc<Subject>) -> Option<Gathered> {
+    async fn evidence(&self, pull: Pull<'_>, subject: &Arc<Subject>) -> Option<CachedEvidence> {
         let (rule, _) = pull.signed()?;
         let key = pull.evidence_key(subject.digest());
         if let Some(remembered) = self.evidence.get(&key) {
             let left = remembered.until.saturating_duration_since(Instant::now());
             if !left.is_zero() {
-                return Some(Gathered {
+                return Some(CachedEvidence {
                     evidence: Arc::clone(&remembered.evidence),
                     left: Some(left),
                 });
@@ -348,8 +348,8 @@ impl Gate {
         }
         let access = pull.access();
         let search = || Box::pin(async { Arc::new(gather(pull.settings, rule, subject, &access).await) });
-        let sought = (key, Shown::of(pull.request));
-        Some(Gathered {
+        let sought = (key, CredentialsHash::of(pull.request));
+        Some(CachedEvidence {
             evidence: self.searches.ask(sought, search, is_whole).await,
             left: None,
         })
@@ -357,8 +357,8 @@ impl Gate {
 
     /// Remembers who signed, for as long as the verdict it led to is good for. What could not be looked at is asked
     /// again at once: an outage is not remembered as a denial.
-    fn keep(&self, pull: Pull<'_>, verdict: &Verdict, gathered: &Gathered) {
-        let Gathered { evidence, left: None } = gathered else {
+    fn keep(&self, pull: Pull<'_>, verdict: &Verdict, gathered: &CachedEvidence) {
+        let CachedEvidence { evidence, left: None } = gathered else {
             return;
         };
         let (digest, life) = match verdict {
@@ -386,7 +386,7 @@ impl Gate {
 }
 
 /// Who signed, and how long that is remembered from now on, if it was.
-struct Gathered {
+struct CachedEvidence {
     evidence: Arc<Evidence>,
     left: Option<Duration>,
 }
@@ -406,6 +406,6 @@ fn is_for_all(answer: &Result<Arc<Subject>, ResolveError>) -> bool {
 
 /// As [`is_for_all`]: what could not be looked at in time, others may have the time to look at.
 fn is_whole(evidence: &Arc<Evidence>) -> bool {
-    let late = |trouble: &Trouble| trouble.error.reason() == Reason::DeadlineExceeded;
+    let late = |trouble: &SourceFailure| trouble.error.reason() == Reason::DeadlineExceeded;
     !evidence.troubles.iter().any(late)
 }

@@ -18,7 +18,7 @@ use crate::trust::TrustedKey;
 /// All rules, as one value that is swapped whole.
 #[derive(Debug)]
 pub struct Policy {
-    default: Default,
+    default: DefaultAction,
     denied: BTreeSet<Digest>,
     rules: ScopeIndex<Arc<Rule>>,
     /// Those that speak for one namespace alone.
@@ -32,14 +32,14 @@ pub struct Policy {
 
 /// What happens to an image that no rule speaks for. There is no unnamed default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Default {
+pub enum DefaultAction {
     /// `"insecure-accept-anything"`.
     InsecureAcceptAnything,
     /// `"reject"`.
     Reject,
 }
 
-impl Default {
+impl DefaultAction {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Reject, Self::InsecureAcceptAnything];
 
@@ -234,14 +234,14 @@ impl Mode {
 
 /// The rule that speaks for an image.
 #[derive(Clone, Debug)]
-pub enum Ruling {
+pub enum EffectiveRule {
     /// The most specific rule that matches.
     Rule(Arc<Rule>),
     /// None does: the default.
-    Default(Default),
+    Default(DefaultAction),
 }
 
-impl Ruling {
+impl EffectiveRule {
     /// The scope of the rule, or `default`: how people and logs name it.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -285,7 +285,7 @@ impl Policy {
     /// # Errors
     /// [`DuplicateScope`] when two rules have the same scope and pods.
     pub fn new(
-        default: Default,
+        default: DefaultAction,
         rules: Vec<Rule>,
         denied: BTreeSet<Digest>,
         keys: Vec<Arc<TrustedKey>>,
@@ -338,7 +338,7 @@ impl Policy {
     /// that is known: of the rules for one scope, one for its labels speaks before one for its namespace, and that before
     /// the one for all.
     #[must_use]
-    pub fn ruling(&self, repository: &Repository, pod: Option<&Pod>) -> Ruling {
+    pub fn ruling(&self, repository: &Repository, pod: Option<&Pod>) -> EffectiveRule {
         let general = self.rules.most_specific(repository);
         let of_namespace = pod
             .and_then(|pod| self.namespaced.get(&pod.namespace))
@@ -348,8 +348,8 @@ impl Policy {
                 .most_specific_of(repository, &|rules| rules.iter().find(|rule| rule.pods.hold(pod)))
         });
         let rule = before(of_labels, before(of_namespace, general));
-        rule.map_or(Ruling::Default(self.default), |rule| {
-            Ruling::Rule(Arc::clone(rule))
+        rule.map_or(EffectiveRule::Default(self.default), |rule| {
+            EffectiveRule::Rule(Arc::clone(rule))
         })
     }
 
@@ -373,7 +373,7 @@ impl Policy {
 
     /// What happens to an image that no rule speaks for.
     #[must_use]
-    pub const fn default_ruling(&self) -> Default {
+    pub const fn default_ruling(&self) -> DefaultAction {
         self.default
     }
 

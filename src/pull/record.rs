@@ -15,9 +15,9 @@ use prometheus_client::registry::Registry;
 
 use crate::base::reason::Reason;
 use crate::net::oracle;
-use crate::net::registry::Observer;
+use crate::net::registry::RegistryObserver;
 use crate::oci::{Digest, Reference};
-use crate::pull::decide::{Denial, Judgement, Verdict};
+use crate::pull::decide::{Denial, Evaluation, Verdict};
 
 /// The ways in, as logs and metrics spell them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,7 +105,7 @@ impl<'a> Decision<'a> {
     /// The decision that a judgement is.
     #[must_use]
     pub fn of(
-        judgement: &'a Judgement,
+        judgement: &'a Evaluation,
         door: DoorName,
         peer: &'a str,
         reference: &'a Reference,
@@ -284,7 +284,7 @@ impl Requests {
 
     /// What a client of Oracle's services tells of its requests.
     #[must_use]
-    pub fn oracle_observer(&self) -> oracle::Observer {
+    pub fn oracle_observer(&self) -> oracle::OracleObserver {
         let counts = self.oracle.clone();
         Arc::new(move |call: oracle::Call, outcome: oracle::CallOutcome| {
             let labels = RequestLabels {
@@ -297,7 +297,7 @@ impl Requests {
 
     /// What a client tells of its requests.
     #[must_use]
-    pub fn observer(&self) -> Observer {
+    pub fn observer(&self) -> RegistryObserver {
         let counts = self.registries.clone();
         Arc::new(move |operation, outcome| {
             let labels = RequestLabels {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::net::registry::Presented;
 use crate::oci::Reference;
 use crate::pull::decide::Denial;
-use crate::pull::policy::{Pod, Policy, Ruling};
+use crate::pull::policy::{Pod, Policy, EffectiveRule};
 use crate::pull::record::DoorName;
 
 /// What a door asks.
@@ -35,12 +35,12 @@ pub enum Purpose {
     Serve,
     /// The door tells the verdict alone, and who asks fetches by himself. Whose credentials the manifest was read with
     /// is nothing to him: what a digest names is the same for all.
-    Judge(Option<Described>),
+    Judge(Option<DescribedManifest>),
 }
 
 /// What who asks was told of the manifest, beside its digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Described {
+pub struct DescribedManifest {
     /// The media type.
     pub media_type: String,
     /// Bytes.
@@ -50,7 +50,7 @@ pub struct Described {
 impl PullRequest {
     /// The rule that speaks for it.
     #[must_use]
-    pub fn ruling(&self, policy: &Policy) -> Ruling {
+    pub fn ruling(&self, policy: &Policy) -> EffectiveRule {
         policy.ruling(&self.reference.repository, self.pod.as_ref())
     }
 

@@ -1,6 +1,6 @@
 //! The one digest that is meant: resolved once, hashed here, and used for everything after.
 
-use crate::net::registry::{Access, Client, FetchedManifest, RegistryError, Target};
+use crate::net::registry::{Access, RegistryClient, FetchedManifest, RegistryError, Target};
 use crate::oci::{Blob, Digest, Document, ManifestError, Reference, Repository, Tag};
 
 /// The signed thing, in OCI's word: the manifest that a pull means, read whole and hashed.
@@ -44,7 +44,7 @@ pub enum ResolveError {
 /// # Errors
 /// As [`ResolveError`] says.
 pub async fn resolve(
-    client: &Client,
+    client: &RegistryClient,
     reference: &Reference,
     access: &Access,
 ) -> Result<Subject, ResolveError> {
@@ -57,7 +57,7 @@ pub async fn resolve(
 /// # Errors
 /// As [`RegistryError`] says.
 pub async fn fetch(
-    client: &Client,
+    client: &RegistryClient,
     reference: &Reference,
     access: &Access,
 ) -> Result<FetchedManifest, RegistryError> {

@@ -10,7 +10,7 @@ use crate::base::printable::excerpt;
 use crate::base::reason::Reason;
 use crate::net::registry::SourceName;
 use crate::oci::Digest;
-use crate::pull::find::{Found, Trouble};
+use crate::pull::find::{Found, SourceFailure};
 use crate::pull::policy::Signed;
 use crate::signature::{Candidate, Claim, FormatName, SignatureError};
 use crate::trust::Fingerprint;
@@ -31,7 +31,7 @@ impl VerifiedSignature {
 
 /// One record that was looked at, and what came of it.
 #[derive(Clone, Debug)]
-pub struct Judged {
+pub struct CheckedSignature {
     /// The kind of place it was found in.
     pub source: SourceName,
     /// Where exactly, for people.
@@ -103,9 +103,9 @@ impl VerifyError {
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
     /// Every record that was looked at, at most [`crate::base::limits::CANDIDATES`].
-    pub judged: Arc<[Judged]>,
+    pub judged: Arc<[CheckedSignature]>,
     /// What could not be looked at.
-    pub troubles: Arc<[Trouble]>,
+    pub troubles: Arc<[SourceFailure]>,
     /// The places that were asked, in order.
     pub asked: Vec<SourceName>,
 }
@@ -137,11 +137,11 @@ pub struct Wanted<'a> {
 
 /// Verifies what one source gave.
 #[must_use]
-pub fn verify(source: SourceName, found: &Found, wanted: Wanted<'_>, now: Timestamp) -> Vec<Judged> {
+pub fn verify(source: SourceName, found: &Found, wanted: Wanted<'_>, now: Timestamp) -> Vec<CheckedSignature> {
     found
         .candidates
         .iter()
-        .map(|candidate| Judged {
+        .map(|candidate| CheckedSignature {
             source,
             locator: candidate.locator.clone(),
             format: candidate.format,

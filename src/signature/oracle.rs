@@ -81,7 +81,7 @@ fn signer<'a>(
 
     let candidates: Vec<_> = keys
         .iter()
-        .filter_map(|key| Standing::of(key, record).map(|standing| (key, standing)))
+        .filter_map(|key| KeyMatch::of(key, record).map(|standing| (key, standing)))
         .collect();
     if candidates.is_empty() {
         return Err(untrusted());
@@ -108,9 +108,9 @@ fn signer<'a>(
         usable(key, keys, now)?;
         return Ok(*key);
     }
-    let named = |list: &[(&'a Arc<TrustedKey>, Standing)]| {
+    let named = |list: &[(&'a Arc<TrustedKey>, KeyMatch)]| {
         list.iter()
-            .find(|(_, standing)| *standing == Standing::Named)
+            .find(|(_, standing)| *standing == KeyMatch::Named)
             .map(|(key, _)| key.name.clone())
     };
     Err(match (named(&allowed), named(&refused)) {
@@ -122,14 +122,14 @@ fn signer<'a>(
 
 /// How a record and a key stand to each other before anything was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum KeyMatch {
     /// The record names this key.
     Named,
     /// The record may be by this key: the configuration says of it no name by which a record could tell.
     Unnamed,
 }
 
-impl Standing {
+impl KeyMatch {
     /// None where the record says that another key made it.
     fn of(key: &TrustedKey, record: &Record) -> Option<Self> {
         match (&key.kms_key_id, &key.kms_key_version_id) {

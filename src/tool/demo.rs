@@ -17,12 +17,12 @@ use crate::base::reason::Reason;
 use crate::door::registry as door;
 use crate::fakes::pull_client::{Dialect, PullError, Pulled, Runtime, SetUpError};
 use crate::fakes::registry::{EmbeddedRegistry, Options, StoreError, tar};
-use crate::net::oracle::Sources;
-use crate::net::registry::{Client, Credentials, RegistryConfig, RegistryError, SourceName};
+use crate::net::oracle::OracleRegistries;
+use crate::net::registry::{RegistryClient, Credentials, RegistryConfig, RegistryError, SourceName};
 use crate::oci::{Blob, Descriptor, Digest, MediaType, Platform, Reference, ReferenceError};
-use crate::pull::gate::{Gate, PermitsError, Settings, Storage};
+use crate::pull::gate::{Gate, DerivationsError, GateSettings, Storage};
 use crate::pull::policy::{
-    Default as Otherwise, DuplicateScope, Generation, Mode, Pods, Policy, Requirement, Rule, ScopeError,
+    DefaultAction as Otherwise, DuplicateScope, Generation, Mode, Pods, Policy, Requirement, Rule, ScopeError,
     Signed,
 };
 use crate::signature::FormatName;
@@ -40,14 +40,14 @@ const REPOSITORY: &str = "acme/app";
 pub struct Demo {
     registry: EmbeddedRegistry,
     gate: SocketAddr,
-    images: Vec<Shown>,
+    images: Vec<DemoImage>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
 }
 
 /// An image of the demonstration, and what must come of its pull.
 #[derive(Clone, Debug)]
-pub struct Shown {
+pub struct DemoImage {
     /// Its name.
     pub image: Reference,
     /// What is special about it, in a clause.
@@ -60,7 +60,7 @@ pub struct Shown {
 #[derive(Debug)]
 pub struct Outcome<'a> {
     /// Of which image.
-    pub shown: &'a Shown,
+    pub shown: &'a DemoImage,
     /// What the runtime got.
     pub result: Result<Pulled, PullError>,
     /// What containerd prints of it, where the pull was refused.
@@ -107,7 +107,7 @@ pub enum DemoError {
     Interrupted(#[from] tokio::task::JoinError),
     /// The gate.
     #[error("the gate could not be set up")]
-    Gate(#[from] PermitsError),
+    Gate(#[from] DerivationsError),
     /// A name of the demonstration's own.
     #[error("an image name of the demonstration is none")]
     Name(#[from] ReferenceError),
@@ -139,7 +139,7 @@ impl Demo {
         let registry = EmbeddedRegistry::start(Options::default()).await?;
         let images = push(&registry, &release, &stranger)?;
 
-        let door = door::Door::bind(door::Config {
+        let door = door::RegistryDoor::bind(door::RegistryDoorSettings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             tls: None,
             default_registry: None,
@@ -149,10 +149,10 @@ impl Demo {
         })
         .await?;
         let address = door.local_addr();
-        let settings = Settings {
+        let settings = GateSettings {
             policy: Arc::new(policy(&release)?),
-            client: Client::new(vec![reached(&registry)?], vec![address])?,
-            oracle: Sources::default(),
+            client: RegistryClient::new(vec![reached(&registry)?], vec![address])?,
+            oracle: OracleRegistries::default(),
             // No source of the registry reads it.
             signatures: PathBuf::new(),
             positive: Duration::from_secs(60),
@@ -323,7 +323,7 @@ fn push(
     registry: &EmbeddedRegistry,
     release: &PrivateKey,
     stranger: &PrivateKey,
-) -> Result<Vec<Shown>, DemoError> {
+) -> Result<Vec<DemoImage>, DemoError> {
     let put = |tag: &str| put_image(registry, tag, Platform::of_this_machine());
 
     let signed = put("signed")?;
@@ -358,7 +358,7 @@ fn push(
 
     let shown = |tag: &str, about: &'static str, expected: Option<Reason>| {
         let image = format!("{HOST}/{REPOSITORY}:{tag}").parse()?;
-        Ok(Shown {
+        Ok(DemoImage {
             image,
             about,
             expected,

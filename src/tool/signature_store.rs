@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::base::limits;
-use crate::net::oracle::Source;
-use crate::net::registry::{Access, Client, RegistryError, SourceName, Target};
+use crate::net::oracle::OracleRegistry;
+use crate::net::registry::{Access, RegistryClient, RegistryError, SourceName, Target};
 use crate::oci::{Blob, Digest, Document, ManifestError, MediaType, Reference, Repository, Tag};
-use crate::pull::find::{Budget, Found, Sought, Trouble, find};
+use crate::pull::find::{Budget, Found, Sought, SourceFailure, find};
 use crate::signature::{Candidate, FormatName};
 
 /// How often an index that somebody else changed meanwhile is read and written again.
@@ -73,13 +73,13 @@ pub struct Carried {
 
 /// Every record of an image that can be found, whoever signed it, and what could not be looked at.
 pub async fn collect(
-    client: &Client,
-    oracle: Option<&Source>,
+    client: &RegistryClient,
+    oracle: Option<&OracleRegistry>,
     signatures: &Path,
     repository: &Repository,
     digest: &Digest,
     access: &Access,
-) -> (Vec<Carried>, Vec<Trouble>) {
+) -> (Vec<Carried>, Vec<SourceFailure>) {
     let mut budget = Budget::default();
     let (mut carried, mut troubles): (Vec<Carried>, _) = (Vec::new(), Vec::new());
     for source in client.sources(repository.registry()).iter().copied() {
@@ -127,7 +127,7 @@ pub struct Referrer {
 /// # Errors
 /// As [`CarryError`] says.
 pub async fn attach(
-    client: &Client,
+    client: &RegistryClient,
     repository: &Repository,
     subject: &Digest,
     referrer: &Referrer,
@@ -166,7 +166,7 @@ pub async fn attach(
 /// # Errors
 /// As [`CarryError`] says; [`CarryError::Registry`] when neither could be done.
 pub async fn detach(
-    client: &Client,
+    client: &RegistryClient,
     repository: &Repository,
     subject: &Digest,
     referrer: &Digest,
@@ -191,7 +191,7 @@ pub async fn detach(
 }
 
 async fn client_has_no_list(
-    client: &Client,
+    client: &RegistryClient,
     repository: &Repository,
     subject: &Digest,
     access: &Access,
@@ -204,7 +204,7 @@ async fn client_has_no_list(
 /// Reads the index under the referrers tag, changes it, and writes it where the change made a difference. There is no
 /// compare-and-swap in the specification, so it is read once more after.
 async fn rewrite_tag(
-    client: &Client,
+    client: &RegistryClient,
     repository: &Repository,
     subject: &Digest,
     access: &Access,
@@ -232,7 +232,7 @@ async fn rewrite_tag(
 
 /// The index as it is, members that we do not know included: it may list other people's artifacts.
 async fn read_index(
-    client: &Client,
+    client: &RegistryClient,
     repository: &Repository,
     tag: &Tag,
     access: &Access,
@@ -366,7 +366,7 @@ pub fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, CarryError> {
 /// # Errors
 /// [`CarryError::Registry`].
 pub async fn digest_of(
-    client: &Client,
+    client: &RegistryClient,
     reference: &Reference,
     access: &Access,
 ) -> Result<Digest, CarryError> {

@@ -45,8 +45,8 @@ impl Admission {
     async fn start(node: &Node) -> Self {
         let folder = socket_folder();
         let socket = folder.path().join("admission.sock");
-        let config = admission::Config {
-            socket: unix::Config {
+        let config = admission::AdmissionDoorSettings {
+            socket: unix::SocketSettings {
                 path: socket.clone(),
                 mode: 0o660,
                 group: None,
@@ -54,7 +54,7 @@ impl Admission {
             deadline: Duration::from_secs(30),
             connections: 1024,
         };
-        let door = admission::Door::bind(config).await.unwrap();
+        let door = admission::AdmissionDoor::bind(config).await.unwrap();
         let (stop, stopped) = watch::channel(false);
         let gate = std::sync::Arc::clone(&node.gate);
         let task = tokio::spawn(door.serve(gate, stopped, Duration::from_secs(1)));
@@ -774,12 +774,12 @@ async fn what_is_covered_by_a_remembered_verdict_is_good_no_longer_than_that() {
 async fn the_socket_is_for_whom_its_mode_says_and_replaces_what_is_dead() {
     let folder = socket_folder();
     let path = folder.path().join("a.sock");
-    let config = unix::Config {
+    let config = unix::SocketSettings {
         path: path.clone(),
         mode: 0o620,
         group: None,
     };
-    let bind = async |config: &unix::Config| unix::Socket::bind(config).await;
+    let bind = async |config: &unix::SocketSettings| unix::Socket::bind(config).await;
     let first = bind(&config).await.unwrap();
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o620);
@@ -799,7 +799,7 @@ async fn the_socket_is_for_whom_its_mode_says_and_replaces_what_is_dead() {
     let error = bind(&config).await.unwrap_err();
     assert!(matches!(error, unix::SocketError::NoSocket { .. }), "{error:?}");
     assert_eq!(std::fs::read(&path).unwrap(), b"");
-    let nobody = unix::Config {
+    let nobody = unix::SocketSettings {
         path: folder.path().join("b.sock"),
         group: Some("no-such-group".to_owned()),
         ..config

@@ -459,8 +459,8 @@ impl World {
         let folder = socket_folder();
         let runtime = FakeRuntime::start(&folder.path().join("runtime.sock"));
         let node = Node::start(config).await;
-        let door = cri::Door::bind(cri::Config {
-            socket: unix::Config {
+        let door = cri::CriDoor::bind(cri::CriDoorSettings {
+            socket: unix::SocketSettings {
                 path: folder.path().join("cri.sock"),
                 mode: 0o600,
                 group: None,
@@ -1573,7 +1573,7 @@ async fn what_was_admitted_stands_over_a_restart() {
         .repository;
     assert_eq!(
         node.gate.standing(&repository, &signed.digest, None),
-        pullgate::pull::gate::Standing::Admitted
+        pullgate::pull::gate::ImageStatus::Admitted
     );
 }
 

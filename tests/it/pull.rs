@@ -519,7 +519,7 @@ async fn a_signature_is_read_out_of_the_list_that_names_it() {
 
 /// As `pullgate sign` does it.
 async fn sign_by_library(registry: &EmbeddedRegistry, key: &pullgate::tool::sign::PrivateKey) {
-    let client = pullgate::net::registry::Client::new(
+    let client = pullgate::net::registry::RegistryClient::new(
         vec![pullgate::net::registry::RegistryConfig {
             host: HOST.to_owned(),
             endpoints: vec![registry.url().parse().unwrap()],

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use pullgate::base::reason::Reason;
-use pullgate::door::registry::Door;
+use pullgate::door::registry::RegistryDoor;
 use pullgate::fakes::pull_client::{Dialect, PullError, Pulled, Refusal, Runtime};
 use pullgate::fakes::registry::{EmbeddedRegistry, Options};
 use pullgate::oci::{Descriptor, Digest, Reference};
@@ -104,7 +104,7 @@ impl Node {
     /// Starts in a folder that an earlier node may have left.
     pub async fn start_in(folder: TempDir, config: &str) -> Self {
         let config = load(folder.path(), config);
-        let door = Door::bind(config.registry_door.clone().unwrap()).await.unwrap();
+        let door = RegistryDoor::bind(config.registry_door.clone().unwrap()).await.unwrap();
         let addr = door.local_addr();
         let storage = Storage {
             permits: Some(config.daemon.state.join("permits.redb")),

@@ -9,7 +9,7 @@ use http::HeaderValue;
 use crate::base::proto::v1;
 use crate::net::registry::{Login, Presented, Secret};
 use crate::oci::{Digest, DigestError, Reference, ReferenceError, normalised_registry};
-use crate::pull::gate::{Described, PullRequest, Purpose};
+use crate::pull::gate::{DescribedManifest, PullRequest, Purpose};
 use crate::pull::record::DoorName;
 
 /// Why a question is none.
@@ -65,7 +65,7 @@ pub(super) fn read(
         if descriptor.media_type.is_empty() {
             return Err(AskError::MediaType);
         }
-        described = Some(Described {
+        described = Some(DescribedManifest {
             size: u64::try_from(descriptor.size).map_err(|_negative| AskError::Size)?,
             media_type: descriptor.media_type,
         });

@@ -3,13 +3,13 @@
 use crate::base::error_chain::chain;
 use crate::base::proto::v1;
 use crate::oci::{Descriptor, Document};
-use crate::pull::decide::{Denial, Judgement, Step, Verdict};
+use crate::pull::decide::{Denial, Evaluation, Step, Verdict};
 use crate::pull::policy::Generation;
 use crate::pull::record::{Outcome, Recorded};
-use crate::pull::verify::Judged;
+use crate::pull::verify::CheckedSignature;
 
 /// The verdict that a judgement is.
-pub(crate) fn verdict(judgement: &Judgement, generation: Generation) -> v1::Verdict {
+pub(crate) fn verdict(judgement: &Evaluation, generation: Generation) -> v1::Verdict {
     let (outcome, found): (_, Option<&Denial>) = match &judgement.verdict {
         Verdict::Allow(permit) => match permit.warned() {
             None => (v1::Outcome::Allow, None),
@@ -34,7 +34,7 @@ pub(crate) fn verdict(judgement: &Judgement, generation: Generation) -> v1::Verd
     }
 }
 
-pub(crate) fn signature(judged: &Judged) -> v1::Signature {
+pub(crate) fn signature(judged: &CheckedSignature) -> v1::Signature {
     let (key, reason, detail) = match &judged.outcome {
         Ok(verified) => (
             verified.claim().signed_by.name.clone(),
@@ -66,7 +66,7 @@ pub(crate) fn step(step: Step) -> v1::Step {
 }
 
 /// Of an admitted index, the first manifest that is for this platform.
-pub(super) fn manifest_for(judgement: &Judgement, wanted: &v1::Platform) -> Option<v1::Descriptor> {
+pub(super) fn manifest_for(judgement: &Evaluation, wanted: &v1::Platform) -> Option<v1::Descriptor> {
     let Verdict::Allow(permit) = &judgement.verdict else {
         return None;
     };

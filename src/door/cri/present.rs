@@ -12,7 +12,7 @@ use super::message::{self, Message};
 use super::{Asked, Shared, images};
 use crate::base::proto::cri;
 use crate::oci::{Digest, DigestError, Reference, Repository};
-use crate::pull::gate::{Gate, Standing};
+use crate::pull::gate::{Gate, ImageStatus};
 
 /// Largest answer that is read: what containerd sends at most (`defaults.DefaultMaxSendMsgSize`).
 const ANSWER_BYTES: usize = 16 * 1024 * 1024;
@@ -87,7 +87,7 @@ fn is_shown(gate: &Gate, image: &cri::Image, named: Option<&Repository>) -> bool
     let named = named.filter(|named| images::names(image).any(|(_, of)| of == **named));
     let mut digests = digests(image).filter(|(repository, _)| named.is_none_or(|named| repository == named));
     digests.any(|(repository, digest)| {
-        gate.standing(&repository, &digest, identifier.as_ref()) == Standing::Admitted
+        gate.standing(&repository, &digest, identifier.as_ref()) == ImageStatus::Admitted
     })
 }
 

@@ -23,8 +23,8 @@ use crate::base::reason::Reason;
 use crate::door::admission::ask::{CredentialsError, presented};
 use crate::door::listen::grpc;
 use crate::oci::{ChildKind, Digest, Reference};
-use crate::pull::decide::{Denial, Judgement, Permit, Verdict};
-use crate::pull::gate::{PullRequest, Purpose, Standing};
+use crate::pull::decide::{Denial, Evaluation, Permit, Verdict};
+use crate::pull::gate::{PullRequest, Purpose, ImageStatus};
 use crate::pull::policy::Pod;
 use crate::pull::record::{Decision, DoorName, Outcome};
 
@@ -79,7 +79,7 @@ pub(super) async fn pull(shared: &Arc<Shared>, asked: Asked, request: Request<In
         }
         Verdict::Deny(denial) => return answer::denied(denial),
     };
-    let pulling = Pulling {
+    let pulling = ForwardedPull {
         shared: Arc::clone(shared),
         images: Images {
             runtime: asked.runtime.apart(),
@@ -139,18 +139,18 @@ fn read(message: &Message, peer: String, deadline: Instant) -> Result<(String, P
 }
 
 /// A pull that was let through.
-struct Pulling {
+struct ForwardedPull {
     shared: Arc<Shared>,
     images: Images,
     /// As the runtime was asked for it.
     image: String,
     request: PullRequest,
-    judgement: Judgement,
+    judgement: Evaluation,
     permit: Permit,
     began: Instant,
 }
 
-impl Pulling {
+impl ForwardedPull {
     async fn run(
         self: Arc<Self>,
         head: request::Parts,
@@ -181,11 +181,11 @@ impl Pulling {
         // That it failed does not say that it left nothing: a registry that gives the runtime another image than the gate
         // can let it fail when the image has its name already.
         match self.left(before.as_ref()).await {
-            Ok(()) | Err(Left::Unknown(_)) => {
+            Ok(()) | Err(Leftover::Unknown(_)) => {
                 self.look_again(before).await;
                 failed
             }
-            Err(Left::Another(denial)) => answer::denied(&denial),
+            Err(Leftover::Another(denial)) => answer::denied(&denial),
         }
     }
 
@@ -195,7 +195,7 @@ impl Pulling {
         let said = answer.and_then(|answer| answer.decode::<cri::PullImageResponse>().ok());
         let Some(said) = said.filter(|said| !said.image_ref.is_empty()) else {
             let detail = "the runtime does not say what it pulled".to_owned();
-            return Err(self.taken_back(Wrong::Called(self.image.clone()), detail).await);
+            return Err(self.taken_back(Offender::Called(self.image.clone()), detail).await);
         };
         let id = self
             .compared(self.images.status(&self.image).await, &said.image_ref)
@@ -208,14 +208,14 @@ impl Pulling {
     }
 
     /// Compares what a pull left that failed, if anything.
-    async fn left(&self, before: Option<&cri::Image>) -> Result<(), Left> {
+    async fn left(&self, before: Option<&cri::Image>) -> Result<(), Leftover> {
         match self.images.status(&self.image).await {
             Ok(after) if after.is_none() || after.as_ref() == before => Ok(()),
             Ok(after) => match self.compared(Ok(after), &self.image).await {
                 Ok(_id) => Ok(()),
-                Err(denial) => Err(Left::Another(denial)),
+                Err(denial) => Err(Leftover::Another(denial)),
             },
-            Err(error) => Err(Left::Unknown(error)),
+            Err(error) => Err(Leftover::Unknown(error)),
         }
     }
 
@@ -231,7 +231,7 @@ impl Pulling {
                 // a runtime that did not answer this one may have the image then.
                 last = self.left(before.as_ref()).await;
             }
-            if let Err(Left::Unknown(error)) = last {
+            if let Err(Leftover::Unknown(error)) = last {
                 tracing::warn!(
                     image.r#ref = self.image,
                     error,
@@ -264,15 +264,15 @@ impl Pulling {
             Ok(Some(image)) => match self.is_admitted(&image).await {
                 Ok(()) => return Ok(image.id),
                 // One that it calls by nothing goes by the name that was pulled.
-                Err(detail) if image.id.is_empty() => (Wrong::Called(self.image.clone()), detail),
-                Err(detail) => (Wrong::Found(image), detail),
+                Err(detail) if image.id.is_empty() => (Offender::Called(self.image.clone()), detail),
+                Err(detail) => (Offender::Found(image), detail),
             },
             Ok(None) => (
-                Wrong::Called(id.to_owned()),
+                Offender::Called(id.to_owned()),
                 "the runtime does not have what it says it pulled".to_owned(),
             ),
             Err(error) => (
-                Wrong::Called(id.to_owned()),
+                Offender::Called(id.to_owned()),
                 format!("the runtime does not say what it pulled: {error}"),
             ),
         };
@@ -347,17 +347,17 @@ impl Pulling {
         let gate = &self.shared.gate;
         let repository = &self.request.reference.repository;
         self.request.ruling(&gate.settings().policy).of_pods().is_none()
-            && gate.standing(repository, digest, identifier) == Standing::Admitted
+            && gate.standing(repository, digest, identifier) == ImageStatus::Admitted
     }
 
     /// Removes an image, and takes the verdict back.
-    async fn taken_back(&self, wrong: Wrong, detail: String) -> Box<Denial> {
+    async fn taken_back(&self, wrong: Offender, detail: String) -> Box<Denial> {
         let removed = match &wrong {
-            Wrong::Found(image) => {
+            Offender::Found(image) => {
                 let repository = &self.request.reference.repository;
                 self.images.remove_from(repository, image).await
             }
-            Wrong::Called(name) => self.images.remove(name).await,
+            Offender::Called(name) => self.images.remove(name).await,
         };
         let detail = match removed {
             Ok(Removed::Image) => format!("{detail}; it was removed"),
@@ -400,14 +400,14 @@ impl Pulling {
 }
 
 /// What the runtime must not keep.
-enum Wrong {
+enum Offender {
     /// This image.
     Found(cri::Image),
     /// Whatever has this name or identifier: what it is is not known.
     Called(String),
 }
 
-impl Wrong {
+impl Offender {
     fn name(&self) -> &str {
         match self {
             Self::Found(image) => &image.id,
@@ -417,7 +417,7 @@ impl Wrong {
 }
 
 /// What is there after a pull that failed, and should not be.
-enum Left {
+enum Leftover {
     /// Another image than was admitted. It was removed.
     Another(Box<Denial>),
     /// The runtime, which is perhaps started anew, does not say. Nothing is known to be wrong.

@@ -30,7 +30,7 @@ use crate::door::listen::connection_tasks::{self as in_task, Spawner};
 
 /// Where a socket stands, and who may open it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
+pub struct SocketSettings {
     /// Its path.
     pub path: PathBuf,
     /// The file's mode: who may write to the file may connect (unix(7)).
@@ -154,7 +154,7 @@ impl Socket {
     ///
     /// # Errors
     /// As [`SocketError`] says.
-    pub async fn bind(config: &Config) -> Result<Self, SocketError> {
+    pub async fn bind(config: &SocketSettings) -> Result<Self, SocketError> {
         let path = &config.path;
         let failed = |source| SocketError::Io {
             path: path.clone(),

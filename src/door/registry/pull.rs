@@ -15,7 +15,7 @@ use crate::base::limits;
 use crate::base::reason::Reason;
 use crate::net::registry::{Access, FetchedManifest, Presented, RegistryError, Target};
 use crate::oci::{Descriptor, Document, Reference, Tag};
-use crate::pull::decide::{Case, Denial, Verdict, of_registry};
+use crate::pull::decide::{PullContext, Denial, Verdict, of_registry};
 use crate::pull::gate::{Gate, PullRequest, Purpose};
 use crate::pull::record::DoorName;
 
@@ -177,13 +177,13 @@ impl Pulls {
     ) -> Result<Response<Body>, Box<Denial>> {
         let settings = self.gate.settings();
         let ruling = settings.policy.ruling(&name.repository, None);
-        let case = Case {
+        let case = PullContext {
             reference: &pull.reference,
             policy: &settings.policy,
             ruling: &ruling,
         };
         if !case.warns() {
-            case.before_asking()?;
+            case.check_rules()?;
         }
         let listed = settings
             .client
@@ -216,7 +216,7 @@ impl Pulls {
         let (client, access) = (&settings.client, access(pull));
         let (repository, digest) = (&pull.reference.repository, permit.subject().digest());
         let ruling = settings.policy.ruling(repository, None);
-        let case = Case {
+        let case = PullContext {
             reference: &pull.reference,
             policy: &settings.policy,
             ruling: &ruling,
@@ -268,7 +268,7 @@ fn access(pull: &PullRequest) -> Access {
 }
 
 /// The denial that a registry's failure is.
-fn failed(case: Case<'_>, error: &RegistryError) -> Box<Denial> {
+fn failed(case: PullContext<'_>, error: &RegistryError) -> Box<Denial> {
     let (reason, challenge) = of_registry(error);
     let mut denial = case.denial(reason, None, chain(error));
     denial.challenge = challenge;

@@ -18,15 +18,15 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::{Config, Door, TlsFiles};
+use super::{RegistryDoorSettings, RegistryDoor, TlsFiles};
 use crate::base::error_chain::chain;
 use crate::base::reason::Reason;
 use crate::fakes::pull_client::{Dialect, PullError, Runtime};
 use crate::fakes::registry::{Auth, EmbeddedRegistry, Options};
-use crate::net::registry::{Client, Credentials, RegistryConfig, SourceName};
+use crate::net::registry::{RegistryClient, Credentials, RegistryConfig, SourceName};
 use crate::oci::{Descriptor, Digest, Reference};
-use crate::pull::gate::{Gate, Settings, Storage};
-use crate::pull::policy::{Default, Generation, Mode, Pods, Policy, Requirement, Rule};
+use crate::pull::gate::{Gate, GateSettings, Storage};
+use crate::pull::policy::{DefaultAction, Generation, Mode, Pods, Policy, Requirement, Rule};
 
 const LATEST: Duration = Duration::from_secs(10);
 
@@ -39,8 +39,8 @@ struct Node {
     _task: JoinHandle<()>,
 }
 
-fn config() -> Config {
-    Config {
+fn config() -> RegistryDoorSettings {
+    RegistryDoorSettings {
         listen: "127.0.0.1:0".parse().unwrap(),
         tls: None,
         default_registry: None,
@@ -51,7 +51,7 @@ fn config() -> Config {
 }
 
 /// Rules of their scopes, and reject.
-fn settings(endpoint: &str, rules: Vec<(&str, Requirement)>) -> Settings {
+fn settings(endpoint: &str, rules: Vec<(&str, Requirement)>) -> GateSettings {
     let rules = rules.into_iter().map(|(scope, requirement)| {
         Rule::new(
             scope.parse().unwrap(),
@@ -68,10 +68,10 @@ fn settings(endpoint: &str, rules: Vec<(&str, Requirement)>) -> Settings {
         signatures: SourceName::DEFAULT.to_vec(),
     };
     let generation = Generation([0; 32]);
-    Settings {
+    GateSettings {
         policy: Arc::new(
             Policy::new(
-                Default::Reject,
+                DefaultAction::Reject,
                 rules.collect(),
                 BTreeSet::new(),
                 Vec::new(),
@@ -79,8 +79,8 @@ fn settings(endpoint: &str, rules: Vec<(&str, Requirement)>) -> Settings {
             )
             .unwrap(),
         ),
-        client: Client::new(vec![registry], Vec::new()).unwrap(),
-        oracle: crate::net::oracle::Sources::default(),
+        client: RegistryClient::new(vec![registry], Vec::new()).unwrap(),
+        oracle: crate::net::oracle::OracleRegistries::default(),
         signatures: "signatures".into(),
         positive: Duration::from_secs(60),
         negative: Duration::from_secs(60),
@@ -96,7 +96,7 @@ impl Node {
         Self::with(config(), origin, rules).await
     }
 
-    async fn with(config: Config, origin: EmbeddedRegistry, rules: Vec<(&str, Requirement)>) -> Self {
+    async fn with(config: RegistryDoorSettings, origin: EmbeddedRegistry, rules: Vec<(&str, Requirement)>) -> Self {
         let storage = Storage {
             permits: None,
             most_permits: 1000,
@@ -105,7 +105,7 @@ impl Node {
         let settings = settings(origin.url(), rules);
         let mut metrics = prometheus_client::registry::Registry::default();
         let gate = Arc::new(Gate::new(settings, &storage, &mut metrics).unwrap());
-        let door = Door::bind(config).await.unwrap();
+        let door = RegistryDoor::bind(config).await.unwrap();
         let address = door.local_addr();
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(door.serve(Arc::clone(&gate), stopped, Duration::from_secs(1)));
@@ -553,7 +553,7 @@ async fn the_clients_own_credentials_open_the_registry_and_nobody_elses() {
     .unwrap();
     let app = origin.put_image("team/app", "v1", &[b"layer"]).unwrap();
     let rules = vec![("registry.test/**", only(&[&app]))];
-    let config = Config {
+    let config = RegistryDoorSettings {
         default_registry: Some("registry.test".to_owned()),
         ..config()
     };
@@ -614,7 +614,7 @@ async fn the_base_is_answered_without_a_registry() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let config = Config {
+    let config = RegistryDoorSettings {
         default_registry: Some("registry.test".to_owned()),
         ..config()
     };
@@ -644,7 +644,7 @@ async fn an_origin_that_dies_in_the_middle_of_a_blob_leaves_it_short() {
                 }
             }
         });
-        let config = Config {
+        let config = RegistryDoorSettings {
             blob_deadline: Duration::from_millis(500),
             ..config()
         };
@@ -698,7 +698,7 @@ async fn tls_is_served_without_http_2() {
     let origin = registry().await;
     let app = origin.put_image("team/app", "v1", &[b"layer"]).unwrap();
     let node = Node::with(
-        Config {
+        RegistryDoorSettings {
             tls: Some(files.clone()),
             ..config()
         },
@@ -756,12 +756,12 @@ async fn tls_is_served_without_http_2() {
 async fn a_door_that_is_not_safe_or_not_possible_is_not_opened() {
     let folder = TempDir::new().unwrap();
     let files = certificate(folder.path());
-    let refusal = async |config: Config| match Door::bind(config).await {
+    let refusal = async |config: RegistryDoorSettings| match RegistryDoor::bind(config).await {
         Ok(door) => panic!("{} was opened", door.local_addr()),
         Err(error) => chain(&error),
     };
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
-        let said = refusal(Config {
+        let said = refusal(RegistryDoorSettings {
             listen: listen.parse().unwrap(),
             ..config()
         })
@@ -772,7 +772,7 @@ async fn a_door_that_is_not_safe_or_not_possible_is_not_opened() {
         );
     }
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let said = refusal(Config {
+    let said = refusal(RegistryDoorSettings {
         listen: taken.local_addr().unwrap(),
         ..config()
     })
@@ -789,7 +789,7 @@ async fn a_door_that_is_not_safe_or_not_possible_is_not_opened() {
         std::fs::File::create(&path).unwrap().write_all(content).unwrap();
         path
     };
-    let with = |certificate: &Path, key: &Path| Config {
+    let with = |certificate: &Path, key: &Path| RegistryDoorSettings {
         tls: Some(TlsFiles {
             certificate: certificate.to_owned(),
             key: key.to_owned(),

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::client::PAGE_LIMIT;
 use super::wire::{LookUpImage, WireError};
-use super::{ApiError, Client, Endpoint, Identity, Observer, Ocid, SignatureFilter, SignatureList};
+use super::{ApiError, OracleClient, Endpoint, Identity, OracleObserver, Ocid, SignatureFilter, SignatureList};
 use crate::net::transport::guard::host_of;
 use crate::net::transport::system_roots;
 use crate::oci::{Digest, Repository};
 
 /// `[registry.oracle]`: where the API is asked about the images of one registry, and as whom.
 #[derive(Clone, Debug)]
-pub struct SourceConfig {
+pub struct OracleRegistryConfig {
     /// The Artifacts API.
     pub artifacts: Endpoint,
     /// Where the repositories are; none: looked up, once a repository.
@@ -29,13 +29,13 @@ pub struct SourceConfig {
 
 /// Every registry that has its signatures there, by the host as it stands in image names.
 #[derive(Clone, Default)]
-pub struct Sources {
-    by_host: HashMap<String, Arc<Source>>,
+pub struct OracleRegistries {
+    by_host: HashMap<String, Arc<OracleRegistry>>,
 }
 
 /// One registry's signatures.
-pub struct Source {
-    client: Client,
+pub struct OracleRegistry {
+    client: OracleClient,
     artifacts: Endpoint,
     compartment_id: Option<Ocid>,
     in_subtree: bool,
@@ -55,7 +55,7 @@ struct Sought<'a> {
 /// Why a registry's signatures were not asked for, or not given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum SourceError {
+pub enum OracleRegistryError {
     /// The API did not say where the repository is.
     #[error("the compartment of the repository is not known")]
     Compartment(#[source] ApiError),
@@ -67,15 +67,15 @@ pub enum SourceError {
     },
 }
 
-impl Sources {
+impl OracleRegistries {
     /// These registries. `own` are the gate's own listeners, which it must never ask.
     ///
     /// # Errors
     /// [`ApiError::Setup`].
     pub fn new(
-        configs: &[(String, SourceConfig)],
+        configs: &[(String, OracleRegistryConfig)],
         own: &[SocketAddr],
-        observer: Option<&Observer>,
+        observer: Option<&OracleObserver>,
     ) -> Result<Self, ApiError> {
         let mut by_host = HashMap::new();
         if configs.is_empty() {
@@ -84,8 +84,8 @@ impl Sources {
         let system = system_roots();
         for (host, config) in configs {
             let identity = Arc::clone(&config.identity);
-            let client = Client::trusting(identity, own.to_vec(), &system, config.ca.as_deref())?;
-            let source = Source {
+            let client = OracleClient::trusting(identity, own.to_vec(), &system, config.ca.as_deref())?;
+            let source = OracleRegistry {
                 client: match observer {
                     Some(observer) => client.observed(Arc::clone(observer)),
                     None => client,
@@ -102,12 +102,12 @@ impl Sources {
 
     /// The signatures of this registry's images, if they are there.
     #[must_use]
-    pub fn of(&self, registry: &str) -> Option<&Source> {
+    pub fn of(&self, registry: &str) -> Option<&OracleRegistry> {
         self.by_host.get(registry).map(Arc::as_ref)
     }
 }
 
-impl Source {
+impl OracleRegistry {
     /// The records that the API has of a manifest, as far as `records` go. Which manifest a record is of is what its
     /// signed message says: the answer is believed in nothing.
     ///
@@ -119,10 +119,10 @@ impl Source {
         digest: &Digest,
         records: usize,
         deadline: Instant,
-    ) -> Result<SignatureList, SourceError> {
+    ) -> Result<SignatureList, OracleRegistryError> {
         // Oracle's registry has the tenancy's namespace as the first part of a path; signatures know the rest.
         let Some((_namespace, name)) = repository.path().split_once('/') else {
-            return Err(SourceError::Namespace {
+            return Err(OracleRegistryError::Namespace {
                 path: repository.path().to_owned(),
             });
         };
@@ -145,7 +145,7 @@ impl Source {
             // Nothing there: the repository may have been moved to another compartment.
         }
         let compartment_id = self.look_up(repository, name, digest, deadline).await;
-        let compartment_id = compartment_id.map_err(SourceError::Compartment)?;
+        let compartment_id = compartment_id.map_err(OracleRegistryError::Compartment)?;
         Ok(self.list(&compartment_id, sought).await)
     }
 
@@ -191,7 +191,7 @@ impl Source {
     }
 }
 
-impl std::fmt::Debug for Source {
+impl std::fmt::Debug for OracleRegistry {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Source")

@@ -21,17 +21,17 @@ use crate::base::limits::{
     KEY_VERSION_PAGES, ORACLE_ANSWER_BYTES, ORACLE_PAGE_BYTES, ORACLE_PAGES, RECORD_BYTES,
 };
 pub use crate::net::oracle::error::ApiError;
-pub use crate::net::oracle::metrics::{Call, CallOutcome, Observer};
+pub use crate::net::oracle::metrics::{Call, CallOutcome, OracleObserver};
 use crate::net::oracle::sender::{Ask, Exchange, Given, Wire};
 use crate::net::transport::guard::{Guard, host_of, proxies_of_environment};
 use crate::net::transport::{Transport, system_roots};
 
 /// A client of Oracle's services with somebody's identity. Cheap to clone.
 #[derive(Clone)]
-pub struct Client {
+pub struct OracleClient {
     identity: Arc<Identity>,
     wire: Arc<Wire>,
-    observer: Option<Observer>,
+    observer: Option<OracleObserver>,
 }
 
 /// What a list gave. Records that came before something went wrong are there all the same: one of them may be what is
@@ -44,7 +44,7 @@ pub struct SignatureList {
     pub incomplete: Option<ApiError>,
 }
 
-impl Client {
+impl OracleClient {
     /// A client that signs as `identity`. `own` are the gate's own listeners, which it must never ask; `ca` is PEM of
     /// certificates that are trusted beside the system's.
     ///
@@ -77,7 +77,7 @@ impl Client {
 
     /// The same client, telling `observer` of each thing that is asked for.
     #[must_use]
-    pub fn observed(self, observer: Observer) -> Self {
+    pub fn observed(self, observer: OracleObserver) -> Self {
         Self {
             observer: Some(observer),
             ..self

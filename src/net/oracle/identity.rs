@@ -19,7 +19,7 @@ use super::client::ApiError;
 use super::wire::WireError;
 use super::{
     ConfigFileError, CredentialsError, FederationError, Ocid, PlaceError, Region, RegionError,
-    RequestKeyError, Signer, TokenError,
+    RequestKeyError, RequestSigner, TokenError,
 };
 use crate::net::oracle::sender::Exchange;
 
@@ -35,7 +35,7 @@ enum Kind {
 
 /// A signer for one request, and from which token it is.
 pub(super) struct Lent {
-    pub(super) signer: Signer,
+    pub(super) signer: RequestSigner,
     /// Of an instance: how many tokens there were before.
     generation: Option<u64>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::net::oracle::client::ApiError;
 
 /// Called once for each thing that was asked for, however often it was asked.
-pub type Observer = Arc<dyn Fn(Call, CallOutcome) + Send + Sync>;
+pub type OracleObserver = Arc<dyn Fn(Call, CallOutcome) + Send + Sync>;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -16,7 +16,7 @@ use super::{LeafCertificate, Ocid, Operation, RequestKey, Secret, SecurityToken}
 
 /// Who signs, and with what.
 #[derive(Clone, Debug)]
-pub struct Signer {
+pub struct RequestSigner {
     /// May hold a token.
     key_id: Secret,
     key: Arc<RequestKey>,
@@ -47,7 +47,7 @@ pub enum SigningError {
     Rsa(#[source] rsa::Error),
 }
 
-impl Signer {
+impl RequestSigner {
     /// With an API key of a user: key id `<tenancy>/<user>/<fingerprint>`.
     #[must_use]
     pub fn api_key(tenancy: &Ocid, user: &Ocid, key: Arc<RequestKey>) -> Self {

@@ -14,10 +14,10 @@ use crate::base::backoff::{backoff, retry_after};
 use crate::base::error_chain::chain;
 use crate::base::limits::{ERROR_BYTES, METADATA_BYTES};
 use crate::base::printable::excerpt;
-use crate::net::oracle::client::{ApiError, Call, CallOutcome, Observer};
+use crate::net::oracle::client::{ApiError, Call, CallOutcome, OracleObserver};
 use crate::net::oracle::identity::IdentityError;
 use crate::net::oracle::wire::ServiceError;
-use crate::net::oracle::{Operation, Signer};
+use crate::net::oracle::{Operation, RequestSigner};
 use crate::net::transport::guard::{Guard, host_of};
 use crate::net::transport::{self, Outgoing, Response, Transport, Unread};
 
@@ -52,7 +52,7 @@ pub(in crate::net::oracle) struct Wire {
 #[derive(Clone, Copy)]
 pub(in crate::net::oracle) struct Exchange<'a> {
     pub(in crate::net::oracle) wire: &'a Wire,
-    pub(in crate::net::oracle) observer: Option<&'a Observer>,
+    pub(in crate::net::oracle) observer: Option<&'a OracleObserver>,
     pub(in crate::net::oracle) deadline: Instant,
 }
 
@@ -121,7 +121,7 @@ impl Exchange<'_> {
     pub(in crate::net::oracle) async fn signed(
         &self,
         ask: Ask<'_>,
-        signer: &Signer,
+        signer: &RequestSigner,
     ) -> Result<Given, ApiError> {
         let attempt = || async {
             let now = Timestamp::now();
@@ -215,7 +215,7 @@ impl Exchange<'_> {
 
 /// Everything that goes out before the body. Signing takes some milliseconds of computing: not on a thread that others
 /// wait for.
-async fn headers(ask: Ask<'_>, signer: &Signer, now: Timestamp) -> Result<HeaderMap, Failed> {
+async fn headers(ask: Ask<'_>, signer: &RequestSigner, now: Timestamp) -> Result<HeaderMap, Failed> {
     let (signer, operation) = (signer.clone(), ask.operation.clone());
     let signed = tokio::task::spawn_blocking(move || signer.sign(&operation, now)).await;
     let unsigned = |source| {

@@ -17,7 +17,7 @@ use crate::base::limits;
 use crate::net::registry::docker_credentials::{
     CredentialsError, Identity, Login, Secret, look_up, without_values,
 };
-use crate::net::registry::metrics::Operation;
+use crate::net::registry::metrics::RegistryOperation;
 use crate::net::registry::sender::{Answer, Ask, Turn};
 use crate::net::transport::guard::host_of;
 use crate::oci::json::{self, Object};
@@ -119,7 +119,7 @@ impl Tokens {
 }
 
 /// What the first request shows.
-pub(super) enum Shown {
+pub(super) enum InitialAuth {
     /// What an earlier challenge was answered with.
     Kept(HeaderValue, TokenKey),
     /// The client's own header, as it came.
@@ -127,7 +127,7 @@ pub(super) enum Shown {
     Nothing(TokenKey),
 }
 
-impl Shown {
+impl InitialAuth {
     pub(super) fn header(&self) -> Option<&HeaderValue> {
         match self {
             Self::Kept(header, _) | Self::OfClient(header) => Some(header),
@@ -145,7 +145,7 @@ pub(super) struct Granted {
 
 impl Turn<'_> {
     /// What to show before anything was asked for.
-    pub(super) async fn first(&self, need: &Need<'_>) -> Result<Shown, RegistryError> {
+    pub(super) async fn first(&self, need: &Need<'_>) -> Result<InitialAuth, RegistryError> {
         let credentials = &self.registry.credentials;
         if *credentials == Credentials::Passthrough
             && let Some(Presented::Header(of_client)) = self.presented()
@@ -153,7 +153,7 @@ impl Turn<'_> {
         {
             let mut header = of_client.clone();
             header.set_sensitive(true);
-            return Ok(Shown::OfClient(header));
+            return Ok(InitialAuth::OfClient(header));
         }
         let identity = Identity::of(credentials, self.presented())
             .await
@@ -165,8 +165,8 @@ impl Turn<'_> {
             identity,
         };
         Ok(match self.tokens().get(&key) {
-            Some(header) => Shown::Kept(header, key),
-            None => Shown::Nothing(key),
+            Some(header) => InitialAuth::Kept(header, key),
+            None => InitialAuth::Nothing(key),
         })
     }
 
@@ -225,7 +225,7 @@ impl Turn<'_> {
             return Err(RegistryError::Refused { host, why });
         }
         let result = self.ask_token(bearer, realm, login, &key).await;
-        self.observe(Operation::Token, &result);
+        self.observe(RegistryOperation::Token, &result);
         match result {
             Ok((authorization, life)) => Ok(Granted {
                 authorization,

@@ -9,8 +9,8 @@ use super::auth::Tokens;
 use super::body::chain;
 use super::endpoint::{Endpoint, Registry};
 use super::referrers::WithoutReferrers;
-use super::{Access, Client, Credentials, RegistryConfig, RegistryError};
-use crate::net::registry::metrics::Operation;
+use super::{Access, RegistryClient, Credentials, RegistryConfig, RegistryError};
+use crate::net::registry::metrics::RegistryOperation;
 use crate::net::registry::sender::{Attempts, Turn};
 use crate::net::transport::guard::{Guard, proxies_of_environment};
 use crate::net::transport::{Transport, TransportError, system_roots};
@@ -85,7 +85,7 @@ impl Shared {
 /// One thing that is asked of a registry, at whichever endpoint.
 pub(super) trait Task {
     /// What it counts as.
-    const OPERATION: Operation;
+    const OPERATION: RegistryOperation;
     /// What it gives.
     type Given: Send;
 
@@ -93,7 +93,7 @@ pub(super) trait Task {
     fn at(&self, turn: &Turn<'_>) -> impl Future<Output = Result<Self::Given, RegistryError>> + Send;
 }
 
-impl Client {
+impl RegistryClient {
     /// Asks the mirrors in order, then the endpoint, until one gives it. Whatever a mirror says but what was asked for
     /// moves on to the next; what the endpoint says is what is said.
     pub(super) async fn in_turn<T: Task + Sync>(

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::RegistryError;
 
 /// Called once for each endpoint that was asked, and once for each token that was asked for.
-pub type Observer = Arc<dyn Fn(Operation, Outcome) + Send + Sync>;
+pub type RegistryObserver = Arc<dyn Fn(RegistryOperation, RequestOutcome) + Send + Sync>;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Operation {
+pub enum RegistryOperation {
     /// A blob, read whole or as a stream.
     Blob,
     /// The challenge at `/v2/`.
@@ -28,7 +28,7 @@ pub enum Operation {
     Token,
 }
 
-impl Operation {
+impl RegistryOperation {
     /// All of them.
     pub const ALL: [Self; 8] = [
         Self::Blob,
@@ -59,7 +59,7 @@ impl Operation {
 
 /// What came of it: success, or the kind of [`RegistryError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// [`RegistryError::Credentials`]
     Credentials,
     /// [`RegistryError::DeadlineExceeded`]
@@ -82,7 +82,7 @@ pub enum Outcome {
     Unreachable,
 }
 
-impl Outcome {
+impl RequestOutcome {
     /// All of them.
     pub const ALL: [Self; 10] = [
         Self::Credentials,

@@ -10,7 +10,7 @@ use super::auth::{Actions, Need};
 use super::client::Task;
 use super::{BlobStream, Credentials, FetchedManifest, RegistryError, Target, body};
 use crate::base::limits;
-use crate::net::registry::metrics::Operation;
+use crate::net::registry::metrics::RegistryOperation;
 use crate::net::registry::sender::{Answer, Ask, Turn};
 use crate::oci::{Blob, Descriptor, Digest, DigestMismatch, MediaType};
 
@@ -42,7 +42,7 @@ pub(super) struct ManifestTask<'a> {
 }
 
 impl Task for ManifestTask<'_> {
-    const OPERATION: Operation = Operation::Manifest;
+    const OPERATION: RegistryOperation = RegistryOperation::Manifest;
     type Given = FetchedManifest;
 
     async fn at(&self, turn: &Turn<'_>) -> Result<FetchedManifest, RegistryError> {
@@ -89,7 +89,7 @@ pub(super) struct BlobTask<'a> {
 }
 
 impl Task for BlobTask<'_> {
-    const OPERATION: Operation = Operation::Blob;
+    const OPERATION: RegistryOperation = RegistryOperation::Blob;
     type Given = Blob;
 
     async fn at(&self, turn: &Turn<'_>) -> Result<Blob, RegistryError> {
@@ -129,7 +129,7 @@ pub(super) struct BlobStreamTask<'a> {
 }
 
 impl Task for BlobStreamTask<'_> {
-    const OPERATION: Operation = Operation::Blob;
+    const OPERATION: RegistryOperation = RegistryOperation::Blob;
     type Given = BlobStream;
 
     async fn at(&self, turn: &Turn<'_>) -> Result<BlobStream, RegistryError> {
@@ -191,7 +191,7 @@ pub(super) struct TagsTask<'a> {
 }
 
 impl Task for TagsTask<'_> {
-    const OPERATION: Operation = Operation::Tags;
+    const OPERATION: RegistryOperation = RegistryOperation::Tags;
     type Given = (Bytes, Option<HeaderValue>);
 
     async fn at(&self, turn: &Turn<'_>) -> Result<(Bytes, Option<HeaderValue>), RegistryError> {
@@ -226,7 +226,7 @@ impl Task for TagsTask<'_> {
 pub(super) struct ChallengeTask;
 
 impl Task for ChallengeTask {
-    const OPERATION: Operation = Operation::Challenge;
+    const OPERATION: RegistryOperation = RegistryOperation::Challenge;
     type Given = Option<HeaderValue>;
 
     async fn at(&self, turn: &Turn<'_>) -> Result<Option<HeaderValue>, RegistryError> {

@@ -11,7 +11,7 @@ use super::body::chain;
 use super::client::Task;
 use super::{RegistryError, body};
 use crate::base::limits;
-use crate::net::registry::metrics::Operation;
+use crate::net::registry::metrics::RegistryOperation;
 use crate::net::registry::read as content;
 use crate::net::registry::sender::{Answer, Ask, Attempts, Turn};
 use crate::net::transport::guard::{host_of, same_origin};
@@ -63,7 +63,7 @@ pub(super) struct ReferrersTask<'a> {
 }
 
 impl Task for ReferrersTask<'_> {
-    const OPERATION: Operation = Operation::Referrers;
+    const OPERATION: RegistryOperation = RegistryOperation::Referrers;
     type Given = Vec<Descriptor>;
 
     async fn at(&self, turn: &Turn<'_>) -> Result<Vec<Descriptor>, RegistryError> {

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
-use super::auth::{Need, Shown, Tokens};
+use super::auth::{Need, InitialAuth, Tokens};
 use super::endpoint::{Endpoint, Registry};
 use super::{Access, RegistryError, body, challenge};
 use crate::base::backoff::{backoff, retry_after};
 use crate::base::limits;
-use crate::net::registry::metrics::{Observer, Operation, Outcome};
+use crate::net::registry::metrics::{RegistryObserver, RegistryOperation, RequestOutcome};
 use crate::net::transport::guard::{Guard, host_of, same_origin};
 use crate::net::transport::{self, Outgoing, Response};
 
@@ -30,7 +30,7 @@ pub(super) struct Turn<'a> {
     pub(super) attempts: Attempts,
     pub(super) guard: &'a Guard,
     pub(super) tokens: &'a Tokens,
-    pub(super) observer: Option<&'a Observer>,
+    pub(super) observer: Option<&'a RegistryObserver>,
 }
 
 /// How often a request is sent.
@@ -150,12 +150,12 @@ impl Turn<'_> {
         }
         let key = match shown {
             // The client must answer its registry's challenge itself: we hold no secret of its.
-            Shown::OfClient(_) => return Ok(answer),
-            Shown::Kept(_, key) => {
+            InitialAuth::OfClient(_) => return Ok(answer),
+            InitialAuth::Kept(_, key) => {
                 self.tokens().forget(&key);
                 key
             }
-            Shown::Nothing(key) => key,
+            InitialAuth::Nothing(key) => key,
         };
         let Some(granted) = Box::pin(self.answer(&answer, key, need)).await? else {
             return Ok(answer);
@@ -205,9 +205,9 @@ impl Turn<'_> {
         self.tokens
     }
 
-    pub(super) fn observe<T>(&self, operation: Operation, result: &Result<T, RegistryError>) {
+    pub(super) fn observe<T>(&self, operation: RegistryOperation, result: &Result<T, RegistryError>) {
         if let Some(observer) = self.observer {
-            observer(operation, Outcome::of(result));
+            observer(operation, RequestOutcome::of(result));
         }
     }
 

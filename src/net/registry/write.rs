@@ -6,7 +6,7 @@ use url::Url;
 use super::auth::{Actions, Need};
 use super::client::Task;
 use super::{RegistryError, Target, body};
-use crate::net::registry::metrics::Operation;
+use crate::net::registry::metrics::RegistryOperation;
 use crate::net::registry::read::named;
 use crate::net::registry::sender::{Answer, Ask, Turn};
 use crate::net::transport::guard::host_of;
@@ -22,7 +22,7 @@ pub(super) struct PushBlobTask<'a> {
 }
 
 impl Task for PushBlobTask<'_> {
-    const OPERATION: Operation = Operation::Push;
+    const OPERATION: RegistryOperation = RegistryOperation::Push;
     type Given = ();
 
     async fn at(&self, turn: &Turn<'_>) -> Result<(), RegistryError> {
@@ -95,7 +95,7 @@ pub(super) struct PushManifestTask<'a> {
 }
 
 impl Task for PushManifestTask<'_> {
-    const OPERATION: Operation = Operation::Push;
+    const OPERATION: RegistryOperation = RegistryOperation::Push;
     type Given = bool;
 
     async fn at(&self, turn: &Turn<'_>) -> Result<bool, RegistryError> {
@@ -145,7 +145,7 @@ pub(super) struct DeleteManifestTask<'a> {
 }
 
 impl Task for DeleteManifestTask<'_> {
-    const OPERATION: Operation = Operation::Delete;
+    const OPERATION: RegistryOperation = RegistryOperation::Delete;
     type Given = ();
 
     async fn at(&self, turn: &Turn<'_>) -> Result<(), RegistryError> {

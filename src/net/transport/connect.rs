@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::Place;
+use super::PoolKey;
 use super::guard::{Guard, Lane};
 use super::tls::TlsStream;
 
@@ -78,15 +78,15 @@ impl Dialer {
     }
 
     /// A connection on which this place answers, and whether a proxy passes on what is sent there.
-    pub(super) async fn connect(&self, place: &Place) -> Result<(Socket, Option<Forwarded>), ConnectError> {
+    pub(super) async fn connect(&self, place: &PoolKey) -> Result<(Socket, Option<Forwarded>), ConnectError> {
         let connected = tokio::time::timeout(CONNECT, self.connect_whenever(place)).await;
         connected.unwrap_or(Err(ConnectError::Timeout))
     }
 
-    async fn connect_whenever(&self, place: &Place) -> Result<(Socket, Option<Forwarded>), ConnectError> {
+    async fn connect_whenever(&self, place: &PoolKey) -> Result<(Socket, Option<Forwarded>), ConnectError> {
         let target = place.uri().map_err(ConnectError::Url)?;
         let host = target.host().unwrap_or_default().to_owned();
-        let hop = Hop {
+        let hop = Connector {
             guard: Arc::clone(&self.guard),
             lane: place.lane,
             tls: Arc::clone(&self.tls),
@@ -116,7 +116,7 @@ impl Dialer {
     }
 }
 
-async fn tunnel(proxy: &Intercept, hop: Hop, target: Uri) -> Result<Box<dyn Io>, ConnectError> {
+async fn tunnel(proxy: &Intercept, hop: Connector, target: Uri) -> Result<Box<dyn Io>, ConnectError> {
     let mut tunnel = Tunnel::new(proxy.uri().clone(), hop);
     if let Some(authorization) = proxy.basic_auth() {
         tunnel = tunnel.with_auth(authorization.clone());
@@ -129,13 +129,13 @@ async fn tunnel(proxy: &Intercept, hop: Hop, target: Uri) -> Result<Box<dyn Io>,
 
 /// One TCP connection, with TLS on it where the URL says so.
 #[derive(Clone)]
-struct Hop {
+struct Connector {
     guard: Arc<Guard>,
     lane: Lane,
     tls: Arc<ClientConfig>,
 }
 
-impl Hop {
+impl Connector {
     async fn tcp(&self, target: Uri) -> Result<TcpStream, ConnectError> {
         let mut connector = HttpConnector::new_with_resolver(Resolver {
             guard: Arc::clone(&self.guard),
@@ -170,7 +170,7 @@ impl Hop {
     }
 }
 
-impl Service<Uri> for Hop {
+impl Service<Uri> for Connector {
     type Response = TokioIo<Box<dyn Io>>;
     type Error = ConnectError;
     type Future = BoxFuture<'static, Result<Self::Response, ConnectError>>;

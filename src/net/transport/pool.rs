@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::Place;
+use super::PoolKey;
 use super::connection::Connection;
 
 /// How long an unused connection is kept. Below the 60 s after which common load balancers (and 75 s after which
@@ -27,14 +27,14 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct Idle {
-    places: HashMap<Place, Vec<Connection>>,
+    places: HashMap<PoolKey, Vec<Connection>>,
     count: usize,
     swept: bool,
 }
 
 impl Pool {
     /// The connection that was used last: the others grow old and go.
-    pub(super) fn take(&self, place: &Place) -> Option<Connection> {
+    pub(super) fn take(&self, place: &PoolKey) -> Option<Connection> {
         loop {
             let mut connection = self.idle().pop(place)?;
             if connection.unused_since.elapsed() < IDLE && connection.is_open() {
@@ -43,7 +43,7 @@ impl Pool {
         }
     }
 
-    pub(super) fn put(self: &Arc<Self>, place: Place, mut connection: Connection) {
+    pub(super) fn put(self: &Arc<Self>, place: PoolKey, mut connection: Connection) {
         connection.unused_since = Instant::now();
         let mut idle = self.idle();
         if idle.count >= IN_ALL {
@@ -67,7 +67,7 @@ impl Pool {
 }
 
 impl Idle {
-    fn pop(&mut self, place: &Place) -> Option<Connection> {
+    fn pop(&mut self, place: &PoolKey) -> Option<Connection> {
         let here = self.places.get_mut(place)?;
         let connection = here.pop();
         if here.is_empty() {

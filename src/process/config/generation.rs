@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::rules::Rules;
-use crate::net::oracle::{Ocid, SourceConfig};
+use crate::net::oracle::{Ocid, OracleRegistryConfig};
 use crate::net::registry::{Credentials, RegistryConfig};
 use crate::oci::Digest;
-use crate::pull::policy::{Default, Generation, Pods, Requirement, Rule, Signed, SignedRepository};
+use crate::pull::policy::{DefaultAction, Generation, Pods, Requirement, Rule, Signed, SignedRepository};
 use crate::trust::{SaltLength, TrustedKey};
 
 /// Begins the hash. Counted up when pullgate judges the same configuration in another way, so that nothing admitted
@@ -19,11 +19,11 @@ const DOMAIN: &str = "pullgate generation 1";
 /// The generation of these settings. Paths, comments and the order of tables are not in it: same meaning, same
 /// generation.
 pub(super) fn generation(
-    default: Default,
+    default: DefaultAction,
     rules: &Rules,
     denied: &BTreeSet<Digest>,
     registries: &[RegistryConfig],
-    oracle: &[(String, SourceConfig)],
+    oracle: &[(String, OracleRegistryConfig)],
 ) -> Generation {
     let mut encoder = Encoder(Sha256::new());
     encoder.text(DOMAIN);
@@ -228,8 +228,8 @@ impl Encoder {
         }
     }
 
-    fn oracle(&mut self, source: &SourceConfig) {
-        let SourceConfig {
+    fn oracle(&mut self, source: &OracleRegistryConfig) {
+        let OracleRegistryConfig {
             artifacts,
             compartment_id,
             in_subtree,

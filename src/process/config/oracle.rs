@@ -10,14 +10,14 @@ use crate::base::strict_toml::table::{Table, TextOrTable};
 use crate::base::strict_toml::value::Text;
 use crate::net::oracle::{
     Endpoint, Identity, InstancePrincipal, MetadataService, Ocid, Place, PlaceError, Region, Service,
-    SourceConfig,
+    OracleRegistryConfig,
 };
 
 /// Reads the table. `ca` is the registry's own.
 pub(super) fn read(
     mut table: Table<'_>,
     ca: Result<Option<Vec<u8>>, Reported>,
-) -> Result<SourceConfig, Reported> {
+) -> Result<OracleRegistryConfig, Reported> {
     let report = table.report();
     let endpoint = url(&mut table, "endpoint", |text| {
         Endpoint::new(text, Service::Artifacts)
@@ -49,7 +49,7 @@ pub(super) fn read(
         (Err(_), _, _, _) | (_, Err(_), _, _) | (_, _, Err(_), _) | (_, _, _, Err(_)) => Err(report.again()),
     };
     table.finish();
-    Ok(SourceConfig {
+    Ok(OracleRegistryConfig {
         artifacts: artifacts?,
         compartment_id: compartment_id?,
         in_subtree: in_subtree?,

@@ -12,9 +12,9 @@ use crate::base::limits::CERTIFICATE_BYTES;
 use crate::base::strict_toml::problem::Reported;
 use crate::base::strict_toml::table::{Read, Table, TextOrTable};
 use crate::base::strict_toml::value::Text;
-use crate::door::cri::Config as CriDoor;
+use crate::door::cri::CriDoorSettings as CriDoor;
 use crate::door::listen::unix_socket as unix;
-use crate::door::registry::{Config as RegistryDoor, TlsFiles};
+use crate::door::registry::{RegistryDoorSettings as RegistryDoor, TlsFiles};
 
 /// Who is in the socket's group may ask.
 const ADMISSION_MODE: u32 = 0o660;
@@ -191,10 +191,10 @@ fn registry_door(
 }
 
 /// A Unix socket: its path, or a table of path, mode and group.
-fn socket(table: &mut Table<'_>, key: &'static str, name: &'static str, mode: u32) -> Read<unix::Config> {
+fn socket(table: &mut Table<'_>, key: &'static str, name: &'static str, mode: u32) -> Read<unix::SocketSettings> {
     match table.text_or_table(key, name)? {
         None => Ok(None),
-        Some(TextOrTable::Text(text)) => Ok(Some(unix::Config {
+        Some(TextOrTable::Text(text)) => Ok(Some(unix::SocketSettings {
             path: socket_path(table, text)?,
             mode,
             group: None,
@@ -208,7 +208,7 @@ fn socket(table: &mut Table<'_>, key: &'static str, name: &'static str, mode: u3
 }
 
 /// Path, mode and group, whatever else the table holds.
-fn socket_keys(table: &mut Table<'_>, example: &'static str, mode: u32) -> Result<unix::Config, Reported> {
+fn socket_keys(table: &mut Table<'_>, example: &'static str, mode: u32) -> Result<unix::SocketSettings, Reported> {
     let path = table.required_text("listen", example);
     let path = path.and_then(|text| socket_path(table, text));
     let known = socket_mode(table);
@@ -224,7 +224,7 @@ fn socket_keys(table: &mut Table<'_>, example: &'static str, mode: u32) -> Resul
             text.to_owned()
         })
     });
-    Ok(unix::Config {
+    Ok(unix::SocketSettings {
         path: path?,
         mode: known?.unwrap_or(mode),
         group: group?,

@@ -12,7 +12,7 @@ use crate::base::limits::{CERTIFICATE_BYTES, CREDENTIALS_BYTES};
 use crate::base::strict_toml::problem::{At, Report, Reported};
 use crate::base::strict_toml::table::{Table, TextOrTable};
 use crate::base::strict_toml::value::Text;
-use crate::net::oracle::SourceConfig;
+use crate::net::oracle::OracleRegistryConfig;
 use crate::net::registry::{Credentials, RegistryConfig, SourceName};
 use crate::oci::Repository;
 
@@ -20,7 +20,7 @@ use crate::oci::Repository;
 #[derive(Debug, Default)]
 pub(super) struct Registries {
     registries: Vec<RegistryConfig>,
-    oracle: Vec<(String, SourceConfig)>,
+    oracle: Vec<(String, OracleRegistryConfig)>,
     hosts: BTreeMap<String, At>,
 }
 
@@ -65,7 +65,7 @@ impl Registries {
     }
 
     /// Every registry, and every `[registry.oracle]`, by host.
-    pub(super) fn sorted(mut self) -> (Vec<RegistryConfig>, Vec<(String, SourceConfig)>) {
+    pub(super) fn sorted(mut self) -> (Vec<RegistryConfig>, Vec<(String, OracleRegistryConfig)>) {
         self.registries.sort_by(|one, other| one.host.cmp(&other.host));
         self.oracle.sort_by(|(one, _), (other, _)| one.cmp(other));
         (self.registries, self.oracle)
@@ -76,8 +76,8 @@ impl Registries {
 fn used(
     table: &Table<'_>,
     registry: &RegistryConfig,
-    oracle: Option<SourceConfig>,
-) -> Result<Option<SourceConfig>, Reported> {
+    oracle: Option<OracleRegistryConfig>,
+) -> Result<Option<OracleRegistryConfig>, Reported> {
     let named = registry.signatures.contains(&SourceName::OracleApi);
     match (named, oracle) {
         (true, None) => Err(table.report().problem(

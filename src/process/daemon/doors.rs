@@ -18,9 +18,9 @@ use crate::pull::gate::Gate;
 
 /// The doors, bound and not yet served.
 pub(super) struct Doors {
-    pub(super) registry: Option<registry::Door>,
-    admission: Option<admission::Door>,
-    cri: Option<cri::Door>,
+    pub(super) registry: Option<registry::RegistryDoor>,
+    admission: Option<admission::AdmissionDoor>,
+    cri: Option<cri::CriDoor>,
     control: Option<Socket>,
     metrics: Option<(MetricsDoor, SocketAddr)>,
     connections: usize,
@@ -44,7 +44,7 @@ impl Doors {
         };
         let admission = match config.daemon.admission.clone() {
             Some(socket) => Some(
-                admission::Door::bind(admission::Config {
+                admission::AdmissionDoor::bind(admission::AdmissionDoorSettings {
                     socket,
                     deadline: config.limits.pull,
                     connections: config.limits.connections,
@@ -54,7 +54,7 @@ impl Doors {
             None => None,
         };
         let cri = match config.cri_door.clone() {
-            Some(door) => Some(cri::Door::bind(door).await?),
+            Some(door) => Some(cri::CriDoor::bind(door).await?),
             None => None,
         };
         if registry.is_none() && admission.is_none() && cri.is_none() {
@@ -85,7 +85,7 @@ impl Doors {
 
     /// The addresses at which the gate itself listens: it must not ask itself.
     pub(super) fn own(&self) -> Vec<SocketAddr> {
-        let registry = self.registry.as_ref().map(registry::Door::local_addr);
+        let registry = self.registry.as_ref().map(registry::RegistryDoor::local_addr);
         let metrics = self.metrics.as_ref().map(|(_, address)| *address);
         registry.into_iter().chain(metrics).collect()
     }
@@ -152,8 +152,8 @@ async fn named(name: &'static str, served: impl Future<Output = ()>) -> &'static
     name
 }
 
-async fn bind_registry(config: registry::Config) -> Result<registry::Door, StartError> {
+async fn bind_registry(config: registry::RegistryDoorSettings) -> Result<registry::RegistryDoor, StartError> {
     let address = config.listen;
-    let bound = registry::Door::bind(config).await;
+    let bound = registry::RegistryDoor::bind(config).await;
     bound.map_err(|source| StartError::Door { address, source })
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::StartError;
 use crate::door::listen::unix_socket::SocketError;
-use crate::pull::gate::PermitsError;
+use crate::pull::gate::DerivationsError;
 
 impl StartError {
     /// The next step, where one is known. The errors of the configuration have theirs beside each.
@@ -13,12 +13,12 @@ impl StartError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Door { address, source } => of_address(*address, source.kind()),
-            Self::Permits(PermitsError::Open { path, source }) => of_permits(path, source),
+            Self::Permits(DerivationsError::Open { path, source }) => of_permits(path, source),
             Self::State { path, source } => is_forbidden(source).then(|| owned(&path.display().to_string())),
             Self::Socket(error) => of_socket(error),
             Self::Config(_)
             | Self::NoDoor
-            | Self::Permits(PermitsError::Epoch(_) | PermitsError::Thread { .. })
+            | Self::Permits(DerivationsError::Epoch(_) | DerivationsError::Thread { .. })
             | Self::Settings(_)
             | Self::Signals(_) => None,
         }
@@ -89,7 +89,7 @@ fn is_forbidden(error: &io::Error) -> bool {
 mod tests {
     use std::io;
 
-    use super::{PermitsError, SocketError, StartError};
+    use super::{DerivationsError, SocketError, StartError};
 
     #[test]
     fn what_the_system_forbids_has_a_next_step() {
@@ -104,7 +104,7 @@ mod tests {
                 "chown -R pullgate: /var/lib/pullgate/signatures",
             ),
             (
-                StartError::Permits(PermitsError::Open {
+                StartError::Permits(DerivationsError::Open {
                     path: "/var/lib/pullgate/permits.redb".to_owned(),
                     source: Box::new(storage()),
                 }),

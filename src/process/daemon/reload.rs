@@ -16,7 +16,7 @@ use sd_notify::NotifyState;
 use super::{settings, tell_manager};
 use crate::base::error_chain::chain;
 use crate::process::config::Config;
-use crate::pull::gate::{Gate, Settings};
+use crate::pull::gate::{Gate, GateSettings};
 use crate::pull::record::Requests;
 
 /// What the daemon runs under.
@@ -220,7 +220,7 @@ impl Counters {
         self.count.get_or_create(&ReloadLabels { outcome }).inc();
     }
 
-    pub(super) fn keys_of(&self, settings: &Settings) {
+    pub(super) fn keys_of(&self, settings: &GateSettings) {
         self.keys
             .set(i64::try_from(settings.policy.keys().len()).unwrap_or(i64::MAX));
     }

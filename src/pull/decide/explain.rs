@@ -1,11 +1,11 @@
 //! How a judgement came about, step by step, for people.
 
-use super::{Judgement, Verdict};
+use super::{Evaluation, Verdict};
 use crate::base::error_chain::chain;
 use crate::base::reason::Reason;
 use crate::oci::{Digest, Document};
-use crate::pull::policy::{Default, Mode, Requirement, Rule, Ruling, Signed};
-use crate::pull::verify::{Evidence, Judged};
+use crate::pull::policy::{DefaultAction, Mode, Requirement, Rule, EffectiveRule, Signed};
+use crate::pull::verify::{Evidence, CheckedSignature};
 
 /// One stage of the way of a pull.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Step {
 
 /// The steps of a judgement that this ruling led to.
 #[must_use]
-pub fn steps(judgement: &Judgement, ruling: &Ruling) -> Vec<Step> {
+pub fn steps(judgement: &Evaluation, ruling: &EffectiveRule) -> Vec<Step> {
     let mut steps = vec![Step {
         stage: "policy",
         text: of_policy(ruling),
@@ -70,7 +70,7 @@ fn failed(stage: &'static str, text: String) -> Step {
 }
 
 /// Whether the rules alone said no: then nothing was asked.
-fn spoke_before_asking(judgement: &Judgement) -> bool {
+fn spoke_before_asking(judgement: &Evaluation) -> bool {
     match &judgement.verdict {
         Verdict::Allow(_) => false,
         Verdict::Deny(denial) => {
@@ -82,13 +82,13 @@ fn spoke_before_asking(judgement: &Judgement) -> bool {
     }
 }
 
-fn of_policy(ruling: &Ruling) -> String {
+fn of_policy(ruling: &EffectiveRule) -> String {
     match ruling {
-        Ruling::Default(Default::Reject) => "no rule covers it, and the default rejects".to_owned(),
-        Ruling::Default(Default::InsecureAcceptAnything) => {
+        EffectiveRule::Default(DefaultAction::Reject) => "no rule covers it, and the default rejects".to_owned(),
+        EffectiveRule::Default(DefaultAction::InsecureAcceptAnything) => {
             "no rule covers it, and the default accepts anything".to_owned()
         }
-        Ruling::Rule(rule) => {
+        EffectiveRule::Rule(rule) => {
             let warns = match rule.mode {
                 Mode::Enforce => "",
                 Mode::Warn => "; failures are only recorded",
@@ -144,7 +144,7 @@ fn of_evidence(evidence: &Evidence, cached: bool, steps: &mut Vec<Step>) {
     steps.extend(evidence.judged.iter().map(of_judged));
 }
 
-fn of_judged(judged: &Judged) -> Step {
+fn of_judged(judged: &CheckedSignature) -> Step {
     let record = format!("{} {}", judged.source.as_str(), judged.locator);
     match &judged.outcome {
         Ok(verified) => {

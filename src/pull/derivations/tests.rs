@@ -4,18 +4,18 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 
-use super::{EDGES, Life, Permits, PermitsError};
+use super::{EDGES, Expiry, Derivations, DerivationsError};
 use crate::oci::{ChildKind, Digest, Repository};
-use crate::pull::decide::Cover;
+use crate::pull::decide::Derivation;
 use crate::pull::policy::Generation;
 
 fn repository(path: &str) -> Repository {
     Repository::new("registry.test", path).unwrap()
 }
 
-fn cover(path: &str, child: u32) -> Cover {
+fn cover(path: &str, child: u32) -> Derivation {
     let digest = Digest::sha256(&child.to_le_bytes());
-    Cover::restored(
+    Derivation::restored(
         repository(path),
         digest,
         ChildKind::Blob,
@@ -24,9 +24,9 @@ fn cover(path: &str, child: u32) -> Cover {
     )
 }
 
-fn remember(permits: &Permits, covers: impl Iterator<Item = Cover>, life: i64) {
+fn remember(permits: &Derivations, covers: impl Iterator<Item = Derivation>, life: i64) {
     let now = Timestamp::now();
-    let life = Life {
+    let life = Expiry {
         expires_at: now + SignedDuration::from_secs(life),
         ends_at: Timestamp::MAX,
     };
@@ -34,12 +34,12 @@ fn remember(permits: &Permits, covers: impl Iterator<Item = Cover>, life: i64) {
 }
 
 /// Reopens until the thread of the gate before has let go of the file.
-fn reopen(file: &Path, most: usize) -> Permits {
+fn reopen(file: &Path, most: usize) -> Derivations {
     let until = Instant::now() + Duration::from_secs(20);
     loop {
-        match Permits::open(Some(file), most) {
+        match Derivations::open(Some(file), most) {
             Ok(permits) => return permits,
-            Err(PermitsError::Open { .. }) if Instant::now() < until => {
+            Err(DerivationsError::Open { .. }) if Instant::now() < until => {
                 std::thread::sleep(Duration::from_millis(5));
             }
             Err(error) => panic!("{error:?}"),
@@ -51,7 +51,7 @@ fn reopen(file: &Path, most: usize) -> Permits {
 fn what_was_admitted_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("permits.redb");
-    let permits = Permits::open(Some(&file), 1000).unwrap();
+    let permits = Derivations::open(Some(&file), 1000).unwrap();
     remember(&permits, (0..50).map(|child| cover("app", child)), 3600);
     drop(permits);
 
@@ -66,10 +66,10 @@ fn what_was_admitted_survives_a_restart() {
 
 #[test]
 fn an_edge_that_stands_is_left_to_the_image_that_brought_it() {
-    let permits = Permits::open(None, 1000).unwrap();
+    let permits = Derivations::open(None, 1000).unwrap();
     let of = |root: &[u8], generation| {
         let (child, kind) = (Digest::sha256(b"layer"), ChildKind::Blob);
-        Cover::restored(repository("app"), child, kind, Digest::sha256(root), generation)
+        Derivation::restored(repository("app"), child, kind, Digest::sha256(root), generation)
     };
     let root = || {
         let kept = permits.covering(&repository("app"), &Digest::sha256(b"layer"), ChildKind::Blob);
@@ -87,7 +87,7 @@ fn an_edge_that_stands_is_left_to_the_image_that_brought_it() {
 
 #[test]
 fn an_edge_holds_for_its_own_repository_digest_and_kind_alone() {
-    let permits = Permits::open(None, 1000).unwrap();
+    let permits = Derivations::open(None, 1000).unwrap();
     let edge = cover("app", 1);
     remember(&permits, std::iter::once(edge.clone()), 3600);
     assert!(
@@ -116,7 +116,7 @@ fn an_edge_holds_for_its_own_repository_digest_and_kind_alone() {
 fn a_full_file_lets_the_oldest_go() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("permits.redb");
-    let permits = Permits::open(Some(&file), 100).unwrap();
+    let permits = Derivations::open(Some(&file), 100).unwrap();
     for round in 0..10 {
         let children = (0..50).map(|child| cover("app", round * 50 + child));
         remember(&permits, children, 1000 + i64::from(round));
@@ -149,7 +149,7 @@ fn a_corrupt_file_is_set_aside_and_the_gate_starts() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("permits.redb");
     std::fs::write(&file, vec![0x55; 8192]).unwrap();
-    let permits = Permits::open(Some(&file), 1000).unwrap();
+    let permits = Derivations::open(Some(&file), 1000).unwrap();
     let edge = cover("app", 1);
     assert!(
         permits
@@ -175,7 +175,7 @@ fn a_value_that_is_none_is_not_served() {
             .unwrap();
         transaction.commit().unwrap();
     }
-    let permits = Permits::open(Some(&file), 1000).unwrap();
+    let permits = Derivations::open(Some(&file), 1000).unwrap();
     assert!(
         permits
             .covering(edge.repository(), edge.child(), edge.kind())
@@ -185,7 +185,7 @@ fn a_value_that_is_none_is_not_served() {
 
 #[test]
 fn the_disk_is_written_once_for_edges_that_stand() {
-    let permits = Permits::open(None, 1000).unwrap();
+    let permits = Derivations::open(None, 1000).unwrap();
     let edge = cover("app", 1);
     remember(&permits, std::iter::once(edge.clone()), 3600);
     let first = permits
@@ -208,7 +208,7 @@ fn the_disk_is_written_once_for_edges_that_stand() {
 fn the_epoch_of_the_file_never_goes_back() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("permits.redb");
-    let permits = Permits::open(Some(&file), 1000).unwrap();
+    let permits = Derivations::open(Some(&file), 1000).unwrap();
     let store = permits.store.as_ref().unwrap();
     for (raised, holds) in [(2, 2), (1, 2), (3, 3)] {
         store.raise_epoch(raised).unwrap();
@@ -217,5 +217,5 @@ fn the_epoch_of_the_file_never_goes_back() {
     permits.advance().unwrap();
     assert_eq!(permits.epoch(), 1, "read once, when it was opened");
     drop(permits);
-    assert_eq!(Permits::open(Some(&file), 1000).unwrap().epoch(), 3);
+    assert_eq!(Derivations::open(Some(&file), 1000).unwrap().epoch(), 3);
 }

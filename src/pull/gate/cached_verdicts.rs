@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::memory::{EvidenceKey, Remembered};
-use super::{Gate, PermitsError};
+use super::{Gate, DerivationsError};
 use crate::oci::{Digest, Repository};
 
 /// One remembered verdict, for people.
@@ -31,7 +31,7 @@ impl Gate {
     /// # Errors
     /// When the store could not be written: what was admitted before a restart may be served after it, for as long as
     /// its verdict was remembered.
-    pub fn clear(&self) -> Result<usize, PermitsError> {
+    pub fn clear(&self) -> Result<usize, DerivationsError> {
         let advanced = self.permits.advance();
         let forgotten = self.evidence.len();
         self.evidence.clear();

@@ -7,27 +7,27 @@ use futures_util::FutureExt as _;
 use jiff::Timestamp;
 
 use super::memory::EvidenceKey;
-use super::{Gathered, PullRequest, Purpose, Settings};
+use super::{CachedEvidence, PullRequest, Purpose, GateSettings};
 use crate::base::reason::Reason;
 use crate::net::registry::Access;
 use crate::oci::Digest;
-use crate::pull::decide::{Case, Denial, Judgement, Verdict};
-use crate::pull::derivations::Kept;
-use crate::pull::policy::{Default, Requirement, Rule, Ruling, Signed};
+use crate::pull::decide::{PullContext, Denial, Evaluation, Verdict};
+use crate::pull::derivations::StoredDerivation;
+use crate::pull::policy::{DefaultAction, Requirement, Rule, EffectiveRule, Signed};
 use crate::pull::resolve::Subject;
 
 /// One pull on its way: what it asks, and the settings it began with.
 #[derive(Clone, Copy)]
 pub(super) struct Pull<'a> {
-    pub(super) settings: &'a Settings,
-    pub(super) ruling: &'a Ruling,
+    pub(super) settings: &'a GateSettings,
+    pub(super) ruling: &'a EffectiveRule,
     pub(super) request: &'a PullRequest,
     pub(super) epoch: u64,
 }
 
 impl<'a> Pull<'a> {
-    pub(super) fn case(self) -> Case<'a> {
-        Case {
+    pub(super) fn case(self) -> PullContext<'a> {
+        PullContext {
             reference: &self.request.reference,
             policy: &self.settings.policy,
             ruling: self.ruling,
@@ -37,7 +37,7 @@ impl<'a> Pull<'a> {
     /// What can be said before anything is asked, unless the rule only warns of it.
     pub(super) fn before_asking(self) -> Result<(), Box<Denial>> {
         let case = self.case();
-        case.before_asking().or_else(|denial| {
+        case.check_rules().or_else(|denial| {
             if case.warns() && denial.reason != Reason::DigestDenied {
                 Ok(())
             } else {
@@ -55,22 +55,22 @@ impl<'a> Pull<'a> {
 
     pub(super) fn signed(self) -> Option<(&'a Arc<Rule>, &'a Signed)> {
         match self.ruling {
-            Ruling::Rule(rule) => match &rule.requirement {
+            EffectiveRule::Rule(rule) => match &rule.requirement {
                 Requirement::Signed(signed) => Some((rule, signed)),
                 Requirement::Digest(_) | Requirement::InsecureAcceptAnything | Requirement::Reject => None,
             },
-            Ruling::Default(_) => None,
+            EffectiveRule::Default(_) => None,
         }
     }
 
     pub(super) fn accepts_anything(self) -> bool {
         match self.ruling {
-            Ruling::Rule(rule) => matches!(rule.requirement, Requirement::InsecureAcceptAnything),
-            Ruling::Default(default) => *default == Default::InsecureAcceptAnything,
+            EffectiveRule::Rule(rule) => matches!(rule.requirement, Requirement::InsecureAcceptAnything),
+            EffectiveRule::Default(default) => *default == DefaultAction::InsecureAcceptAnything,
         }
     }
 
-    pub(super) fn stands(self, kept: &Kept) -> bool {
+    pub(super) fn stands(self, kept: &StoredDerivation) -> bool {
         kept.cover.generation() == self.settings.policy.generation()
             && kept.epoch == self.epoch
             && kept.expires_at > Timestamp::now()
@@ -114,8 +114,8 @@ impl<'a> Pull<'a> {
             .denial(Reason::Malformed, Some(*subject.digest()), detail))
     }
 
-    pub(super) fn judged(self, verdict: Verdict, gathered: Option<&Gathered>) -> Judgement {
-        Judgement {
+    pub(super) fn judged(self, verdict: Verdict, gathered: Option<&CachedEvidence>) -> Evaluation {
+        Evaluation {
             verdict,
             rule: self.ruling.name().to_owned(),
             evidence: gathered.map(|it| Arc::clone(&it.evidence)),
@@ -125,12 +125,12 @@ impl<'a> Pull<'a> {
         }
     }
 
-    pub(super) fn denied(self, denial: Box<Denial>) -> Judgement {
+    pub(super) fn denied(self, denial: Box<Denial>) -> Evaluation {
         self.judged(Verdict::Deny(denial), None)
     }
 
     /// Runs the stages with the pull's deadline and with a floor under them: late or crashed is denied.
-    pub(super) async fn contained(self, stages: impl Future<Output = Judgement>) -> Judgement {
+    pub(super) async fn contained(self, stages: impl Future<Output = Evaluation>) -> Evaluation {
         let stages = AssertUnwindSafe(stages).catch_unwind();
         match tokio::time::timeout_at(self.request.deadline.into(), stages).await {
             Ok(Ok(judgement)) => judgement,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{Gate, PullRequest};
 use crate::base::error_chain::chain;
 use crate::oci::{ChildKind, Descriptor, Digest, Document, Platform, Reference};
-use crate::pull::decide::{Cover, Permit};
+use crate::pull::decide::{Derivation, Permit};
 use crate::pull::gate::context::Pull;
 use crate::pull::resolve::ResolveError;
 
@@ -138,7 +138,7 @@ impl Gate {
         }
         let covers = document
             .children()
-            .map(|(child, kind)| Cover::restored(repository.clone(), child.digest, kind, root, generation));
+            .map(|(child, kind)| Derivation::restored(repository.clone(), child.digest, kind, root, generation));
         self.remember(pull, covers, kept.expires_at);
     }
 }

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use super::Gate;
 use super::memory::EvidenceKey;
 use crate::oci::{ChildKind, Digest, Repository};
-use crate::pull::policy::{Default, Mode, Policy, Requirement, Ruling};
+use crate::pull::policy::{DefaultAction, Mode, Policy, Requirement, EffectiveRule};
 
 /// What the policy of now says of a manifest, as far as that is known without asking anyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ImageStatus {
     /// It may run: its rule wants nothing that could be missing, or it was admitted under this policy.
     Admitted,
     /// It may not.
@@ -34,17 +34,17 @@ impl Gate {
         repository: &Repository,
         digest: &Digest,
         identifier: Option<&Digest>,
-    ) -> Standing {
+    ) -> ImageStatus {
         let settings = self.settings();
         let policy = &settings.policy;
         if policy.denies(digest) {
-            return Standing::Refused;
+            return ImageStatus::Refused;
         }
         let rule = match policy.ruling(repository, None) {
-            Ruling::Default(Default::InsecureAcceptAnything) => return Standing::Admitted,
-            Ruling::Default(Default::Reject) => return Standing::Refused,
-            Ruling::Rule(rule) if rule.mode == Mode::Warn => return Standing::Admitted,
-            Ruling::Rule(rule) => rule,
+            EffectiveRule::Default(DefaultAction::InsecureAcceptAnything) => return ImageStatus::Admitted,
+            EffectiveRule::Default(DefaultAction::Reject) => return ImageStatus::Refused,
+            EffectiveRule::Rule(rule) if rule.mode == Mode::Warn => return ImageStatus::Admitted,
+            EffectiveRule::Rule(rule) => rule,
         };
         let known = Known {
             gate: self,
@@ -54,8 +54,8 @@ impl Gate {
             repository,
         };
         let is_admitted = match &rule.requirement {
-            Requirement::InsecureAcceptAnything => return Standing::Admitted,
-            Requirement::Reject => return Standing::Refused,
+            Requirement::InsecureAcceptAnything => return ImageStatus::Admitted,
+            Requirement::Reject => return ImageStatus::Refused,
             // A manifest of an index that is listed: as far as it was admitted.
             Requirement::Digest(digests) => digests.contains(digest) || known.covers_manifest(digest),
             Requirement::Signed(signed) => {
@@ -65,9 +65,9 @@ impl Gate {
         let is_it = identifier
             .is_none_or(|it| it == digest || known.covers(it, ChildKind::Blob) || known.covers_manifest(it));
         if is_admitted && is_it {
-            Standing::Admitted
+            ImageStatus::Admitted
         } else {
-            Standing::Unknown
+            ImageStatus::Unknown
         }
     }
 }

@@ -21,14 +21,14 @@ pub(super) const SUBJECT_LIFE: Duration = Duration::from_secs(60);
 pub(super) const READERS: usize = 4096;
 
 /// Whose manifest: content that one client may read is not handed to one that did not show the same credentials.
-pub(super) type SubjectKey = (Repository, Digest, Shown);
+pub(super) type SubjectKey = (Repository, Digest, CredentialsHash);
 
 /// What is asked of a registry, by whom, and under which settings.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Question {
     pub(super) repository: Repository,
     pub(super) target: Target,
-    pub(super) shown: Shown,
+    pub(super) shown: CredentialsHash,
     pub(super) generation: Generation,
     pub(super) epoch: u64,
 }
@@ -81,9 +81,9 @@ impl Weighter<EvidenceKey, Arc<Remembered>> for ByRecords {
 /// A hash of the credentials that were shown, if any were. Only those who showed the same ones wait for the same work: a
 /// client without access must not decide what one with access is told.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Shown(Option<[u8; 32]>);
+pub(super) struct CredentialsHash(Option<[u8; 32]>);
 
-impl Shown {
+impl CredentialsHash {
     pub(super) fn of(request: &PullRequest) -> Self {
         Self(request.presented.as_ref().map(Presented::hash))
     }

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::Settings;
+use super::GateSettings;
 use crate::net::registry::{Access, SourceName};
 use crate::oci::{Digest, Repository};
 use crate::pull::find::{Budget, Found, Sought, find};
 use crate::pull::policy::{Requirement, Rule};
 use crate::pull::resolve::Subject;
-use crate::pull::verify::{Evidence, Judged, Wanted, verify};
+use crate::pull::verify::{Evidence, CheckedSignature, Wanted, verify};
 
 /// Until the rule is satisfied: a place that is not needed is not asked.
 pub(super) async fn gather(
-    settings: &Settings,
+    settings: &GateSettings,
     rule: &Arc<Rule>,
     subject: &Subject,
     access: &Access,
@@ -64,7 +64,7 @@ async fn verified(
     rule: Arc<Rule>,
     digest: Digest,
     repository: Repository,
-) -> (Vec<Judged>, Found) {
+) -> (Vec<CheckedSignature>, Found) {
     if found.candidates.is_empty() {
         return (Vec::new(), found);
     }

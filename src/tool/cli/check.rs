@@ -21,7 +21,7 @@ use crate::process::config::Config;
 use crate::process::daemon;
 use crate::pull::gate::{Gate, PullRequest, Purpose, Storage};
 use crate::pull::record::{DoorName, Requests};
-use crate::pull::verify::Judged;
+use crate::pull::verify::CheckedSignature;
 use crate::tool::cli::registry_args::{Reach, own_listeners};
 
 /// Arguments of `pullgate check`.
@@ -156,7 +156,7 @@ pub(super) struct Signature {
 }
 
 impl Signature {
-    pub(super) fn of(judged: &Judged) -> Self {
+    pub(super) fn of(judged: &CheckedSignature) -> Self {
         Self::told(&tell::signature(judged))
     }
 

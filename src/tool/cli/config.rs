@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Context;
 use super::output::{CliError, Exit, columns, counted};
 use crate::process::config::{self, Problem};
-use crate::tool::cli::config::view::{Shown, ShownKey, ShownRegistry, ShownRule};
+use crate::tool::cli::config::view::{ConfigView, ShownKey, ShownRegistry, ShownRule};
 
 /// Verbs of `pullgate config`.
 #[derive(Debug, Subcommand)]
@@ -61,7 +61,7 @@ fn check(context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
 
 fn show(context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
     let config = context.config()?;
-    let shown = Shown::of(&config);
+    let shown = ConfigView::of(&config);
     if context.json {
         write_json(out, &shown)?;
         return Ok(Exit::Yes);

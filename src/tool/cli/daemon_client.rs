@@ -27,8 +27,8 @@ pub(super) async fn control(context: &Context) -> Result<ControlClient<Channel>,
 pub(super) fn socket(
     context: &Context,
     key: &str,
-    of: impl FnOnce(Daemon) -> Option<unix::Config>,
-) -> Result<unix::Config, CliError> {
+    of: impl FnOnce(Daemon) -> Option<unix::SocketSettings>,
+) -> Result<unix::SocketSettings, CliError> {
     of(load_daemon(&context.config_path)?).ok_or_else(|| {
         let path = context.config_path.display();
         CliError::new(format!("`{path}` opens no {key} socket"), Exit::Usage).hint(format!(

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use super::output::{CliError, Exit};
 use crate::base::limits::CERTIFICATE_BYTES;
 use crate::net::oracle::{
-    ApiError, Authentication, Client, Endpoint, Identity, IdentityError, InstancePrincipal, MetadataService,
+    ApiError, Authentication, OracleClient, Endpoint, Identity, IdentityError, InstancePrincipal, MetadataService,
     Ocid, Place, Profile, Region, Service,
 };
 use crate::tool::signature_store as carry;
@@ -63,7 +63,7 @@ enum Auth {
 
 /// A client, and where it asks.
 pub(super) struct Opened {
-    pub(super) client: Client,
+    pub(super) client: OracleClient,
     pub(super) deadline: Instant,
     region: Option<Region>,
     /// Of whom the realm is, where the region does not tell.
@@ -90,7 +90,7 @@ impl Cloud {
             carry::read_file(&path, CERTIFICATE_BYTES)
                 .map_err(|error| usage("the certificates can't be read").because(error))
         });
-        let client = Client::new(Arc::new(identity), Vec::new(), ca.transpose()?.as_deref())
+        let client = OracleClient::new(Arc::new(identity), Vec::new(), ca.transpose()?.as_deref())
             .map_err(|error| refused("Oracle's services can't be asked", error))?;
         Ok(Opened {
             client,

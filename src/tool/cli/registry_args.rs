@@ -8,8 +8,8 @@ use url::Url;
 
 use super::Context;
 use super::output::{CliError, Exit};
-use crate::net::oracle::Sources;
-use crate::net::registry::{Client, Credentials, RegistryConfig};
+use crate::net::oracle::OracleRegistries;
+use crate::net::registry::{RegistryClient, Credentials, RegistryConfig};
 use crate::oci::Reference;
 use crate::process::config::{Config, DEFAULT_PATH};
 
@@ -31,9 +31,9 @@ pub(super) struct Reach {
 /// What is asked about an image.
 pub(super) struct Reached {
     /// The registries.
-    pub(super) client: Client,
+    pub(super) client: RegistryClient,
     /// Oracle's API, for the registries of which the configuration says that their signatures are there.
-    pub(super) oracle: Sources,
+    pub(super) oracle: OracleRegistries,
     /// The folder of local signatures.
     pub(super) signatures: PathBuf,
 }
@@ -51,10 +51,10 @@ impl Reach {
             let own = own_listeners(&config);
             (config.registries, config.oracle, own, config.daemon.state)
         };
-        let oracle = Sources::new(&oracle, &own, None)
+        let oracle = OracleRegistries::new(&oracle, &own, None)
             .map_err(|error| CliError::new("nothing can be asked", Exit::Usage).because(error))?;
         let registries = self.with_logins(registries, image)?;
-        let client = Client::new(registries, own).map_err(|error| {
+        let client = RegistryClient::new(registries, own).map_err(|error| {
             CliError::new("could not set up the client for the registries", Exit::Usage).because(error)
         })?;
         Ok(Reached {

@@ -16,7 +16,7 @@ use super::output::{CliError, Exit};
 use super::{Context, reference};
 use crate::base::limits;
 use crate::net::oracle::Ocid;
-use crate::net::registry::{Access, Client};
+use crate::net::registry::{Access, RegistryClient};
 use crate::oci::{Digest, Reference};
 use crate::pull::policy::signed_name;
 use crate::pull::resolve::{Subject, resolve};
@@ -188,7 +188,7 @@ impl Sign {
     /// Writes the record to the directory that is named, or attaches it to the image in its registry.
     async fn store(
         &self,
-        client: &Client,
+        client: &RegistryClient,
         subject: &Subject,
         record: &Record,
         access: &Access,
@@ -241,7 +241,7 @@ impl Sign {
 }
 
 /// The image as its registry has it.
-async fn subject(image: &Reference, client: &Client, access: &Access) -> Result<Subject, CliError> {
+async fn subject(image: &Reference, client: &RegistryClient, access: &Access) -> Result<Subject, CliError> {
     resolve(client, image, access).await.map_err(|error| {
         CliError::new(format!("the image `{image}` can't be read"), Exit::CouldNotTell)
             .because(error)

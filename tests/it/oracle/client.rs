@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use pullgate::net::oracle::wire::{CreateSignature, KeyVersionState, LookUpImage, SignRequest, UpdateTags};
-use pullgate::net::oracle::{ApiError, Client, Endpoint, Identity, Ocid, Service};
+use pullgate::net::oracle::{ApiError, OracleClient, Endpoint, Identity, Ocid, Service};
 use pullgate::signature::oracle::Record;
 use pullgate::trust::SigningAlgorithm;
 
@@ -22,7 +22,7 @@ async fn a_signature_is_made_kept_tagged_and_deleted() {
     let identity = Identity::profile(folder.path().join("oci/config"), "DEFAULT", None).unwrap();
     let (tenancy, _) = identity.named().unwrap();
     assert_eq!(tenancy.as_str(), site.tenancy);
-    let client = Client::new(identity, Vec::new(), None).unwrap();
+    let client = OracleClient::new(identity, Vec::new(), None).unwrap();
     let artifacts = Endpoint::new(&site.cloud.url(), Service::Artifacts).unwrap();
     let kms = Endpoint::new(&site.cloud.url(), Service::Kms).unwrap();
     let late = Instant::now() + Duration::from_secs(60);

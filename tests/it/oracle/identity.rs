@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use pullgate::base::reason::Reason;
 use pullgate::net::oracle::wire::{FederationRequest, read_token};
 use pullgate::net::oracle::{
-    ApiError, Client, Endpoint, Identity, LeafCertificate, MetadataService, RequestKey, Service,
-    SignatureFilter, Signer,
+    ApiError, OracleClient, Endpoint, Identity, LeafCertificate, MetadataService, RequestKey, Service,
+    SignatureFilter, RequestSigner,
 };
 use pullgate::process::config::Config;
 
@@ -37,7 +37,7 @@ pub fn token(ends: Timestamp) -> String {
 /// What a client with the site's profile is told.
 async fn told(site: &Site, folder: &std::path::Path) -> Option<ApiError> {
     let identity = Identity::profile(folder.join("oci/config"), "DEFAULT", None).unwrap();
-    let client = Client::new(identity, Vec::new(), None).unwrap();
+    let client = OracleClient::new(identity, Vec::new(), None).unwrap();
     let artifacts = Endpoint::new(&site.cloud.url(), Service::Artifacts).unwrap();
     let filter = SignatureFilter {
         compartment_id: &site.compartment.parse().unwrap(),
@@ -156,7 +156,7 @@ async fn session(site: &Site, private: &str) -> String {
     let request = FederationRequest::new(&leaf, &[&intermediate], &of_session).unwrap();
     let federation = Endpoint::new(&site.cloud.url(), Service::Federation).unwrap();
     let operation = pullgate::net::oracle::Operation::federate(&federation, &request);
-    let signer = Signer::federation(&leaf, std::sync::Arc::new(key));
+    let signer = RequestSigner::federation(&leaf, std::sync::Arc::new(key));
     let headers = signer.sign(&operation, Timestamp::now()).unwrap();
     let asked = http.post(operation.url).headers(headers).body(operation.body);
     read_token(&body(asked).await).unwrap().expose().to_owned()

@@ -13,7 +13,7 @@ use super::super::client::{ApiError, Call};
 use super::super::wire::{FederationRequest, read_token};
 use super::super::{
     Endpoint, FederationError, LeafCertificate, Operation, Place, PlaceError, Region, RequestKey,
-    SecurityToken, Signer,
+    SecurityToken, RequestSigner,
 };
 use super::IdentityError;
 use crate::base::limits::ORACLE_ANSWER_BYTES;
@@ -74,7 +74,7 @@ struct State {
 #[derive(Debug)]
 struct Held {
     token: SecurityToken,
-    signer: Signer,
+    signer: RequestSigner,
 }
 
 /// How long a failure is the answer for everybody: those who waited for it need not each go the same long way.
@@ -97,7 +97,7 @@ impl Instance {
 
     /// A signer, and which token's it is. A token that will end within a minute is replaced; if that fails, it is used
     /// to its end.
-    pub(super) async fn signer(&self, exchange: Exchange<'_>) -> Result<(Signer, u64), IdentityError> {
+    pub(super) async fn signer(&self, exchange: Exchange<'_>) -> Result<(RequestSigner, u64), IdentityError> {
         let mut state = self.state.lock().await;
         let now = Timestamp::now();
         if let Some(held) = &state.token
@@ -154,14 +154,14 @@ impl Instance {
             limit: ORACLE_ANSWER_BYTES,
             retry_token: None,
         };
-        let signer = Signer::federation(&found.leaf, Arc::new(found.key));
+        let signer = RequestSigner::federation(&found.leaf, Arc::new(found.key));
         let asked = exchange.signed(ask, &signer);
         let given = exchange.in_time(ask.call, &ask.host(), asked).await;
         let given = given.map_err(|error| IdentityError::TokenService(Box::new(error)))?;
         let token = read_token(&given.body)?;
         // One that does not say when it ends could not be renewed in time.
         token.expires_at()?;
-        let signer = Signer::security_token(&token, session_key);
+        let signer = RequestSigner::security_token(&token, session_key);
         Ok(Held { token, signer })
     }
 
@@ -240,7 +240,7 @@ impl Instance {
 
 impl State {
     /// What is due may still be good.
-    fn until_its_end(&self, now: Timestamp) -> Option<(Signer, u64)> {
+    fn until_its_end(&self, now: Timestamp) -> Option<(RequestSigner, u64)> {
         let held = self.token.as_ref()?;
         let ends = held.token.expires_at().ok()?;
         (ends > now).then(|| (held.signer.clone(), self.generation))

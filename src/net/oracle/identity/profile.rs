@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 
-use super::super::{Ocid, Profile, Region, RequestKey, Signer};
+use super::super::{Ocid, Profile, Region, RequestKey, RequestSigner};
 use super::IdentityError;
 
 /// A profile, and what was read of it last. Its functions read small files and block for as long.
@@ -51,7 +51,7 @@ impl Kept {
         (read.profile.tenancy.clone(), read.profile.region.clone())
     }
 
-    pub(super) fn signer(&self) -> Result<Signer, IdentityError> {
+    pub(super) fn signer(&self) -> Result<RequestSigner, IdentityError> {
         let mut read = self.last();
         if read.stamps != Read::stamps(&self.path, &read.profile.key_file) {
             read = Arc::new(Read::now(&self.path, &self.name, self.home.as_deref())?);

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::base::files::{self, FileError};
 use crate::base::limits::{KEY_BYTES, SECURITY_TOKEN_BYTES};
 use crate::net::oracle::{
-    Authentication, FingerprintMismatch, Profile, RequestKey, RequestKeyError, SecurityToken, Signer,
+    Authentication, FingerprintMismatch, Profile, RequestKey, RequestKeyError, SecurityToken, RequestSigner,
     TokenError,
 };
 
@@ -94,9 +94,9 @@ impl Profile {
     ///
     /// # Errors
     /// As [`CredentialsError`] says.
-    pub fn signer(&self, key: Arc<RequestKey>, now: Timestamp) -> Result<Signer, CredentialsError> {
+    pub fn signer(&self, key: Arc<RequestKey>, now: Timestamp) -> Result<RequestSigner, CredentialsError> {
         match &self.authentication {
-            Authentication::ApiKey { user, .. } => Ok(Signer::api_key(&self.tenancy, user, key)),
+            Authentication::ApiKey { user, .. } => Ok(RequestSigner::api_key(&self.tenancy, user, key)),
             Authentication::SessionToken { token_file, .. } => {
                 let (token, at) = read_token(token_file)?;
                 if at <= now {
@@ -105,7 +105,7 @@ impl Profile {
                         at,
                     });
                 }
-                Ok(Signer::security_token(&token, key))
+                Ok(RequestSigner::security_token(&token, key))
             }
         }
     }

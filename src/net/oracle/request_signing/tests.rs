@@ -29,8 +29,8 @@ fn key() -> Arc<RequestKey> {
     Arc::new(RequestKey::from_pem(KEY.as_bytes(), None).unwrap())
 }
 
-fn signer() -> Signer {
-    Signer::api_key(
+fn signer() -> RequestSigner {
+    RequestSigner::api_key(
         &TENANCY.parse().unwrap(),
         &"ocid1.user.oc1..aaaa".parse().unwrap(),
         key(),
@@ -76,7 +76,7 @@ fn signs_as_oracle_publishes() {
         &published,
         "private_key_pem",
     )));
-    let signer = Signer::api_key(
+    let signer = RequestSigner::api_key(
         &text(&published, "tenancy").parse().unwrap(),
         &text(&published, "user").parse().unwrap(),
         Arc::clone(&key),
@@ -175,7 +175,7 @@ fn date(text: &str) -> Timestamp {
 #[test]
 fn a_token_is_the_key_id_and_is_not_shown() {
     let token = SecurityToken::parse(b"aaa.bbb.ccc").unwrap();
-    let signer = Signer::security_token(&token, key());
+    let signer = RequestSigner::security_token(&token, key());
     let headers = signer
         .sign(
             &operation("GET", "https://a.example/x", ""),
@@ -191,7 +191,7 @@ fn a_token_is_the_key_id_and_is_not_shown() {
 #[test]
 fn a_request_for_a_token_signs_no_host() {
     let leaf = LeafCertificate::from_pem(LEAF).unwrap();
-    let headers = Signer::federation(&leaf, key())
+    let headers = RequestSigner::federation(&leaf, key())
         .sign(
             &operation("POST", "https://auth.example/v1/x509", "{}"),
             Timestamp::UNIX_EPOCH,

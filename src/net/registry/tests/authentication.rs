@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::support::*;
-use crate::net::registry::{Access, Client, Credentials, Operation, Outcome, RegistryError, Target};
+use crate::net::registry::{Access, RegistryClient, Credentials, RegistryOperation, RequestOutcome, RegistryError, Target};
 use crate::oci::{Repository, Tag};
 
 const CLIENT: &str = "Bearer of-the-client";
 
-async fn pull(client: &Client, access: &Access) -> Result<(), RegistryError> {
+async fn pull(client: &RegistryClient, access: &Access) -> Result<(), RegistryError> {
     client
         .manifest(&repository(), &Target::Tag(Tag::latest()), access)
         .await
@@ -66,12 +66,12 @@ async fn an_anonymous_token_is_got_once_and_kept() {
     assert_eq!(liar.targets(), [manifest, wanted, manifest, manifest, manifest]);
     assert_eq!(liar.seen()[1].header("authorization"), None);
     let kinds = [
-        Operation::Token,
-        Operation::Manifest,
-        Operation::Manifest,
-        Operation::Manifest,
+        RegistryOperation::Token,
+        RegistryOperation::Manifest,
+        RegistryOperation::Manifest,
+        RegistryOperation::Manifest,
     ];
-    assert_eq!(counted.all(), kinds.map(|operation| (operation, Outcome::Ok)));
+    assert_eq!(counted.all(), kinds.map(|operation| (operation, RequestOutcome::Ok)));
     // Another repository needs another token.
     let other = Repository::new(HOST, "team/other").unwrap();
     client
@@ -183,9 +183,9 @@ async fn one_clients_token_is_never_anothers() {
     pull(&client, &someone("Bearer of-alice")).await.unwrap();
     assert_eq!(
         kind(&pull(&client, &someone("Bearer of-bob")).await),
-        Outcome::Unauthorized
+        RequestOutcome::Unauthorized
     );
-    assert_eq!(kind(&pull(&client, &anyone()).await), Outcome::Unauthorized);
+    assert_eq!(kind(&pull(&client, &anyone()).await), RequestOutcome::Unauthorized);
     pull(&client, &someone("Bearer of-alice")).await.unwrap();
     let shown: Vec<_> = liar
         .seen()
@@ -219,7 +219,7 @@ async fn a_registry_that_always_says_401_is_asked_twice() {
         let liar = bearer(|_, _| token("bad")).await;
         assert_eq!(
             kind(&pull(&liar.client(credentials), &anyone()).await),
-            Outcome::Unauthorized
+            RequestOutcome::Unauthorized
         );
         assert_eq!(liar.seen().len(), requests);
     }
@@ -228,7 +228,7 @@ async fn a_registry_that_always_says_401_is_asked_twice() {
         let liar = Liar::new(|_, _| challenge("Basic realm=\"x\"")).await;
         assert_eq!(
             kind(&pull(&liar.client(credentials), &anyone()).await),
-            Outcome::Unauthorized
+            RequestOutcome::Unauthorized
         );
         assert_eq!(liar.seen().len(), requests);
     }
@@ -307,46 +307,46 @@ async fn a_token_realm_that_lies_has_its_own_error() {
     spaces.extend_from_slice(b"\r\n");
     let nested = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     for (reply, outcome) in [
-        (Reply::Forever(endless, spaces, Duration::ZERO), Outcome::TooLarge),
+        (Reply::Forever(endless, spaces, Duration::ZERO), RequestOutcome::TooLarge),
         // 404 of the realm is not 404 of the image.
-        (answer("404 Not Found", &[], ""), Outcome::Malformed),
-        (answer("400 Bad Request", &[], ""), Outcome::Malformed),
+        (answer("404 Not Found", &[], ""), RequestOutcome::Malformed),
+        (answer("400 Bad Request", &[], ""), RequestOutcome::Malformed),
         (
             answer(
                 "401 Unauthorized",
                 &[("www-authenticate", "Basic realm=\"x\"")],
                 "",
             ),
-            Outcome::Unauthorized,
+            RequestOutcome::Unauthorized,
         ),
-        (answer("403 Forbidden", &[], ""), Outcome::Unauthorized),
-        (answer("500 Internal Server Error", &[], ""), Outcome::Unreachable),
+        (answer("403 Forbidden", &[], ""), RequestOutcome::Unauthorized),
+        (answer("500 Internal Server Error", &[], ""), RequestOutcome::Unreachable),
         (
             answer("200 OK", &[("content-encoding", "gzip")], "x"),
-            Outcome::Malformed,
+            RequestOutcome::Malformed,
         ),
-        (answer("200 OK", &[], ""), Outcome::Malformed),
-        (answer("200 OK", &[], "{}"), Outcome::Malformed),
-        (answer("200 OK", &[], r#"{"token":""}"#), Outcome::Malformed),
-        (answer("200 OK", &[], r#"["good"]"#), Outcome::Malformed),
+        (answer("200 OK", &[], ""), RequestOutcome::Malformed),
+        (answer("200 OK", &[], "{}"), RequestOutcome::Malformed),
+        (answer("200 OK", &[], r#"{"token":""}"#), RequestOutcome::Malformed),
+        (answer("200 OK", &[], r#"["good"]"#), RequestOutcome::Malformed),
         (
             answer("200 OK", &[], r#"{"token":"good","token":"bad"}"#),
-            Outcome::Malformed,
+            RequestOutcome::Malformed,
         ),
         (
             answer("200 OK", &[], r#"{"token":"good","expires_in":-1}"#),
-            Outcome::Malformed,
+            RequestOutcome::Malformed,
         ),
         (
             answer("200 OK", &[], "{\"token\":\"good\\r\\nx-evil: y\"}"),
-            Outcome::Malformed,
+            RequestOutcome::Malformed,
         ),
-        (answer("200 OK", &[], &nested), Outcome::Malformed),
+        (answer("200 OK", &[], &nested), RequestOutcome::Malformed),
         (
             Reply::Close(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n\xff{}".to_vec()),
-            Outcome::Malformed,
+            RequestOutcome::Malformed,
         ),
-        (redirect("http://169.254.169.254/"), Outcome::Refused),
+        (redirect("http://169.254.169.254/"), RequestOutcome::Refused),
     ] {
         let liar = bearer(move |_, _| reply.clone()).await;
         let counted = Counted::default();
@@ -354,7 +354,7 @@ async fn a_token_realm_that_lies_has_its_own_error() {
         assert_eq!(kind(&result), outcome, "{result:?}");
         assert_eq!(
             counted.all(),
-            [(Operation::Token, outcome), (Operation::Manifest, outcome)]
+            [(RegistryOperation::Token, outcome), (RegistryOperation::Manifest, outcome)]
         );
     }
 }
@@ -379,14 +379,14 @@ async fn a_refused_token_gives_the_client_the_registrys_challenge() {
 async fn a_realm_leads_where_a_redirect_may_lead() {
     let (_folder, of_node) = login();
     for (realm, outcome) in [
-        ("http://169.254.169.254/token", Outcome::Refused),
-        ("http://[fe80::1]/token", Outcome::Refused),
-        ("http://[::ffff:169.254.169.254]/", Outcome::Refused),
-        ("http://127.0.0.1:5443/token", Outcome::Refused),
-        ("file:///etc/passwd", Outcome::Refused),
-        ("http://user:secret@127.0.0.1:1/", Outcome::Refused),
-        ("/token", Outcome::Malformed),
-        ("", Outcome::Malformed),
+        ("http://169.254.169.254/token", RequestOutcome::Refused),
+        ("http://[fe80::1]/token", RequestOutcome::Refused),
+        ("http://[::ffff:169.254.169.254]/", RequestOutcome::Refused),
+        ("http://127.0.0.1:5443/token", RequestOutcome::Refused),
+        ("file:///etc/passwd", RequestOutcome::Refused),
+        ("http://user:secret@127.0.0.1:1/", RequestOutcome::Refused),
+        ("/token", RequestOutcome::Malformed),
+        ("", RequestOutcome::Malformed),
     ] {
         let liar = Liar::new(move |_, _| challenge(&format!("Bearer realm=\"{realm}\""))).await;
         let own = vec!["127.0.0.1:5443".parse().unwrap()];
@@ -410,7 +410,7 @@ async fn a_challenge_that_cannot_be_read_is_malformed() {
         let line = line.to_owned();
         let liar = Liar::new(move |_, _| challenge(&line)).await;
         let result = pull(&liar.client(Credentials::Anonymous), &anyone()).await;
-        assert_eq!(kind(&result), Outcome::Malformed, "{result:?}");
+        assert_eq!(kind(&result), RequestOutcome::Malformed, "{result:?}");
         // The client whose own credentials were refused is told so, without the challenge.
         let error = pull(&liar.client(Credentials::Passthrough), &someone(CLIENT))
             .await
@@ -430,9 +430,9 @@ async fn a_challenge_that_cannot_be_read_is_malformed() {
         assert_eq!(
             kind(&result),
             if is_bearer {
-                Outcome::Malformed
+                RequestOutcome::Malformed
             } else {
-                Outcome::Unauthorized
+                RequestOutcome::Unauthorized
             }
         );
     }
@@ -519,13 +519,13 @@ async fn the_registrys_challenge_is_asked_for_without_credentials() {
     for (reply, expected) in [
         (answer("200 OK", &[], "{}"), Ok(None)),
         (challenge(good), Ok(Some(good.parse().unwrap()))),
-        (challenge("Bearer realm=\"file:///x\""), Err(Outcome::Malformed)),
-        (answer("401 Unauthorized", &[], ""), Err(Outcome::Malformed)),
-        (answer("404 Not Found", &[], ""), Err(Outcome::NotFound)),
-        (answer("403 Forbidden", &[], ""), Err(Outcome::Unauthorized)),
+        (challenge("Bearer realm=\"file:///x\""), Err(RequestOutcome::Malformed)),
+        (answer("401 Unauthorized", &[], ""), Err(RequestOutcome::Malformed)),
+        (answer("404 Not Found", &[], ""), Err(RequestOutcome::NotFound)),
+        (answer("403 Forbidden", &[], ""), Err(RequestOutcome::Unauthorized)),
         (
             answer("500 Internal Server Error", &[], ""),
-            Err(Outcome::Unreachable),
+            Err(RequestOutcome::Unreachable),
         ),
     ] {
         let liar = Liar::new(move |_, _| reply.clone()).await;

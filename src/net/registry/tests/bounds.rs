@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::support::*;
 use crate::base::limits;
-use crate::net::registry::{Credentials, Outcome, RegistryError, Target};
+use crate::net::registry::{Credentials, RequestOutcome, RegistryError, Target};
 use crate::oci::{Digest, Tag};
 
 const TYPE: &str = "application/vnd.example.signature+json";
@@ -93,7 +93,7 @@ async fn a_slow_drip_ends_at_the_deadline() {
     ] {
         let begin = Instant::now();
         let result = manifest_of(reply, Duration::from_millis(400)).await;
-        assert_eq!(kind(&result), Outcome::DeadlineExceeded, "{result:?}");
+        assert_eq!(kind(&result), RequestOutcome::DeadlineExceeded, "{result:?}");
         assert!(begin.elapsed() < Duration::from_secs(3));
     }
 }
@@ -106,7 +106,7 @@ async fn a_deadline_that_has_passed_asks_nobody() {
         let result = client
             .manifest(&repository(), &latest(), &within(Duration::ZERO))
             .await;
-        assert_eq!(kind(&result), Outcome::DeadlineExceeded);
+        assert_eq!(kind(&result), RequestOutcome::DeadlineExceeded);
     }
     // Without the look at the clock, a connection begins at least, and a few of twenty come to a request.
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -146,7 +146,7 @@ async fn an_answer_that_is_no_http_is_refused() {
         "HTTP/1.1 9999 OK\r\n\r\n".to_owned(),
     ] {
         let result = manifest_of(Reply::Close(head.clone().into_bytes()), Duration::from_secs(5)).await;
-        assert_eq!(kind(&result), Outcome::Malformed, "{:.60}: {result:?}", head);
+        assert_eq!(kind(&result), RequestOutcome::Malformed, "{:.60}: {result:?}", head);
     }
 }
 
@@ -268,12 +268,12 @@ async fn the_next_page_is_at_the_same_host() {
     ] {
         let (found, asked) =
             referrers_of(move |_, _| page(1, Some(&format!("<{link}>; rel=\"next\"")))).await;
-        assert_eq!(kind(&found), Outcome::Refused, "{found:?}");
+        assert_eq!(kind(&found), RequestOutcome::Refused, "{found:?}");
         assert_eq!(asked.len(), 1);
     }
     assert!(other.seen().is_empty());
     let (found, _) = referrers_of(move |_, _| page(1, Some("no link at all"))).await;
-    assert_eq!(kind(&found), Outcome::Malformed);
+    assert_eq!(kind(&found), RequestOutcome::Malformed);
 }
 
 #[tokio::test]
@@ -302,15 +302,15 @@ async fn what_is_no_list_of_referrers_is_not_an_empty_one() {
         let body = body.to_owned();
         let (found, _) =
             referrers_of(move |_, _| answer("200 OK", &[("content-type", content_type)], &body)).await;
-        assert_eq!(kind(&found), Outcome::Malformed, "{content_type}: {found:?}");
+        assert_eq!(kind(&found), RequestOutcome::Malformed, "{content_type}: {found:?}");
     }
     let (found, _) =
         referrers_of(|_, _| Reply::Close(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n\xff".to_vec())).await;
-    assert_eq!(kind(&found), Outcome::Malformed);
+    assert_eq!(kind(&found), RequestOutcome::Malformed);
     let head =
         format!("HTTP/1.1 200 OK\r\ncontent-type: {OCI_INDEX}\r\ncontent-length: 2\r\n\r\n").into_bytes();
     let (found, _) = referrers_of(move |_, _| Reply::Close([&head[..], b"\xff\xfe"].concat())).await;
-    assert_eq!(kind(&found), Outcome::Malformed);
+    assert_eq!(kind(&found), RequestOutcome::Malformed);
 }
 
 #[tokio::test]
@@ -318,17 +318,17 @@ async fn an_endless_page_stops_at_the_bound() {
     let head = chunked(&format!("content-type: {OCI_INDEX}\r\n"));
     let (found, _) =
         referrers_of(move |_, _| Reply::Forever(head.clone(), chunk(64 * 1024), Duration::ZERO)).await;
-    assert_eq!(kind(&found), Outcome::TooLarge);
+    assert_eq!(kind(&found), RequestOutcome::TooLarge);
 }
 
 #[tokio::test]
 async fn only_404_means_that_there_is_no_referrers_api() {
     for (status, outcome) in [
-        ("404 Not Found", Outcome::NotFound),
-        ("400 Bad Request", Outcome::Malformed),
-        ("403 Forbidden", Outcome::Unauthorized),
-        ("405 Method Not Allowed", Outcome::Malformed),
-        ("500 Internal Server Error", Outcome::Unreachable),
+        ("404 Not Found", RequestOutcome::NotFound),
+        ("400 Bad Request", RequestOutcome::Malformed),
+        ("403 Forbidden", RequestOutcome::Unauthorized),
+        ("405 Method Not Allowed", RequestOutcome::Malformed),
+        ("500 Internal Server Error", RequestOutcome::Unreachable),
     ] {
         let (found, _) = referrers_of(move |_, _| answer(status, &[], "")).await;
         assert_eq!(kind(&found), outcome, "{status}");
@@ -339,7 +339,7 @@ async fn only_404_means_that_there_is_no_referrers_api() {
         _ => answer("404 Not Found", &[], ""),
     })
     .await;
-    assert_eq!(kind(&found), Outcome::Malformed);
+    assert_eq!(kind(&found), RequestOutcome::Malformed);
 }
 
 #[tokio::test]
@@ -354,7 +354,7 @@ async fn a_missing_referrers_api_is_remembered() {
             let found = client
                 .referrers(&repository(), &manifest_digest(), TYPE, &anyone())
                 .await;
-            assert_eq!(kind(&found), Outcome::NotFound);
+            assert_eq!(kind(&found), RequestOutcome::NotFound);
         }
         assert_eq!(liar.seen().len(), 1, "{body}");
         // What was said of one repository does not hide the signatures of another.
@@ -362,7 +362,7 @@ async fn a_missing_referrers_api_is_remembered() {
         let found = client
             .referrers(&other, &manifest_digest(), TYPE, &anyone())
             .await;
-        assert_eq!(kind(&found), Outcome::NotFound);
+        assert_eq!(kind(&found), RequestOutcome::NotFound);
         assert_eq!(liar.seen().len(), 1 + asked_of_another, "{body}");
     }
 }

@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 
 use super::support::*;
-use crate::net::registry::{Access, Client, Credentials, Outcome, RegistryConfig, RegistryError, Target};
+use crate::net::registry::{Access, RegistryClient, Credentials, RequestOutcome, RegistryConfig, RegistryError, Target};
 use crate::oci::{Repository, Tag};
 
 fn latest() -> Target {
     Target::Tag(Tag::latest())
 }
 
-async fn pull(client: &Client, access: &Access) -> Result<(), RegistryError> {
+async fn pull(client: &RegistryClient, access: &Access) -> Result<(), RegistryError> {
     client
         .manifest(&repository(), &latest(), access)
         .await
@@ -159,13 +159,13 @@ async fn a_redirect_without_a_place_is_malformed() {
     ] {
         let liar = Liar::new(move |_, _| reply.clone()).await;
         let result = pull(&liar.client(Credentials::Anonymous), &anyone()).await;
-        assert_eq!(kind(&result), Outcome::Malformed, "{result:?}");
+        assert_eq!(kind(&result), RequestOutcome::Malformed, "{result:?}");
     }
 }
 
 #[tokio::test]
 async fn a_host_that_an_image_names_is_judged_as_well() {
-    let client = Client::new(vec![], vec!["127.0.0.1:5443".parse().unwrap()]).unwrap();
+    let client = RegistryClient::new(vec![], vec!["127.0.0.1:5443".parse().unwrap()]).unwrap();
     for host in [
         "169.254.169.254",
         "127.0.0.1:5443",
@@ -193,7 +193,7 @@ async fn a_host_that_an_image_names_is_judged_as_well() {
 async fn a_configuration_that_could_never_work_is_refused_when_it_is_read() {
     let own: Vec<SocketAddr> = vec!["127.0.0.1:5443".parse().unwrap()];
     let refused = |config: RegistryConfig| {
-        let error = Client::new(vec![config], own.clone()).map(|_| ()).unwrap_err();
+        let error = RegistryClient::new(vec![config], own.clone()).map(|_| ()).unwrap_err();
         assert!(matches!(error, RegistryError::Refused { .. }), "{error:?}");
         assert!(!format!("{error:?}").contains("secret"), "{error:?}");
     };
@@ -211,7 +211,7 @@ async fn a_configuration_that_could_never_work_is_refused_when_it_is_read() {
         host: host.to_owned(),
         ..config(&["https://r.example/"], Credentials::Anonymous)
     });
-    let error = Client::new(twice.into(), vec![]).map(|_| ()).unwrap_err();
+    let error = RegistryClient::new(twice.into(), vec![]).map(|_| ()).unwrap_err();
     assert_eq!(refused_for(&Err(error)), "it is configured twice");
     for ca in [
         "",
@@ -245,10 +245,10 @@ async fn mirrors_are_asked_in_order_and_the_endpoint_last() {
             .map(|(_, outcome)| *outcome)
             .collect::<Vec<_>>(),
         [
-            Outcome::NotFound,
-            Outcome::Unreachable,
-            Outcome::DigestMismatch,
-            Outcome::Ok
+            RequestOutcome::NotFound,
+            RequestOutcome::Unreachable,
+            RequestOutcome::DigestMismatch,
+            RequestOutcome::Ok
         ]
     );
     assert_eq!(
@@ -268,8 +268,8 @@ async fn what_the_endpoint_says_is_what_is_said() {
     let missing = Liar::new(|_, _| answer("404 Not Found", &[], "")).await;
     let down = Liar::new(|_, _| Reply::HangUp).await;
     for (mirror, endpoint, outcome) in [
-        (&missing, &down, Outcome::Unreachable),
-        (&down, &missing, Outcome::NotFound),
+        (&missing, &down, RequestOutcome::Unreachable),
+        (&down, &missing, RequestOutcome::NotFound),
     ] {
         let client = client(
             &[&mirror.url("/"), &endpoint.url("/")],
@@ -336,7 +336,7 @@ async fn where_signatures_are_looked_for_is_as_configured() {
     use crate::net::registry::SourceName;
     let mut config = config(&["https://r.example/"], Credentials::Anonymous);
     config.signatures = vec![SourceName::Directory];
-    let client = Client::new(vec![config], vec![]).unwrap();
+    let client = RegistryClient::new(vec![config], vec![]).unwrap();
     assert_eq!(client.sources(HOST), [SourceName::Directory]);
     assert_eq!(client.sources("other.test"), SourceName::DEFAULT);
 }
@@ -363,13 +363,13 @@ async fn a_public_registry_leads_nobody_into_the_private_network() {
 }
 
 /// A client whose one registry is reached over TLS.
-fn tls_client(liar: &Liar, ca: Option<Vec<u8>>, credentials: Credentials) -> Client {
+fn tls_client(liar: &Liar, ca: Option<Vec<u8>>, credentials: Credentials) -> RegistryClient {
     let endpoint = format!("https://localhost:{}/", liar.address.port());
     let config = RegistryConfig {
         ca,
         ..config(&[&endpoint], credentials)
     };
-    Client::new(vec![config], vec![]).unwrap()
+    RegistryClient::new(vec![config], vec![]).unwrap()
 }
 
 #[tokio::test]
@@ -397,7 +397,7 @@ async fn nothing_leads_from_https_to_http() {
     for reply in [redirect(&url), challenge(&format!("Bearer realm=\"{url}\""))] {
         let (liar, ca) = Liar::tls(move |_, _| reply.clone()).await;
         let result = pull(&tls_client(&liar, Some(ca), Credentials::Anonymous), &anyone()).await;
-        assert_eq!(kind(&result), Outcome::Refused, "{result:?}");
+        assert_eq!(kind(&result), RequestOutcome::Refused, "{result:?}");
     }
     let (liar, ca) = Liar::tls(move |seen, _| match seen.method.as_str() {
         "HEAD" => Reply::Keep(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec()),
@@ -406,7 +406,7 @@ async fn nothing_leads_from_https_to_http() {
     .await;
     let client = tls_client(&liar, Some(ca), Credentials::Anonymous);
     let pushed = client.push_blob(&repository(), &blob(b"x"), &anyone()).await;
-    assert_eq!(kind(&pushed), Outcome::Refused, "{pushed:?}");
+    assert_eq!(kind(&pushed), RequestOutcome::Refused, "{pushed:?}");
     assert!(plain.seen().is_empty());
 }
 
@@ -424,7 +424,7 @@ async fn plain_text_where_tls_was_expected_is_unreachable() {
     });
     let client = client(&[&endpoint], Credentials::Anonymous, vec![]);
     let result = pull(&client, &anyone()).await;
-    assert_eq!(kind(&result), Outcome::Unreachable, "{result:?}");
+    assert_eq!(kind(&result), RequestOutcome::Unreachable, "{result:?}");
 }
 
 /// The child of the next test: alone in its process, because proxies are named by the environment of all.

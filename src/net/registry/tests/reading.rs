@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::support::*;
 use crate::net::registry::{
-    Credentials, Operation, Outcome, RegistryConfig, RegistryError, SourceName, Target,
+    Credentials, RegistryOperation, RequestOutcome, RegistryConfig, RegistryError, SourceName, Target,
 };
 use crate::net::transport::guard::Guard;
 use crate::net::transport::{Outgoing, Transport};
@@ -76,7 +76,7 @@ async fn a_manifest_is_read_and_hashed() {
     assert_eq!(request.header("authorization"), None);
     assert_eq!(request.header("cookie"), None);
     assert_eq!(request.header("referer"), None);
-    assert_eq!(counted.all(), [(Operation::Manifest, Outcome::Ok); 2]);
+    assert_eq!(counted.all(), [(RegistryOperation::Manifest, RequestOutcome::Ok); 2]);
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn a_digest_header_that_lies_is_noticed_where_it_could_matter() {
         ("docker-content-digest", lying.as_str()),
     ];
     let [by_tag, by_digest] = both(answer("200 OK", &headers, MANIFEST)).await;
-    assert_eq!(kind(&by_tag), Outcome::DigestMismatch);
+    assert_eq!(kind(&by_tag), RequestOutcome::DigestMismatch);
     // The bytes were hashed against what was asked: the header decides nothing.
     assert_eq!(by_digest, Ok(manifest_digest()));
     let [by_tag, _] = both(answer(
@@ -119,10 +119,10 @@ async fn a_digest_header_that_lies_is_noticed_where_it_could_matter() {
         MANIFEST,
     ))
     .await;
-    assert_eq!(kind(&by_tag), Outcome::Malformed);
+    assert_eq!(kind(&by_tag), RequestOutcome::Malformed);
     let sha512 = format!("sha512:{}", "0".repeat(128));
     let [by_tag, _] = both(answer("200 OK", &[("docker-content-digest", &sha512)], MANIFEST)).await;
-    assert_eq!(kind(&by_tag), Outcome::DigestMismatch);
+    assert_eq!(kind(&by_tag), RequestOutcome::DigestMismatch);
     let right = manifest_digest().to_string();
     let [by_tag, _] = both(answer("200 OK", &[("docker-content-digest", &right)], MANIFEST)).await;
     assert_eq!(by_tag, Ok(manifest_digest()));
@@ -131,20 +131,20 @@ async fn a_digest_header_that_lies_is_noticed_where_it_could_matter() {
 #[tokio::test]
 async fn each_status_has_its_own_meaning() {
     for (status, outcome) in [
-        ("404 Not Found", Outcome::NotFound),
-        ("401 Unauthorized", Outcome::Unauthorized),
-        ("403 Forbidden", Outcome::Unauthorized),
-        ("408 Request Timeout", Outcome::Unreachable),
-        ("429 Too Many Requests", Outcome::Unreachable),
-        ("500 Internal Server Error", Outcome::Unreachable),
-        ("503 Service Unavailable", Outcome::Unreachable),
-        ("400 Bad Request", Outcome::Malformed),
-        ("405 Method Not Allowed", Outcome::Malformed),
-        ("410 Gone", Outcome::Malformed),
-        ("204 No Content", Outcome::Malformed),
-        ("206 Partial Content", Outcome::Malformed),
-        ("300 Multiple Choices", Outcome::Malformed),
-        ("304 Not Modified", Outcome::Malformed),
+        ("404 Not Found", RequestOutcome::NotFound),
+        ("401 Unauthorized", RequestOutcome::Unauthorized),
+        ("403 Forbidden", RequestOutcome::Unauthorized),
+        ("408 Request Timeout", RequestOutcome::Unreachable),
+        ("429 Too Many Requests", RequestOutcome::Unreachable),
+        ("500 Internal Server Error", RequestOutcome::Unreachable),
+        ("503 Service Unavailable", RequestOutcome::Unreachable),
+        ("400 Bad Request", RequestOutcome::Malformed),
+        ("405 Method Not Allowed", RequestOutcome::Malformed),
+        ("410 Gone", RequestOutcome::Malformed),
+        ("204 No Content", RequestOutcome::Malformed),
+        ("206 Partial Content", RequestOutcome::Malformed),
+        ("300 Multiple Choices", RequestOutcome::Malformed),
+        ("304 Not Modified", RequestOutcome::Malformed),
     ] {
         for result in both(Reply::Close(
             format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n").into(),
@@ -197,7 +197,7 @@ async fn a_compressed_answer_is_refused() {
     for encoding in ["gzip", "br", "identity, gzip"] {
         let headers = [("content-encoding", encoding)];
         for result in both(answer("200 OK", &headers, MANIFEST)).await {
-            assert_eq!(kind(&result), Outcome::Malformed, "{encoding}");
+            assert_eq!(kind(&result), RequestOutcome::Malformed, "{encoding}");
         }
     }
     let [by_tag, _] = both(answer("200 OK", &[("content-encoding", "Identity")], MANIFEST)).await;
@@ -208,11 +208,11 @@ async fn a_compressed_answer_is_refused() {
 async fn a_content_type_that_is_no_text_is_refused() {
     let mut head = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-type: \xff\xfe\r\n\r\nx".to_vec();
     let [by_tag, _] = both(Reply::Close(head.clone())).await;
-    assert_eq!(kind(&by_tag), Outcome::Malformed);
+    assert_eq!(kind(&by_tag), RequestOutcome::Malformed);
     head.clear();
     let long = "x".repeat(257);
     let [by_tag, _] = both(answer("200 OK", &[("content-type", &long)], MANIFEST)).await;
-    assert_eq!(kind(&by_tag), Outcome::Malformed);
+    assert_eq!(kind(&by_tag), RequestOutcome::Malformed);
 }
 
 #[tokio::test]
@@ -223,11 +223,11 @@ async fn a_small_blob_is_read_against_its_descriptor() {
     assert_eq!(read(descriptor(b"content"), 7).await, Ok(blob(b"content")));
     assert_eq!(
         kind(&read(descriptor(b"CONTENT"), 7).await),
-        Outcome::DigestMismatch
+        RequestOutcome::DigestMismatch
     );
     let mut longer = descriptor(b"content");
     longer.size = 8;
-    assert_eq!(kind(&read(longer, 64).await), Outcome::Malformed);
+    assert_eq!(kind(&read(longer, 64).await), RequestOutcome::Malformed);
     let mut shorter = descriptor(b"content");
     shorter.size = 6;
     assert_eq!(
@@ -254,10 +254,10 @@ async fn embedded_data_is_hashed_and_nobody_is_asked() {
     let client = liar.client(Credentials::Anonymous);
     let mut embedded = descriptor(b"content");
     for (data, outcome) in [
-        (&b"content"[..], Outcome::Ok),
-        (b"CONTENT", Outcome::DigestMismatch),
-        (b"contents", Outcome::Malformed),
-        (b"", Outcome::Malformed),
+        (&b"content"[..], RequestOutcome::Ok),
+        (b"CONTENT", RequestOutcome::DigestMismatch),
+        (b"contents", RequestOutcome::Malformed),
+        (b"", RequestOutcome::Malformed),
     ] {
         embedded.unverified_data = Some(Bytes::copy_from_slice(data));
         assert_eq!(
@@ -333,14 +333,14 @@ async fn a_blob_streams_with_the_headers_that_matter() {
 async fn a_blob_stream_that_is_not_the_blob_is_an_error() {
     let digest = Digest::sha256(b"content");
     for (reply, outcome) in [
-        (answer("404 Not Found", &[], ""), Outcome::NotFound),
-        (answer("206 Partial Content", &[], "con"), Outcome::Malformed),
-        (answer("416 Range Not Satisfiable", &[], ""), Outcome::Malformed),
+        (answer("404 Not Found", &[], ""), RequestOutcome::NotFound),
+        (answer("206 Partial Content", &[], "con"), RequestOutcome::Malformed),
+        (answer("416 Range Not Satisfiable", &[], ""), RequestOutcome::Malformed),
         (
             answer("200 OK", &[("content-encoding", "gzip")], "x"),
-            Outcome::Malformed,
+            RequestOutcome::Malformed,
         ),
-        (answer("500 Internal Server Error", &[], ""), Outcome::Unreachable),
+        (answer("500 Internal Server Error", &[], ""), RequestOutcome::Unreachable),
     ] {
         let liar = Liar::new(move |_, _| reply.clone()).await;
         let client = liar.client(Credentials::Anonymous);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::support::*;
-use crate::net::registry::{Credentials, Outcome, RegistryError, Target};
+use crate::net::registry::{Credentials, RequestOutcome, RegistryError, Target};
 use crate::oci::Tag;
 
 async fn pull(liar: &Liar, time: Duration) -> Result<(), RegistryError> {
@@ -32,7 +32,7 @@ async fn what_may_pass_is_asked_three_times_at_most() {
         ),
     ] {
         let liar = Liar::new(move |_, _| reply.clone()).await;
-        assert_eq!(kind(&pull(&liar, LONG).await), Outcome::Unreachable);
+        assert_eq!(kind(&pull(&liar, LONG).await), RequestOutcome::Unreachable);
         assert_eq!(liar.seen().len(), requests);
     }
 }
@@ -80,7 +80,7 @@ async fn retry_after_is_honoured_where_there_is_time() {
         let liar = Liar::new(move |_, _| reply.clone()).await;
         let begin = Instant::now();
         let result = pull(&liar, Duration::from_secs(5)).await;
-        assert_eq!(kind(&result), Outcome::Unreachable, "{result:?}");
+        assert_eq!(kind(&result), RequestOutcome::Unreachable, "{result:?}");
         assert!(
             begin.elapsed() < Duration::from_secs(2),
             "nobody waits for what comes too late"
@@ -117,16 +117,16 @@ async fn what_writes_is_sent_once() {
     let client = liar.client(Credentials::Anonymous);
     assert_eq!(
         kind(&client.push_blob(&repository(), &blob(b"x"), &anyone()).await),
-        Outcome::Unreachable
+        RequestOutcome::Unreachable
     );
     let target = Target::Tag(Tag::latest());
     let pushed = client
         .push_manifest(&repository(), &target, OCI_MANIFEST, &blob(b"x"), &anyone())
         .await;
-    assert_eq!(kind(&pushed), Outcome::Unreachable);
+    assert_eq!(kind(&pushed), RequestOutcome::Unreachable);
     assert_eq!(
         kind(&client.delete_manifest(&repository(), &target, &anyone()).await),
-        Outcome::Unreachable
+        RequestOutcome::Unreachable
     );
     let methods: Vec<_> = liar.seen().into_iter().map(|seen| seen.method).collect();
     assert_eq!(methods, ["HEAD", "POST", "PUT", "DELETE"]);

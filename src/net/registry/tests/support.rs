@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use crate::net::registry::{
-    Access, Client, Credentials, Operation, Outcome, Presented, RegistryConfig, RegistryError, SourceName,
+    Access, RegistryClient, Credentials, RegistryOperation, RequestOutcome, Presented, RegistryConfig, RegistryError, SourceName,
 };
 use crate::oci::{Blob, Descriptor, Digest, Repository};
 
@@ -151,7 +151,7 @@ impl Liar {
     }
 
     /// A client whose one registry this is.
-    pub(crate) fn client(&self, credentials: Credentials) -> Client {
+    pub(crate) fn client(&self, credentials: Credentials) -> RegistryClient {
         client(&[&self.url("/")], credentials, vec![])
     }
 }
@@ -245,8 +245,8 @@ pub(crate) fn challenge(challenge: &str) -> Reply {
 }
 
 /// A client for [`HOST`], with these endpoints.
-pub(crate) fn client(endpoints: &[&str], credentials: Credentials, own: Vec<SocketAddr>) -> Client {
-    Client::new(vec![config(endpoints, credentials)], own).unwrap()
+pub(crate) fn client(endpoints: &[&str], credentials: Credentials, own: Vec<SocketAddr>) -> RegistryClient {
+    RegistryClient::new(vec![config(endpoints, credentials)], own).unwrap()
 }
 
 pub(crate) fn config(endpoints: &[&str], credentials: Credentials) -> RegistryConfig {
@@ -315,23 +315,23 @@ pub(crate) fn blob(content: &'static [u8]) -> Blob {
 }
 
 /// The kind of an error, for tables.
-pub(crate) fn kind<T: std::fmt::Debug>(result: &Result<T, RegistryError>) -> Outcome {
-    Outcome::of(result)
+pub(crate) fn kind<T: std::fmt::Debug>(result: &Result<T, RegistryError>) -> RequestOutcome {
+    RequestOutcome::of(result)
 }
 
 /// Everything that was counted.
 #[derive(Clone, Default)]
-pub(crate) struct Counted(Arc<Mutex<Vec<(Operation, Outcome)>>>);
+pub(crate) struct Counted(Arc<Mutex<Vec<(RegistryOperation, RequestOutcome)>>>);
 
 impl Counted {
-    pub(crate) fn observe(&self, client: Client) -> Client {
+    pub(crate) fn observe(&self, client: RegistryClient) -> RegistryClient {
         let counted = Arc::clone(&self.0);
         client.observed(Arc::new(move |operation, outcome| {
             counted.lock().unwrap().push((operation, outcome))
         }))
     }
 
-    pub(crate) fn all(&self) -> Vec<(Operation, Outcome)> {
+    pub(crate) fn all(&self) -> Vec<(RegistryOperation, RequestOutcome)> {
         self.0.lock().unwrap().clone()
     }
 }

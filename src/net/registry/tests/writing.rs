@@ -1,7 +1,7 @@
 //! What the operator's tool stores and deletes.
 
 use super::support::*;
-use crate::net::registry::{Credentials, Outcome, Target};
+use crate::net::registry::{Credentials, RequestOutcome, Target};
 use crate::oci::Tag;
 
 fn status(line: &str) -> Reply {
@@ -112,10 +112,10 @@ async fn an_upload_elsewhere_gets_no_credentials() {
 #[tokio::test]
 async fn an_upload_leads_where_a_redirect_may_lead() {
     for (location, outcome) in [
-        ("http://169.254.169.254/", Outcome::Refused),
-        ("http://127.0.0.1:5443/", Outcome::Refused),
-        ("file:///etc/passwd", Outcome::Refused),
-        ("http://[::1", Outcome::Malformed),
+        ("http://169.254.169.254/", RequestOutcome::Refused),
+        ("http://127.0.0.1:5443/", RequestOutcome::Refused),
+        ("file:///etc/passwd", RequestOutcome::Refused),
+        ("http://[::1", RequestOutcome::Malformed),
     ] {
         let liar = Liar::new(move |seen, _| match seen.method.as_str() {
             "HEAD" => status("404 Not Found"),
@@ -144,10 +144,10 @@ async fn a_write_is_not_redirected() {
     let pushed = client
         .push_manifest(&repository(), &latest, OCI_MANIFEST, &blob(MANIFEST), &anyone())
         .await;
-    assert_eq!(kind(&pushed), Outcome::Malformed);
+    assert_eq!(kind(&pushed), RequestOutcome::Malformed);
     assert_eq!(
         kind(&client.delete_manifest(&repository(), &latest, &anyone()).await),
-        Outcome::Malformed
+        RequestOutcome::Malformed
     );
     assert_eq!(liar.seen().len(), 2);
 }
@@ -173,11 +173,11 @@ async fn a_manifest_is_stored_and_its_subject_noted_or_not() {
 #[tokio::test]
 async fn what_was_not_stored_is_said() {
     for (line, outcome) in [
-        ("403 Forbidden", Outcome::Unauthorized),
-        ("404 Not Found", Outcome::NotFound),
-        ("405 Method Not Allowed", Outcome::Malformed),
-        ("500 Internal Server Error", Outcome::Unreachable),
-        ("200 OK", Outcome::Malformed),
+        ("403 Forbidden", RequestOutcome::Unauthorized),
+        ("404 Not Found", RequestOutcome::NotFound),
+        ("405 Method Not Allowed", RequestOutcome::Malformed),
+        ("500 Internal Server Error", RequestOutcome::Unreachable),
+        ("200 OK", RequestOutcome::Malformed),
     ] {
         let liar = Liar::new(move |_, _| status(line)).await;
         let client = liar.client(Credentials::Anonymous);
@@ -188,6 +188,6 @@ async fn what_was_not_stored_is_said() {
         assert_eq!(kind(&pushed), outcome, "{line}");
         let line_was_ok = line == "200 OK";
         let deleted = kind(&client.delete_manifest(&repository(), &latest, &anyone()).await);
-        assert_eq!(deleted, if line_was_ok { Outcome::Ok } else { outcome }, "{line}");
+        assert_eq!(deleted, if line_was_ok { RequestOutcome::Ok } else { outcome }, "{line}");
     }
 }

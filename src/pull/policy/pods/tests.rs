@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Pod, Pods};
-use crate::pull::policy::{Default, Generation, Mode, Policy, Requirement, Rule, Ruling};
+use crate::pull::policy::{DefaultAction, Generation, Mode, Policy, Requirement, Rule, EffectiveRule};
 
 fn pods(namespaces: &[&str], labels: &[(&str, &str)]) -> Pods {
     Pods {
@@ -34,7 +34,7 @@ fn rules(all: &[(&str, Pods)]) -> Result<Policy, crate::pull::policy::DuplicateS
         )
     });
     Policy::new(
-        Default::Reject,
+        DefaultAction::Reject,
         rules.collect(),
         BTreeSet::new(),
         Vec::new(),
@@ -115,7 +115,7 @@ fn what_a_rule_of_some_pods_says_is_theirs() {
     assert_eq!(policy.ruling(&repository, None).of_pods(), None);
     let ruling = policy.ruling(&repository, Some(&pod("", &[("tier", "web")])));
     assert_eq!(ruling.of_pods(), Some("r.example/** with tier=web"));
-    assert!(matches!(ruling, Ruling::Rule(rule) if Arc::strong_count(&rule) > 1));
+    assert!(matches!(ruling, EffectiveRule::Rule(rule) if Arc::strong_count(&rule) > 1));
 }
 
 #[test]

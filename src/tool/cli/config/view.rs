@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::printable;
-use crate::net::oracle::SourceConfig;
+use crate::net::oracle::OracleRegistryConfig;
 use crate::net::registry::{Credentials, RegistryConfig};
 use crate::process::config::{self, show_duration};
 use crate::pull::policy::{Requirement, Rule};
@@ -13,7 +13,7 @@ use crate::trust::{SaltLength, TrustedKey};
 
 /// What `config show --json` prints: every setting, whether the files name it or not.
 #[derive(Serialize)]
-pub(super) struct Shown {
+pub(super) struct ConfigView {
     pub(super) path: String,
     /// In the order in which they count.
     pub(super) included: Vec<String>,
@@ -131,7 +131,7 @@ struct ShownLimits {
     drain: String,
 }
 
-impl Shown {
+impl ConfigView {
     pub(super) fn of(config: &config::Config) -> Self {
         let config::Config {
             path,
@@ -296,7 +296,7 @@ impl ShownKey {
 }
 
 impl ShownRegistry {
-    pub(super) fn of(registry: &RegistryConfig, oracle: &[(String, SourceConfig)]) -> Self {
+    pub(super) fn of(registry: &RegistryConfig, oracle: &[(String, OracleRegistryConfig)]) -> Self {
         let oracle = oracle.iter().find(|(host, _)| *host == registry.host);
         Self {
             host: registry.host.clone(),

@@ -8,7 +8,7 @@ use crate::base::error_chain::chain;
 use crate::base::limits::CANDIDATES;
 use crate::net::oracle::wire::ImageSignature;
 use crate::net::oracle::{Ocid, SignatureFilter};
-use crate::net::registry::{Access, Client, SourceName};
+use crate::net::registry::{Access, RegistryClient, SourceName};
 use crate::oci::{Digest, Reference};
 use crate::signature::{Candidate, FormatName};
 use crate::tool::cli::oracle_args::{Cloud, Opened, compartment_id, refused, signature_id};
@@ -104,7 +104,7 @@ pub(super) struct Collected {
 /// Who was asked, to be asked again.
 pub(super) enum Asked {
     Oracle(Box<Opened>),
-    Registry(Box<Client>, Access),
+    Registry(Box<RegistryClient>, Access),
 }
 
 impl Of {

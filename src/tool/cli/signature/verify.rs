@@ -15,8 +15,8 @@ use crate::net::oracle::Ocid;
 use crate::net::registry::SourceName;
 use crate::process::config;
 use crate::pull::find::Found;
-use crate::pull::policy::{Requirement, Ruling, Signed, signed_name};
-use crate::pull::verify::{Judged, Wanted, verify};
+use crate::pull::policy::{Requirement, EffectiveRule, Signed, signed_name};
+use crate::pull::verify::{CheckedSignature, Wanted, verify};
 use crate::signature::{FormatName, SignatureError};
 use crate::tool::cli::check::Signature as Shown;
 use crate::tool::cli::oracle_args::key_id;
@@ -122,7 +122,7 @@ impl Verify {
         }
         let repository = &image.repository;
         let config = context.config()?;
-        if let Ruling::Rule(rule) = config.policy.ruling(repository, None)
+        if let EffectiveRule::Rule(rule) = config.policy.ruling(repository, None)
             && let Requirement::Signed(signed) = &rule.requirement
         {
             return Ok((signed.clone(), rule.signed_name(repository)));
@@ -186,7 +186,7 @@ fn any_of(keys: Vec<Arc<TrustedKey>>) -> Signed {
 }
 
 /// What comes of each record. One that is damaged says nothing of the others.
-fn judge(found: &Collected, signed: &Signed, name: &str) -> Vec<Judged> {
+fn judge(found: &Collected, signed: &Signed, name: &str) -> Vec<CheckedSignature> {
     let wanted = Wanted {
         digest: &found.digest,
         repository: name,
@@ -201,7 +201,7 @@ fn judge(found: &Collected, signed: &Signed, name: &str) -> Vec<Judged> {
         judged.extend(verify(held.source, &one, wanted, Timestamp::now()));
     }
     for (number, what) in found.unreadable.iter().enumerate() {
-        judged.push(Judged {
+        judged.push(CheckedSignature {
             source: SourceName::OracleApi,
             locator: format!("(unreadable {})", number + 1),
             format: FormatName::Oracle,
