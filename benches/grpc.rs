@@ -34,7 +34,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use pullgate::base::proto::v1;
 use pullgate::base::proto::v1::admission_client::AdmissionClient;
 use pullgate::base::proto::v1::admission_server::{Admission, AdmissionServer};
-use pullgate::fakes::registry::{EmbeddedRegistry, Options};
+use pullgate::fakes::registry::{EmbeddedRegistry, FakeRegistryOptions};
 use pullgate::net::uds_client::{Channel, origin};
 use support::figures::{Figure, goal};
 use support::gate::{Gate, HOST, Setup};
@@ -64,7 +64,7 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime();
     let registry = runtime
-        .block_on(EmbeddedRegistry::start(Options::default()))
+        .block_on(EmbeddedRegistry::start(FakeRegistryOptions::default()))
         .unwrap();
     let signer = Signer::new(2048);
     let mut store = Pushed::to(registry.addr());

@@ -20,7 +20,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pullgate::oci::Repository;
-use pullgate::pull::policy::{DefaultAction, Generation, Mode, Pods, Policy, Requirement, Rule, EffectiveRule};
+use pullgate::pull::policy::{
+    DefaultAction, EffectiveRule, Generation, Mode, Pods, Policy, Requirement, Rule,
+};
 use support::figures::{Figure, goal};
 use support::gate::{Gate, Setup};
 use support::nginx::{self, Buffers};
@@ -113,7 +115,10 @@ fn look_up(rounds: usize) {
             // Host and team are known, the project is not.
             let unknown: Vec<Repository> = asked(rules, "web").iter().map(beside).collect();
             let speaks = |name: &Repository| {
-                matches!(black_box(policy.ruling(black_box(name), None)), EffectiveRule::Rule(_))
+                matches!(
+                    black_box(policy.ruling(black_box(name), None)),
+                    EffectiveRule::Rule(_)
+                )
             };
             let took = [
                 each(&known, |name| assert!(speaks(name))),

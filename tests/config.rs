@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use pullgate::net::registry::{Credentials, RegistryConfig, SourceName};
 use pullgate::oci::{Digest, Repository};
-use pullgate::process::config::{Cache, Config, ConfigErrors, Limits};
+use pullgate::process::config::{CacheSettings, Config, ConfigErrors, Limits};
 use pullgate::pull::policy::{DefaultAction, Mode, Requirement, Scope, SignedRepository};
 use pullgate::trust::{SaltLength, SigningAlgorithm};
 
@@ -40,7 +40,7 @@ fn every_setting_arrives() {
     assert_eq!(config.daemon.drain, Duration::from_secs(5));
     assert_eq!(
         config.cache,
-        Cache {
+        CacheSettings {
             positive: Duration::from_secs(7200),
             negative: Duration::from_secs(10),
             verdicts: 5000,

@@ -23,7 +23,7 @@ use markdown::{page, pages, root};
 use prometheus_client::registry::Registry;
 use pullgate::base::limits;
 use pullgate::base::reason::Reason;
-use pullgate::pull::record::{Decision, DoorName, Outcome, Recorder};
+use pullgate::pull::record::{Decision, DecisionOutcome, DoorName, Recorder};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 #[test]
@@ -252,7 +252,7 @@ fn every_field_of_a_log_line_is_named() {
             reference: &reference,
             digest: None,
             rule: "registry.example/shop/**",
-            outcome: Outcome::Deny(Reason::Unsigned),
+            outcome: DecisionOutcome::Deny(Reason::Unsigned),
             detail: "no signature found (looked in: referrers, tag, directory)",
             cached: false,
             took: Duration::ZERO,

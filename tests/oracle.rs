@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use pullgate::signature::oracle::{Message, Oracle, Record};
+use pullgate::signature::oracle::{Oracle, OracleMessage, Record};
 use pullgate::signature::{Candidate, Claim, Format as _, FormatName, SignatureError};
 use pullgate::trust::{PublicKey, SaltLength, SigningAlgorithm, TrustedKey};
 use serde::Deserialize;
@@ -121,7 +121,7 @@ fn a_case_says_what_its_message_says() {
             .iter()
             .all(|check| !check.starts_with("message-json"))
         {
-            let message = Message::parse(&bytes).unwrap();
+            let message = OracleMessage::parse(&bytes).unwrap();
             let differs = message.kms_key_id != fixture.api_record["kmsKeyId"].as_str().unwrap();
             assert_eq!(
                 differs,

@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use oracle_cloud::{Cloud, Image, Kind, Operation, Options, World, world};
-use pullgate::fakes::registry::{EmbeddedRegistry, Options as RegistryOptions};
+use pullgate::fakes::registry::{EmbeddedRegistry, FakeRegistryOptions as RegistryOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
-use pullgate::net::registry::{Access, RegistryClient, Credentials, RegistryConfig, SourceName};
+use pullgate::net::registry::{Access, Credentials, RegistryClient, RegistryConfig, SourceName};
 use pullgate::oci::{Blob, Digest, MediaType, Repository};
 use pullgate::tool::sign::artifact;
 use pullgate::tool::signature_store::{Referrer, attach};

@@ -1,7 +1,7 @@
 //! A key that signs as `pullgate sign` does, and keys that only load.
 
 use jiff::Timestamp;
-use pullgate::signature::oracle::{Message, Record};
+use pullgate::signature::oracle::{OracleMessage, Record};
 use pullgate::tool::sign::{PrivateKey, sign};
 use pullgate::trust::SigningAlgorithm;
 use rsa::pkcs8::{DecodePublicKey as _, EncodePublicKey as _, LineEnding};
@@ -26,7 +26,7 @@ impl Signer {
 
     /// A good record of an image.
     pub fn record(&self, digest: &str, repository: &str, algorithm: SigningAlgorithm) -> Record {
-        let message = Message {
+        let message = OracleMessage {
             description: String::new(),
             image_digest: digest.parse().unwrap(),
             kms_key_id: self.0.fingerprint().to_string(),

@@ -29,9 +29,9 @@ pub(crate) enum Freshness {
 
 struct InFlight<K: Clone + Eq + Hash, V>(Mutex<HashMap<K, Vec<Waiting<K, V>>>>);
 
-type Waiting<K, V> = oneshot::Sender<Message<K, V>>;
+type Waiting<K, V> = oneshot::Sender<FlightMessage<K, V>>;
 
-enum Message<K: Clone + Eq + Hash, V> {
+enum FlightMessage<K: Clone + Eq + Hash, V> {
     Answer(V),
     /// It is his turn to ask.
     Ask(LeaderGuard<K, V>),
@@ -65,8 +65,8 @@ impl<K: Clone + Eq + Hash, V: Clone> SingleFlight<K, V> {
         let turn = match self.join(key.clone()) {
             Ok(turn) => turn,
             Err(told) => match told.await {
-                Ok(Message::Answer(answer)) => return answer,
-                Ok(Message::Ask(turn)) => turn,
+                Ok(FlightMessage::Answer(answer)) => return answer,
+                Ok(FlightMessage::Ask(turn)) => turn,
                 // A turn is passed on before those who wait for it are forgotten; else he asks for himself.
                 Err(oneshot::error::RecvError { .. }) => return question().await,
             },
@@ -78,7 +78,7 @@ impl<K: Clone + Eq + Hash, V: Clone> SingleFlight<K, V> {
         answer
     }
 
-    fn join(&self, key: K) -> Result<LeaderGuard<K, V>, oneshot::Receiver<Message<K, V>>> {
+    fn join(&self, key: K) -> Result<LeaderGuard<K, V>, oneshot::Receiver<FlightMessage<K, V>>> {
         let mut under_way = self.under_way.lock();
         if let Some(waiting) = under_way.get_mut(&key) {
             let (tell, told) = oneshot::channel();
@@ -111,7 +111,7 @@ impl<K: Clone + Eq + Hash, V: Clone> LeaderGuard<K, V> {
         }
         for other in self.others.drain(..) {
             // Who has gone away in the meantime hears nothing.
-            let _gone = other.send(Message::Answer(answer.clone()));
+            let _gone = other.send(FlightMessage::Answer(answer.clone()));
         }
     }
 }
@@ -138,14 +138,14 @@ impl<K: Clone + Eq + Hash, V> Drop for LeaderGuard<K, V> {
                 key: Some(key.clone()),
                 others: waiting,
             };
-            match next.send(Message::Ask(turn)) {
+            match next.send(FlightMessage::Ask(turn)) {
                 Ok(()) => return,
                 // He went away just now: the next one.
-                Err(Message::Ask(mut turn)) => {
+                Err(FlightMessage::Ask(mut turn)) => {
                     turn.key = None;
                     waiting = std::mem::take(&mut turn.others);
                 }
-                Err(Message::Answer(_)) => return,
+                Err(FlightMessage::Answer(_)) => return,
             }
         }
     }

@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 
-use pullgate::plugin::containerd_verifier::{Answer, answer};
+use pullgate::plugin::containerd_verifier::{VerifierAnswer, answer};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -25,7 +25,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let Answer { allowed, reason } = answer(&arguments, stdin, std::env::var_os("PULLGATE_ADMISSION"));
+    let VerifierAnswer { allowed, reason } =
+        answer(&arguments, stdin, std::env::var_os("PULLGATE_ADMISSION"));
     let told = writeln!(std::io::stdout().lock(), "{reason}");
     // A reason that nobody reads takes nothing from the verdict.
     match (allowed, told) {

@@ -9,7 +9,7 @@ use pullgate::process::daemon::{Daemon, StartError};
 /// The gate between this node's container runtime and its registries.
 #[derive(Parser)]
 #[command(name = "pullgated", version, about)]
-struct Arguments {
+struct DaemonArguments {
     /// The configuration file.
     #[arg(long, value_name = "PATH", default_value = "/etc/pullgate/pullgate.toml")]
     config: PathBuf,
@@ -20,7 +20,7 @@ const EX_CONFIG: u8 = 78;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = DaemonArguments::parse();
     let _log = match pullgate::process::telemetry::init_log() {
         Ok(log) => log,
         Err(error) => return without_a_log(&error),

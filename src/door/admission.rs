@@ -13,7 +13,7 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
-use unix::{Socket, SocketError};
+use unix::{BoundSocket, SocketError};
 
 use crate::base::limits;
 use crate::base::proto::v1;
@@ -22,7 +22,7 @@ use crate::door::listen::accept::stopped;
 use crate::door::listen::{grpc, unix_socket as unix};
 use crate::pull::decide::{Evaluation, steps};
 use crate::pull::gate::{Gate, PullRequest};
-use crate::pull::record::{Decisions, Event, KEPT, Outcome, Recorded};
+use crate::pull::record::{DecisionFeed, DecisionOutcome, Event, KEPT, Recorded};
 
 /// `[daemon] admission`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct AdmissionDoorSettings {
 /// A bound socket, not yet served.
 #[derive(Debug)]
 pub struct AdmissionDoor {
-    socket: Socket,
+    socket: BoundSocket,
     config: AdmissionDoorSettings,
 }
 
@@ -48,13 +48,13 @@ impl AdmissionDoor {
     /// # Errors
     /// As [`SocketError`] says.
     pub async fn bind(config: AdmissionDoorSettings) -> Result<Self, SocketError> {
-        let socket = Socket::bind(&config.socket).await?;
+        let socket = BoundSocket::bind(&config.socket).await?;
         Ok(Self { socket, config })
     }
 
     /// The socket that was made.
     #[must_use]
-    pub const fn socket(&self) -> &Socket {
+    pub const fn socket(&self) -> &BoundSocket {
         &self.socket
     }
 
@@ -185,7 +185,7 @@ impl Admission for Answers {
 /// One watcher. Nothing gathers for it here: what it does not fetch in time, the feed drops and counts.
 struct Watching {
     before: VecDeque<Arc<Recorded>>,
-    decisions: Decisions,
+    decisions: DecisionFeed,
     denials_only: bool,
     stop: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
@@ -214,5 +214,5 @@ impl Watching {
 }
 
 pub(crate) fn is_wanted(recorded: &Recorded, denials_only: bool) -> bool {
-    !denials_only || recorded.outcome != Outcome::Allow
+    !denials_only || recorded.outcome != DecisionOutcome::Allow
 }

@@ -24,13 +24,13 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tonic::Code;
 
-use self::answer::Body;
-use self::message::{Message, MessageError};
-use self::runtime::Runtime;
+use self::answer::CriBody;
+use self::message::{GrpcMessage, GrpcMessageError};
+use self::runtime::RuntimeConnection;
 use crate::base::error_chain::chain;
 use crate::door::listen::connection_tasks::Spawner;
 use crate::door::listen::read_slots::Reading;
-use crate::door::listen::unix_socket::{self as unix, Bounds, Peer, Socket, SocketError};
+use crate::door::listen::unix_socket::{self as unix, BoundSocket, CallerBounds, Peer, SocketError};
 use crate::pull::gate::Gate;
 
 /// Calls at one time on one connection. The kubelet has a few hundred at most; each holds some 10 KiB.
@@ -67,7 +67,7 @@ pub struct CriDoorSettings {
 /// A bound socket, not yet served.
 #[derive(Debug)]
 pub struct CriDoor {
-    socket: Socket,
+    socket: BoundSocket,
     config: CriDoorSettings,
 }
 
@@ -77,13 +77,13 @@ impl CriDoor {
     /// # Errors
     /// As [`SocketError`] says.
     pub async fn bind(config: CriDoorSettings) -> Result<Self, SocketError> {
-        let socket = Socket::bind(&config.socket).await?;
+        let socket = BoundSocket::bind(&config.socket).await?;
         Ok(Self { socket, config })
     }
 
     /// The socket that was made.
     #[must_use]
-    pub const fn socket(&self) -> &Socket {
+    pub const fn socket(&self) -> &BoundSocket {
         &self.socket
     }
 
@@ -96,7 +96,7 @@ impl CriDoor {
             connections,
             ..
         } = self.config;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(CriShared {
             gate,
             recheck_present,
             deadline,
@@ -106,7 +106,7 @@ impl CriDoor {
         let path: Arc<Path> = runtime.into();
         // Nothing is wrong with a runtime that comes up later; with a socket that we may not open there is. Apart: a
         // runtime that hangs must not keep the door from those who ask.
-        let early = Runtime::new(Arc::clone(&path), Spawner::Apart);
+        let early = RuntimeConnection::new(Arc::clone(&path), Spawner::Apart);
         tokio::spawn(async move {
             if let Err(error) = early.reach().await {
                 tracing::warn!(
@@ -116,14 +116,17 @@ impl CriDoor {
                 );
             }
         });
-        let bounds = Bounds {
+        let bounds = CallerBounds {
             connections,
             streams: STREAMS,
             window: None,
         };
         // One for each connection: see `runtime`.
         let service = move |spawner| {
-            let (shared, runtime) = (Arc::clone(&shared), Runtime::new(Arc::clone(&path), spawner));
+            let (shared, runtime) = (
+                Arc::clone(&shared),
+                RuntimeConnection::new(Arc::clone(&path), spawner),
+            );
             move |peer, request| {
                 let (shared, runtime) = (Arc::clone(&shared), runtime.clone());
                 async move { answered(&shared, runtime, peer, request).await }
@@ -134,7 +137,7 @@ impl CriDoor {
 }
 
 /// What all calls use.
-struct Shared {
+struct CriShared {
     gate: Arc<Gate>,
     recheck_present: bool,
     deadline: Duration,
@@ -144,16 +147,16 @@ struct Shared {
     looking: Arc<Semaphore>,
 }
 
-impl Shared {
+impl CriShared {
     /// Reads the message of a request, or answers why that could not be.
-    async fn read(&self, peer: Peer, body: Incoming) -> Result<Message, Response<Body>> {
+    async fn read(&self, peer: Peer, body: Incoming) -> Result<GrpcMessage, Response<CriBody>> {
         let reading = async {
             let _place = self.reading.place(peer).await;
             message::read(body, REQUEST_BYTES).await
         };
         match timeout(REQUEST, reading).await {
             Ok(Ok((Some(message), _))) => Ok(message),
-            Ok(Ok((None, _))) => Err(answer::unreadable(&MessageError::NotOne)),
+            Ok(Ok((None, _))) => Err(answer::unreadable(&GrpcMessageError::NotOne)),
             Ok(Err(error)) => Err(answer::unreadable(&error)),
             Err(_elapsed) => Err(answer::status(
                 Code::DeadlineExceeded,
@@ -164,9 +167,9 @@ impl Shared {
 }
 
 /// Who asks, and whom we ask.
-struct Asked {
+struct CallContext {
     peer: Peer,
-    runtime: Runtime,
+    runtime: RuntimeConnection,
     service: &'static str,
 }
 
@@ -213,12 +216,12 @@ impl Method {
 }
 
 async fn answered(
-    shared: &Arc<Shared>,
-    runtime: Runtime,
+    shared: &Arc<CriShared>,
+    runtime: RuntimeConnection,
     peer: Peer,
     request: Request<Incoming>,
-) -> Response<Body> {
-    let asked = |service| Asked {
+) -> Response<CriBody> {
+    let asked = |service| CallContext {
         peer,
         runtime: runtime.clone(),
         service,
@@ -243,7 +246,7 @@ async fn answered(
 }
 
 /// Both ways as it comes: heads, messages, trailers, and who ends it first.
-async fn passed_on(runtime: &Runtime, request: Request<Incoming>) -> Response<Body> {
+async fn passed_on(runtime: &RuntimeConnection, request: Request<Incoming>) -> Response<CriBody> {
     match runtime.call(request.map(Either::Left)).await {
         Ok(answer) => answer.map(|body| body.boxed_unsync()),
         Err(error) => answer::unanswered(&error),

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pull::Pulls;
-use serve::{Bounds, Server};
+use serve::{ServeBounds, Server};
 use tls::TlsError;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -108,7 +108,7 @@ impl RegistryDoor {
         let server = Server {
             handler,
             tls,
-            bounds: Bounds::of(config.connections),
+            bounds: ServeBounds::of(config.connections),
         };
         serve::serve(Arc::new(server), listener, stop, grace).await;
     }

@@ -17,8 +17,8 @@ use url::Url;
 
 use crate::base::error_chain::chain;
 use crate::base::limits::{ERROR_BYTES, MANIFEST_BYTES};
-use crate::net::transport::guard::{Guard, Lane};
-use crate::net::transport::{Outgoing, Response, Transport, TransportError};
+use crate::net::transport::guard::{ConnectPolicy, Guard};
+use crate::net::transport::{OutgoingRequest, Response, Transport, TransportSetupError};
 use crate::oci::{Blob, Digest, MediaType, Platform, Reference};
 
 /// Whose requests are sent.
@@ -49,11 +49,11 @@ impl Dialect {
 /// The client of a runtime could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("the client can not be set up")]
-pub struct SetUpError(#[from] TransportError);
+pub struct SetUpError(#[from] TransportSetupError);
 
 /// A runtime that has been told to pull through a gate.
 #[derive(Clone)]
-pub struct Runtime {
+pub struct PullClient {
     dialect: Dialect,
     gate: SocketAddr,
     transport: Arc<Transport>,
@@ -76,10 +76,10 @@ pub struct Pulled {
 /// Why a pull brought in nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum PullError {
+pub enum ClientPullError {
     /// The gate, or the registry through it, said no.
     #[error("{} {}: {} {}", .0.method, .0.path, .0.status.as_u16(), .0.message)]
-    Refused(Box<Refusal>),
+    Refused(Box<WireRefusal>),
     /// No connection, or one that broke off.
     #[error("{path}: {what}")]
     Connection {
@@ -106,7 +106,7 @@ pub enum PullError {
 
 /// A refusal as it came over the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct WireRefusal {
     /// What was asked.
     pub method: Method,
     /// Path and query.
@@ -125,7 +125,7 @@ pub struct Refusal {
     pub challenge: Option<HeaderValue>,
 }
 
-impl Refusal {
+impl WireRefusal {
     /// The stable code of the gate's reason. None where it was not the gate that refused.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
@@ -134,18 +134,18 @@ impl Refusal {
 }
 
 /// An answer that is no refusal, its body unread.
-pub struct Answer {
+pub struct PullResponse {
     response: Response,
     path: String,
 }
 
-impl std::fmt::Debug for Answer {
+impl std::fmt::Debug for PullResponse {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{}: {}", self.path, self.response.status())
     }
 }
 
-impl Answer {
+impl PullResponse {
     /// The status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -162,16 +162,16 @@ impl Answer {
     ///
     /// # Errors
     /// [`PullError::Connection`] when it ends before its end.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, PullError> {
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, ClientPullError> {
         let chunk = self.response.chunk().await.transpose();
         chunk.map_err(|error| broken(&self.path, chain(&error)))
     }
 
-    async fn whole(mut self, limit: usize) -> Result<Bytes, PullError> {
+    async fn whole(mut self, limit: usize) -> Result<Bytes, ClientPullError> {
         let mut bytes = BytesMut::new();
         while let Some(chunk) = self.chunk().await? {
             if bytes.len().saturating_add(chunk.len()) > limit {
-                return Err(PullError::Unusable {
+                return Err(ClientPullError::Unusable {
                     path: self.path,
                     what: "is too large",
                 });
@@ -182,7 +182,7 @@ impl Answer {
     }
 }
 
-impl Runtime {
+impl PullClient {
     /// A runtime that pulls through the gate at `gate`, over plain HTTP.
     ///
     /// # Errors
@@ -211,7 +211,7 @@ impl Runtime {
     ///
     /// # Errors
     /// As [`PullError`] says; what came before the failure is forgotten.
-    pub async fn pull(&self, image: &Reference) -> Result<Pulled, PullError> {
+    pub async fn pull(&self, image: &Reference) -> Result<Pulled, ClientPullError> {
         let root = match self.dialect {
             Dialect::Containerd | Dialect::Docker => {
                 let digest = self.head(image).await?;
@@ -259,20 +259,20 @@ impl Runtime {
     ///
     /// # Errors
     /// As [`PullError`] says.
-    pub async fn head(&self, image: &Reference) -> Result<Digest, PullError> {
+    pub async fn head(&self, image: &Reference) -> Result<Digest, ClientPullError> {
         let path = self.path(image, "manifests", &asked(image));
         let response = match self.get(Method::HEAD, path.clone(), None).await {
             Ok(response) => response,
-            Err(PullError::Refused(head)) => {
+            Err(ClientPullError::Refused(head)) => {
                 return Err(match self.get(Method::GET, path, None).await {
                     // What is printed of the head stays; the body adds code and message (containerd 2.3.3 and later).
-                    Err(PullError::Refused(body)) => PullError::Refused(Box::new(Refusal {
+                    Err(ClientPullError::Refused(body)) => ClientPullError::Refused(Box::new(WireRefusal {
                         method: Method::HEAD,
                         phrase: head.phrase,
                         ..*body
                     })),
                     Err(other) => other,
-                    Ok(_) => PullError::Refused(head),
+                    Ok(_) => ClientPullError::Refused(head),
                 });
             }
             Err(other) => return Err(other),
@@ -281,26 +281,25 @@ impl Runtime {
             .headers()
             .get("docker-content-digest")
             .and_then(|value| value.to_str().ok()?.parse().ok());
-        named.ok_or(PullError::Unusable {
+        named.ok_or(ClientPullError::Unusable {
             path,
             what: "the answer names no digest",
         })
     }
 
     /// GET of a manifest by tag or digest. By digest, the bytes have it.
-    async fn manifest(&self, image: &Reference, asked: &str) -> Result<Manifest, PullError> {
+    async fn manifest(&self, image: &Reference, asked: &str) -> Result<PulledManifest, ClientPullError> {
         let path = self.path(image, "manifests", asked);
         let response = self.get(Method::GET, path.clone(), None).await?;
         let bytes = response.whole(MANIFEST_BYTES).await?;
         let blob = match asked.parse() {
-            Ok(digest) => {
-                Blob::check(&digest, bytes).map_err(|_other| PullError::Corrupt { path: path.clone() })?
-            }
+            Ok(digest) => Blob::check(&digest, bytes)
+                .map_err(|_other| ClientPullError::Corrupt { path: path.clone() })?,
             Err(_it_is_a_tag) => Blob::of(bytes),
         };
         match serde_json::from_slice(blob.bytes()) {
-            Ok(json) => Ok(Manifest { blob, json, path }),
-            Err(_no_json) => Err(PullError::Unusable {
+            Ok(json) => Ok(PulledManifest { blob, json, path }),
+            Err(_no_json) => Err(ClientPullError::Unusable {
                 path,
                 what: "is not JSON",
             }),
@@ -311,7 +310,7 @@ impl Runtime {
     ///
     /// # Errors
     /// As [`PullError`] says.
-    pub async fn blob(&self, image: &Reference, digest: &Digest) -> Result<u64, PullError> {
+    pub async fn blob(&self, image: &Reference, digest: &Digest) -> Result<u64, ClientPullError> {
         let path = self.path(image, "blobs", &digest.to_string());
         let mut response = self.get(Method::GET, path.clone(), None).await?;
         let mut hasher = Hasher::of(digest);
@@ -323,7 +322,7 @@ impl Runtime {
         if hasher.finish() == *digest {
             Ok(size)
         } else {
-            Err(PullError::Corrupt { path })
+            Err(ClientPullError::Corrupt { path })
         }
     }
 
@@ -331,7 +330,12 @@ impl Runtime {
     ///
     /// # Errors
     /// As [`PullError`] says.
-    pub async fn get(&self, method: Method, path: String, range: Option<&str>) -> Result<Answer, PullError> {
+    pub async fn get(
+        &self,
+        method: Method,
+        path: String,
+        range: Option<&str>,
+    ) -> Result<PullResponse, ClientPullError> {
         let mut headers = HeaderMap::new();
         headers.insert(
             header::USER_AGENT,
@@ -345,7 +349,7 @@ impl Runtime {
                 .clone()
                 .map(|shown| (header::AUTHORIZATION, shown)),
         );
-        let unusable = |what| PullError::Unusable {
+        let unusable = |what| ClientPullError::Unusable {
             path: path.clone(),
             what,
         };
@@ -357,7 +361,7 @@ impl Runtime {
             );
         }
         let url = Url::parse(&format!("http://{}{path}", self.gate));
-        let outgoing = Outgoing {
+        let outgoing = OutgoingRequest {
             method: &method,
             url: &url.map_err(|_no_url| unusable("is no path"))?,
             headers,
@@ -366,13 +370,13 @@ impl Runtime {
         let response = self.transport.execute(outgoing, ON_THIS_MACHINE).await;
         let response = response.map_err(|failure| broken(&path, failure.to_string()))?;
         if response.status().as_u16() < 400 {
-            return Ok(Answer { response, path });
+            return Ok(PullResponse { response, path });
         }
         let status = response.status();
         let phrase = response.phrase();
         let phrase = phrase.map(|phrase| String::from_utf8_lossy(phrase).into_owned());
         let challenge = response.headers().get(header::WWW_AUTHENTICATE).cloned();
-        let body = Answer {
+        let body = PullResponse {
             response,
             path: path.clone(),
         };
@@ -380,7 +384,7 @@ impl Runtime {
         // A body that is none of the specification's has neither code nor message, as runtimes see it.
         let error = serde_json::from_slice::<Value>(&body).unwrap_or_default();
         let field = |path: &str| error.pointer(path).and_then(Value::as_str).map(str::to_owned);
-        Err(PullError::Refused(Box::new(Refusal {
+        Err(ClientPullError::Refused(Box::new(WireRefusal {
             method,
             path,
             status,
@@ -408,8 +412,8 @@ impl Runtime {
 
     /// What this runtime prints when it is refused so; from its own error texts.
     #[must_use]
-    pub fn prints(&self, image: &Reference, refusal: &Refusal) -> String {
-        let Refusal {
+    pub fn prints(&self, image: &Reference, refusal: &WireRefusal) -> String {
+        let WireRefusal {
             method,
             status,
             code,
@@ -458,15 +462,15 @@ fn asked(image: &Reference) -> String {
     }
 }
 
-struct Manifest {
+struct PulledManifest {
     blob: Blob,
     json: Value,
     path: String,
 }
 
-impl Manifest {
-    fn unusable(&self, what: &'static str) -> PullError {
-        PullError::Unusable {
+impl PulledManifest {
+    fn unusable(&self, what: &'static str) -> ClientPullError {
+        ClientPullError::Unusable {
             path: self.path.clone(),
             what,
         }
@@ -484,15 +488,15 @@ fn for_this_platform(manifests: &Value) -> Option<&str> {
     manifests.as_array()?.iter().find(fits)?.get("digest")?.as_str()
 }
 
-fn broken(path: &str, what: String) -> PullError {
-    PullError::Connection {
+fn broken(path: &str, what: String) -> ClientPullError {
+    ClientPullError::Connection {
         path: path.to_owned(),
         what,
     }
 }
 
 /// The gate is asked without a proxy, wherever it listens.
-const ON_THIS_MACHINE: Lane = Lane {
+const ON_THIS_MACHINE: ConnectPolicy = ConnectPolicy {
     direct: true,
     own_port: None,
     private: true,

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use auth::Auth;
+pub use auth::AuthPolicy;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 use hyper::server::conn::http1;
@@ -25,7 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 pub use image::{Files, tar};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use store::Store;
+use store::RegistryStore;
 pub use store::StoreError;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -37,27 +37,27 @@ use crate::oci::{Descriptor, Digest, Platform};
 
 /// How the registry behaves.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct FakeRegistryOptions {
     /// Whether it has the referrers API. Without, its path answers 404 and no push is answered with `OCI-Subject`,
     /// as registries before distribution-spec 1.1 do.
     pub referrers: bool,
     /// Descriptors on one page of referrers; the next page is named in `Link`. At least one.
     pub page: usize,
     /// Who may come in.
-    pub auth: Auth,
+    pub auth: AuthPolicy,
     /// HTTPS instead of HTTP.
     pub tls: Option<Tls>,
     /// Bytes it holds at most, uploads under way included.
     pub capacity: u32,
 }
 
-impl Default for Options {
+impl Default for FakeRegistryOptions {
     /// Referrers in pages of 100, everybody may come in over HTTP, 256 MiB.
     fn default() -> Self {
         Self {
             referrers: true,
             page: 100,
-            auth: Auth::Open,
+            auth: AuthPolicy::Open,
             tls: None,
             capacity: 256 * 1024 * 1024,
         }
@@ -81,7 +81,7 @@ impl std::fmt::Debug for Tls {
 
 /// One request that was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Access {
+pub struct ServedRequest {
     /// The method.
     pub method: Method,
     /// Path and query, as they came.
@@ -96,7 +96,7 @@ pub struct Access {
 #[derive(Debug)]
 pub struct EmbeddedRegistry {
     addr: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<FakeRegistryState>,
     task: JoinHandle<()>,
 }
 
@@ -105,15 +105,15 @@ impl EmbeddedRegistry {
     ///
     /// # Errors
     /// When there is no port, or `tls` holds no chain and key that fit.
-    pub async fn start(options: Options) -> io::Result<Self> {
+    pub async fn start(options: FakeRegistryOptions) -> io::Result<Self> {
         let acceptor = options.tls.as_ref().map(tls_acceptor).transpose()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
         let scheme = if acceptor.is_some() { "https" } else { "http" };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(FakeRegistryState {
             url: format!("{scheme}://{addr}"),
-            store: Mutex::new(Store::new(options.capacity)),
-            tokens: auth::Tokens::default(),
+            store: Mutex::new(RegistryStore::new(options.capacity)),
+            tokens: auth::GrantedTokens::default(),
             log: Mutex::new(VecDeque::new()),
             requests: AtomicU64::new(0),
             options,
@@ -137,7 +137,7 @@ impl EmbeddedRegistry {
     /// The requests since the start or the last [`Self::clear_log`], in the order of their answers; the newest
     /// 65 536 of them.
     #[must_use]
-    pub fn log(&self) -> Vec<Access> {
+    pub fn log(&self) -> Vec<ServedRequest> {
         lock(&self.shared.log).iter().cloned().collect()
     }
 
@@ -262,17 +262,17 @@ impl Drop for EmbeddedRegistry {
 
 /// What all connections share.
 #[derive(Debug)]
-struct Shared {
+struct FakeRegistryState {
     url: String,
-    options: Options,
-    store: Mutex<Store>,
-    tokens: auth::Tokens,
-    log: Mutex<VecDeque<Access>>,
+    options: FakeRegistryOptions,
+    store: Mutex<RegistryStore>,
+    tokens: auth::GrantedTokens,
+    log: Mutex<VecDeque<ServedRequest>>,
     requests: AtomicU64,
 }
 
-impl Shared {
-    fn note(&self, access: Access) {
+impl FakeRegistryState {
+    fn note(&self, access: ServedRequest) {
         let mut log = lock(&self.log);
         if log.len() >= NOTES {
             log.pop_front();
@@ -310,7 +310,7 @@ fn tls_acceptor(tls: &Tls) -> io::Result<TlsAcceptor> {
 }
 
 /// Accepts until the task is aborted; the set then aborts every connection with it.
-async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, shared: Arc<FakeRegistryState>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -340,7 +340,7 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, shared: Ar
     }
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>) {
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<FakeRegistryState>) {
     let service = service_fn(|request| serve::answer(Arc::clone(&shared), request));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

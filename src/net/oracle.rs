@@ -33,8 +33,10 @@ pub use request_signing::{RequestSigner, SigningError};
 
 pub use crate::base::files::FileError;
 pub use crate::base::secret::Secret;
-pub use crate::net::oracle::artifacts::{OracleRegistry, OracleRegistryConfig, OracleRegistryError, OracleRegistries};
-pub use crate::net::oracle::endpoints::{Endpoint, Place, PlaceError, Service};
+pub use crate::net::oracle::artifacts::{
+    OracleRegistries, OracleRegistry, OracleRegistryConfig, OracleRegistryError,
+};
+pub use crate::net::oracle::endpoints::{RegionEndpoints, RegionEndpointsError, Service, ServiceEndpoint};
 pub use crate::net::oracle::identity::certificate::{FederationError, LeafCertificate};
-pub use crate::net::oracle::identity::profile_signer::CredentialsError;
+pub use crate::net::oracle::identity::profile_signer::ProfileSignerError;
 pub use crate::net::oracle::identity::token::{SecurityToken, TokenError};

@@ -27,7 +27,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
-use self::client::Shared;
+use self::client::Registries;
 use self::referrers::ReferrersTask;
 pub use crate::net::registry::docker_credentials::{Login, Secret};
 pub use crate::net::registry::metrics::{RegistryObserver, RegistryOperation, RequestOutcome};
@@ -294,7 +294,7 @@ pub enum RegistryError {
 /// The one client for all registries. Cheap to clone.
 #[derive(Clone)]
 pub struct RegistryClient {
-    shared: Arc<Shared>,
+    shared: Arc<Registries>,
     observer: Option<RegistryObserver>,
 }
 
@@ -309,7 +309,7 @@ impl RegistryClient {
         own: Vec<std::net::SocketAddr>,
     ) -> Result<Self, RegistryError> {
         Ok(Self {
-            shared: Arc::new(Shared::new(registries, own)?),
+            shared: Arc::new(Registries::new(registries, own)?),
             observer: None,
         })
     }

@@ -24,8 +24,8 @@ use rustls::{CipherSuite, RootCertStore};
 use url::{Position, Url};
 
 use self::connect::{ConnectError, Dialer, Forwarded};
-use self::connection::{Connection, Unanswered};
-use self::guard::{Forbidden, Guard, Lane};
+use self::connection::{Connection, UnansweredRequest};
+use self::guard::{ConnectPolicy, Forbidden, Guard};
 use self::pool::Pool;
 
 /// How the gate calls itself.
@@ -39,7 +39,7 @@ pub(crate) struct Transport {
 
 /// What is sent. `Host` and `User-Agent` are added where they are not among the fields.
 #[derive(Clone, Debug)]
-pub(crate) struct Outgoing<'a> {
+pub(crate) struct OutgoingRequest<'a> {
     pub(crate) method: &'a Method,
     pub(crate) url: &'a Url,
     pub(crate) headers: HeaderMap,
@@ -52,7 +52,7 @@ impl Transport {
         guard: Arc<Guard>,
         system: &RootCertStore,
         ca: Option<&[u8]>,
-    ) -> Result<Self, TransportError> {
+    ) -> Result<Self, TransportSetupError> {
         let mut roots = system.clone();
         if let Some(ca) = ca {
             let mut found = 0_usize;
@@ -61,7 +61,7 @@ impl Transport {
                 found = found.saturating_add(1);
             }
             if found == 0 {
-                return Err(TransportError::NoCertificate);
+                return Err(TransportSetupError::NoCertificate);
             }
         }
         let mut provider = rustls::crypto::aws_lc_rs::default_provider();
@@ -82,7 +82,11 @@ impl Transport {
     }
 
     /// Sends one request and waits for the head of its answer. Follows nothing.
-    pub(crate) async fn execute(&self, outgoing: Outgoing<'_>, lane: Lane) -> Result<Response, Failure> {
+    pub(crate) async fn execute(
+        &self,
+        outgoing: OutgoingRequest<'_>,
+        lane: ConnectPolicy,
+    ) -> Result<Response, TransportError> {
         let place = PoolKey::of(outgoing.url, lane)?;
         // A connection that stood unused may have been closed while the request was on its way: then nobody has
         // looked at it, and it may be sent again where doing it twice does no harm.
@@ -91,9 +95,9 @@ impl Transport {
             let request = outgoing.request(&place, connection.forwarded.as_ref())?;
             match connection.send(request).await {
                 Ok((answer, connection)) => return Ok(self.response(answer, connection, place)),
-                Err(Unanswered { unsent: true, .. }) => {}
+                Err(UnansweredRequest { unsent: true, .. }) => {}
                 Err(failed) if repeatable && failed.is_silence() => break,
-                Err(failed) => return Err(Failure::of(&failed.error)),
+                Err(failed) => return Err(TransportError::of(&failed.error)),
             }
         }
         // What is done once a connection has a place of its own: each request would carry it along.
@@ -102,13 +106,13 @@ impl Transport {
         let connection = Connection::new(socket, forwarded).await?;
         match connection.send(request).await {
             Ok((answer, connection)) => Ok(self.response(answer, connection, place)),
-            Err(failed) => Err(Failure::of(&failed.error)),
+            Err(failed) => Err(TransportError::of(&failed.error)),
         }
     }
 
     fn response(&self, answer: http::Response<Incoming>, connection: Connection, place: PoolKey) -> Response {
         let (head, incoming) = answer.into_parts();
-        let mut body = Body {
+        let mut body = IncomingBody {
             left: incoming.size_hint().exact(),
             incoming,
             under_way: Some(Box::new(UnderWay {
@@ -124,8 +128,12 @@ impl Transport {
     }
 }
 
-impl Outgoing<'_> {
-    fn request(&self, place: &PoolKey, forwarded: Option<&Forwarded>) -> Result<Request<Full<Bytes>>, Failure> {
+impl OutgoingRequest<'_> {
+    fn request(
+        &self,
+        place: &PoolKey,
+        forwarded: Option<&Forwarded>,
+    ) -> Result<Request<Full<Bytes>>, TransportError> {
         let mut request = Request::new(Full::new(self.body.clone().unwrap_or_default()));
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = self.headers.clone();
@@ -140,7 +148,9 @@ impl Outgoing<'_> {
                 &self.url[..Position::AfterQuery]
             }
         };
-        *request.uri_mut() = target.parse().map_err(|error: InvalidUri| Failure::of(&error))?;
+        *request.uri_mut() = target
+            .parse()
+            .map_err(|error: InvalidUri| TransportError::of(&error))?;
         Ok(request)
     }
 }
@@ -148,16 +158,16 @@ impl Outgoing<'_> {
 /// Connections to one place may serve each other's requests.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct PoolKey {
-    lane: Lane,
+    lane: ConnectPolicy,
     is_tls: bool,
     /// Host, and port where it is not the scheme's own.
     authority: HeaderValue,
 }
 
 impl PoolKey {
-    fn of(url: &Url, lane: Lane) -> Result<Self, Failure> {
+    fn of(url: &Url, lane: ConnectPolicy) -> Result<Self, TransportError> {
         let authority = HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort])
-            .map_err(|error| Failure::of(&error))?;
+            .map_err(|error| TransportError::of(&error))?;
         let is_tls = url.scheme() == "https";
         Ok(Self {
             lane,
@@ -176,7 +186,7 @@ impl PoolKey {
 /// An answer, its body unread. Whoever drops it before the body's end closes the connection.
 pub(crate) struct Response {
     head: response::Parts,
-    body: Body,
+    body: IncomingBody,
 }
 
 impl Response {
@@ -235,13 +245,13 @@ impl Response {
         Ok(whole.freeze())
     }
 
-    pub(crate) fn into_body(self) -> Body {
+    pub(crate) fn into_body(self) -> IncomingBody {
         self.body
     }
 }
 
 /// A body as it comes: nothing is read ahead of whoever polls it.
-pub(crate) struct Body {
+pub(crate) struct IncomingBody {
     incoming: Incoming,
     /// None: not announced, or chunked.
     left: Option<u64>,
@@ -269,7 +279,7 @@ pub(crate) enum Unread {
     TooLarge,
 }
 
-impl Body {
+impl IncomingBody {
     /// The next chunk; `None` at the end.
     pub(crate) fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
         let Some(under_way) = &mut self.under_way else {
@@ -334,7 +344,7 @@ pub(crate) fn system_roots() -> RootCertStore {
 
 /// Why connections cannot be set up at all.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TransportError {
+pub(crate) enum TransportSetupError {
     #[error("no PEM certificate in `ca`")]
     NoCertificate,
     #[error("`ca` is not PEM")]
@@ -345,7 +355,7 @@ pub(crate) enum TransportError {
 
 /// A request that got no answer. Each holds what happened, with its causes, in one printable line.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub(crate) enum TransportError {
     /// Its name leads to a place that must not be asked.
     #[error("{0}")]
     Forbidden(Forbidden),
@@ -361,7 +371,7 @@ pub(crate) enum Failure {
     },
 }
 
-impl Failure {
+impl TransportError {
     fn of(error: &(dyn Error + 'static)) -> Self {
         if let Some(why) = cause::<Forbidden>(error) {
             return Self::Forbidden(*why);
@@ -375,13 +385,13 @@ impl Failure {
     }
 }
 
-impl From<ConnectError> for Failure {
+impl From<ConnectError> for TransportError {
     fn from(error: ConnectError) -> Self {
         Self::of(&error)
     }
 }
 
-impl From<hyper::Error> for Failure {
+impl From<hyper::Error> for TransportError {
     fn from(error: hyper::Error) -> Self {
         Self::of(&error)
     }

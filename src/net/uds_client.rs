@@ -22,7 +22,7 @@ pub struct Channel {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ConnectError {
+pub enum UdsConnectError {
     /// The socket could not be opened.
     #[error("`{path}` could not be opened")]
     Socket {
@@ -43,7 +43,7 @@ pub enum ConnectError {
     },
 }
 
-impl ConnectError {
+impl UdsConnectError {
     /// What the caller can do about it.
     #[must_use]
     pub fn hint(&self) -> &'static str {
@@ -69,16 +69,16 @@ impl Channel {
     ///
     /// # Errors
     /// As [`ConnectError`] says.
-    pub async fn connect(path: &Path) -> Result<Self, ConnectError> {
+    pub async fn connect(path: &Path) -> Result<Self, UdsConnectError> {
         let stream = UnixStream::connect(path)
             .await
-            .map_err(|source| ConnectError::Socket {
+            .map_err(|source| UdsConnectError::Socket {
                 path: path.to_owned(),
                 source,
             })?;
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
-            .map_err(|source| ConnectError::Protocol {
+            .map_err(|source| UdsConnectError::Protocol {
                 path: path.to_owned(),
                 source,
             })?;

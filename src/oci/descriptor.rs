@@ -62,7 +62,7 @@ impl Platform {
 /// the registry that was asked, never from where a manifest points.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Wire {
+pub(super) struct WireDescriptor {
     media_type: Option<String>,
     digest: Option<String>,
     size: Option<serde_json::Number>,
@@ -115,10 +115,10 @@ pub(super) enum DescriptorError {
     Size,
 }
 
-impl TryFrom<Wire> for Descriptor {
+impl TryFrom<WireDescriptor> for Descriptor {
     type Error = DescriptorError;
 
-    fn try_from(wire: Wire) -> Result<Self, DescriptorError> {
+    fn try_from(wire: WireDescriptor) -> Result<Self, DescriptorError> {
         let media_type = wire.media_type.ok_or(DescriptorError::Absent("mediaType"))?;
         if !is_media_type(&media_type) {
             return Err(DescriptorError::MediaType("mediaType"));
@@ -199,11 +199,11 @@ fn decode(data: &str, size: u64) -> Option<Bytes> {
 mod tests {
     use serde_json::json;
 
-    use super::{Descriptor, DescriptorError, Platform, Wire, is_media_type};
+    use super::{Descriptor, DescriptorError, Platform, WireDescriptor, is_media_type};
     use crate::oci::{Digest, DigestError};
 
     fn read(document: &serde_json::Value) -> Result<Descriptor, DescriptorError> {
-        serde_json::from_value::<Wire>(document.clone())
+        serde_json::from_value::<WireDescriptor>(document.clone())
             .unwrap()
             .try_into()
     }

@@ -137,6 +137,22 @@ fn decode<const N: usize>(encoded: &str) -> Option<[u8; N]> {
 }
 
 /// Bytes together with their digest. There is no way to hold one whose digest was not computed from its bytes.
+///
+/// A caller can pass a blob on, and cannot put one together: its fields are private.
+///
+/// ```
+/// use pullgate::oci::Blob;
+/// fn pass_on(blob: Blob) -> Blob {
+///     blob
+/// }
+/// ```
+///
+/// ```compile_fail
+/// use pullgate::oci::Blob;
+/// fn forge(blob: Blob) -> Blob {
+///     Blob { ..blob }
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Blob {
     digest: Digest,

@@ -228,7 +228,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<(), A::Error> {
         self.enter()?;
         let mut seen = Seen::default();
-        while let Some(Key(key)) = object.next_key::<Key<'de>>()? {
+        while let Some(JsonKey(key)) = object.next_key::<JsonKey<'de>>()? {
             let free_keys = MAPS_OF_FREE_KEYS.contains(&key.as_ref());
             let distinct = if self.case_matters {
                 key.clone()
@@ -272,9 +272,9 @@ impl Walk<'_> {
 }
 
 /// A key as it stands in the document, copied only where it has escapes.
-struct Key<'de>(Cow<'de, str>);
+struct JsonKey<'de>(Cow<'de, str>);
 
-impl<'de> Deserialize<'de> for Key<'de> {
+impl<'de> Deserialize<'de> for JsonKey<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(KeyVisitor)
     }
@@ -283,18 +283,18 @@ impl<'de> Deserialize<'de> for Key<'de> {
 struct KeyVisitor;
 
 impl<'de> Visitor<'de> for KeyVisitor {
-    type Value = Key<'de>;
+    type Value = JsonKey<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a key")
     }
 
-    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
-        Ok(Key(Cow::Borrowed(key)))
+    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<JsonKey<'de>, E> {
+        Ok(JsonKey(Cow::Borrowed(key)))
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
-        Ok(Key(Cow::Owned(key.to_owned())))
+    fn visit_str<E>(self, key: &str) -> Result<JsonKey<'de>, E> {
+        Ok(JsonKey(Cow::Owned(key.to_owned())))
     }
 }
 

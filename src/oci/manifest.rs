@@ -167,7 +167,7 @@ impl Document {
         if is_image && is_index {
             return Err(ManifestError::Ambiguous);
         }
-        let Object(wire) = document.read::<Object<Wire>>()?;
+        let Object(wire) = document.read::<Object<WireDocument>>()?;
         let version = wire.schema_version.as_ref().and_then(serde_json::Number::as_u64);
         if version == Some(1)
             || wire
@@ -226,14 +226,14 @@ pub enum ChildKind {
 /// A document as it stands on the wire: both kinds at once, told apart by media type.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Wire {
+struct WireDocument {
     schema_version: Option<serde_json::Number>,
     media_type: Option<String>,
     artifact_type: Option<String>,
-    config: Option<Object<descriptor::Wire>>,
+    config: Option<Object<descriptor::WireDescriptor>>,
     layers: Option<Children>,
     manifests: Option<Children>,
-    subject: Option<Object<descriptor::Wire>>,
+    subject: Option<Object<descriptor::WireDescriptor>>,
 }
 
 /// The keys of a manifest, an index and what they hold, which no document may spell in another case.
@@ -276,7 +276,7 @@ fn media_type(content_type: Option<&str>, field: Option<&str>) -> Result<MediaTy
     }
 }
 
-fn image(media_type: MediaType, wire: Wire) -> Result<ImageManifest, ManifestError> {
+fn image(media_type: MediaType, wire: WireDocument) -> Result<ImageManifest, ManifestError> {
     let config = wire.config.ok_or_else(|| absent("config"))?;
     let layers = wire.layers.ok_or_else(|| absent("layers"))?;
     // The configuration is a child too.
@@ -303,7 +303,7 @@ fn image(media_type: MediaType, wire: Wire) -> Result<ImageManifest, ManifestErr
     })
 }
 
-fn index(media_type: MediaType, wire: Wire) -> Result<Index, ManifestError> {
+fn index(media_type: MediaType, wire: WireDocument) -> Result<Index, ManifestError> {
     let manifests = wire.manifests.ok_or_else(|| absent("manifests"))?;
     if manifests.0.len() > CHILDREN {
         return Err(ManifestError::TooManyChildren { limit: CHILDREN });
@@ -314,7 +314,10 @@ fn index(media_type: MediaType, wire: Wire) -> Result<Index, ManifestError> {
     })
 }
 
-fn descriptor(at: &str, Object(wire): Object<descriptor::Wire>) -> Result<Descriptor, ManifestError> {
+fn descriptor(
+    at: &str,
+    Object(wire): Object<descriptor::WireDescriptor>,
+) -> Result<Descriptor, ManifestError> {
     wire.try_into()
         .map_err(|error: DescriptorError| ManifestError::Field(format!("`{at}`: {error}")))
 }
@@ -324,7 +327,7 @@ fn absent(key: &str) -> ManifestError {
 }
 
 /// Descriptors in an array: no more than one over the bound are held, the rest is counted as too many unread.
-struct Children(Vec<Object<descriptor::Wire>>);
+struct Children(Vec<Object<descriptor::WireDescriptor>>);
 
 impl Children {
     fn descriptors(self, key: &str) -> Result<Vec<Descriptor>, ManifestError> {

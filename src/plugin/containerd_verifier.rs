@@ -15,7 +15,7 @@ use crate::base::error_chain::chain;
 use crate::base::printable::excerpt;
 use crate::base::proto::v1;
 use crate::base::proto::v1::admission_client::AdmissionClient;
-use crate::net::uds_client::{Channel, ConnectError, origin};
+use crate::net::uds_client::{Channel, UdsConnectError, origin};
 use crate::oci::json::{self, Object};
 
 /// containerd kills a verifier after 10 s unless configured otherwise (`per_verifier_timeout`), and what it printed is
@@ -37,7 +37,7 @@ const STDIN_MEDIA_TYPE: &str = "application/vnd.oci.descriptor.v1+json";
 
 /// What containerd is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct VerifierAnswer {
     /// Exit 0.
     pub allowed: bool,
     /// The line for standard output.
@@ -64,7 +64,7 @@ enum VerifierError {
     #[error("the descriptor on standard input did not come in time")]
     NoDescriptor,
     #[error("the gate can't be asked; {}", .0.hint())]
-    Connect(#[source] ConnectError),
+    Connect(#[source] UdsConnectError),
     #[error("the gate could not be asked: {0}")]
     Runtime(#[source] std::io::Error),
     #[error("the gate did not answer within {} s", BUDGET.as_secs())]
@@ -79,12 +79,12 @@ enum VerifierError {
 
 /// Asks the gate. `stdin` is standard input, `socket` where the gate is, if not at the usual place.
 #[must_use]
-pub fn answer(arguments: &[OsString], stdin: OwnedFd, socket: Option<OsString>) -> Answer {
+pub fn answer(arguments: &[OsString], stdin: OwnedFd, socket: Option<OsString>) -> VerifierAnswer {
     let until = Instant::now() + BUDGET;
     let socket = socket.unwrap_or_else(|| SOCKET.into());
     match asked(arguments, stdin, Path::new(&socket), until) {
         Ok(verdict) => of_verdict(&verdict),
-        Err(error) => Answer {
+        Err(error) => VerifierAnswer {
             allowed: false,
             reason: line(&format!("pullgate: blocked: {}", chain(&error))),
         },
@@ -98,7 +98,7 @@ fn asked(
     socket: &Path,
     until: Instant,
 ) -> Result<v1::Verdict, VerifierError> {
-    let options = Options::read(arguments)?;
+    let options = VerifierOptions::read(arguments)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -122,7 +122,7 @@ fn asked(
     verdict
 }
 
-fn of_verdict(verdict: &v1::Verdict) -> Answer {
+fn of_verdict(verdict: &v1::Verdict) -> VerifierAnswer {
     let allowed = match verdict.outcome() {
         v1::Outcome::Allow | v1::Outcome::Warn => true,
         v1::Outcome::Deny | v1::Outcome::Unspecified => false,
@@ -132,7 +132,7 @@ fn of_verdict(verdict: &v1::Verdict) -> Answer {
         ("", false) => "pullgate: blocked, and the gate does not say why".to_owned(),
         (text, _) => text.to_owned(),
     };
-    Answer {
+    VerifierAnswer {
         allowed,
         reason: line(&reason),
     }
@@ -156,12 +156,12 @@ fn line(text: &str) -> String {
     line
 }
 
-struct Options {
+struct VerifierOptions {
     name: String,
     digest: String,
 }
 
-impl Options {
+impl VerifierOptions {
     /// Go's `flag` syntax, as far as containerd writes it: one dash or two, the value beside or after `=`.
     fn read(arguments: &[OsString]) -> Result<Self, VerifierError> {
         let (mut name, mut digest, mut media_type) = (None, None, None);

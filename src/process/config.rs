@@ -24,7 +24,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 pub(crate) use crate::base::strict_toml::duration::show as show_duration;
-use crate::base::strict_toml::problem::{At, Report, Reported, Source};
+use crate::base::strict_toml::problem::{At, ConfigSource, Report, Reported};
 pub use crate::base::strict_toml::problem::{ConfigErrors, Problem};
 use crate::base::strict_toml::table::Table;
 use crate::base::strict_toml::value::Text;
@@ -45,7 +45,7 @@ pub struct Config {
     /// The files that it includes, in the order in which they count.
     pub included: Vec<PathBuf>,
     /// `[daemon]`.
-    pub daemon: Daemon,
+    pub daemon: DaemonSettings,
     /// `[door.registry]`; absent: closed.
     pub registry_door: Option<door::registry::RegistryDoorSettings>,
     /// `[door.cri]`; absent: closed.
@@ -57,7 +57,7 @@ pub struct Config {
     /// `[registry.oracle]`, by the registry's host.
     pub oracle: Vec<(String, OracleRegistryConfig)>,
     /// `[cache]`.
-    pub cache: Cache,
+    pub cache: CacheSettings,
     /// `[limits]`.
     pub limits: Limits,
     /// What loads and will still surprise: for `config check` and the journal.
@@ -66,7 +66,7 @@ pub struct Config {
 
 /// `[daemon]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Daemon {
+pub struct DaemonSettings {
     /// The folder of permits and local signatures.
     pub state: PathBuf,
     /// Where Prometheus asks; absent: closed.
@@ -79,7 +79,7 @@ pub struct Daemon {
     pub drain: Duration,
 }
 
-impl Default for Daemon {
+impl Default for DaemonSettings {
     fn default() -> Self {
         Self {
             state: PathBuf::from("/var/lib/pullgate"),
@@ -93,7 +93,7 @@ impl Default for Daemon {
 
 /// `[cache]`: what is remembered, and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cache {
+pub struct CacheSettings {
     /// How long a verdict that lets through is kept.
     pub positive: Duration,
     /// How long a verdict that blocks is kept.
@@ -104,7 +104,7 @@ pub struct Cache {
     pub permits: usize,
 }
 
-impl Default for Cache {
+impl Default for CacheSettings {
     fn default() -> Self {
         Self {
             positive: Duration::from_secs(60 * 60),
@@ -162,7 +162,7 @@ impl Config {
         })?;
         let report = Report::default();
         let (tree, errors) = DeTable::parse_recoverable(&main.text);
-        let document = Document {
+        let document = ConfigDocument {
             source: &main,
             file: 0,
             tree: &tree,
@@ -176,14 +176,14 @@ impl Config {
             .collect();
         let mut documents = vec![document];
         for (source, (tree, errors)) in included.iter().zip(&trees) {
-            documents.push(Document {
+            documents.push(ConfigDocument {
                 source,
                 file: documents.len(),
                 tree,
                 errors,
             });
         }
-        let sources: Vec<&Source> = documents.iter().map(|document| document.source).collect();
+        let sources: Vec<&ConfigSource> = documents.iter().map(|document| document.source).collect();
         let config = read(path, &documents, now, &report);
         let (config, warnings) = report.finish(config, &sources)?;
         let included = included.iter().map(|source| source.path.clone()).collect();
@@ -210,7 +210,7 @@ pub fn load_keys(path: &Path) -> Result<Vec<Arc<TrustedKey>>, ConfigErrors> {
     })?;
     let report = Report::default();
     let (tree, errors) = DeTable::parse_recoverable(&source.text);
-    let document = Document {
+    let document = ConfigDocument {
         source: &source,
         file: 0,
         tree: &tree,
@@ -237,7 +237,7 @@ pub fn load_keys(path: &Path) -> Result<Vec<Arc<TrustedKey>>, ConfigErrors> {
 ///
 /// # Errors
 /// [`ConfigErrors`]: the file can't be read, or that table not be understood.
-pub fn load_daemon(path: &Path) -> Result<Daemon, ConfigErrors> {
+pub fn load_daemon(path: &Path) -> Result<DaemonSettings, ConfigErrors> {
     let source = files::source(path).map_err(|error| ConfigErrors {
         problems: vec![crate::base::strict_toml::problem::whole_file(
             path,
@@ -254,22 +254,22 @@ pub fn load_daemon(path: &Path) -> Result<Daemon, ConfigErrors> {
 }
 
 /// One file, parsed as far as it could be.
-struct Document<'d> {
-    source: &'d Source,
+struct ConfigDocument<'d> {
+    source: &'d ConfigSource,
     /// Its index among the files.
     file: usize,
     tree: &'d Spanned<DeTable<'d>>,
     errors: &'d [toml::de::Error],
 }
 
-impl<'d> Document<'d> {
+impl<'d> ConfigDocument<'d> {
     fn root(&self, report: &'d Report) -> Table<'d> {
         Table::root(report, self.source, self.file, self.tree.get_ref())
     }
 }
 
 /// What `include` names.
-fn include<'d>(main: &Document<'d>, report: &'d Report) -> Vec<Text<'d>> {
+fn include<'d>(main: &ConfigDocument<'d>, report: &'d Report) -> Vec<Text<'d>> {
     match main.root(report).texts("include") {
         Ok(patterns) => patterns.unwrap_or_default(),
         // It is said already; there is nothing more to read than this file.
@@ -282,7 +282,7 @@ const MAIN_ONLY: [&str; 6] = ["include", "daemon", "cache", "limits", "door", "p
 
 fn read(
     path: &Path,
-    documents: &[Document<'_>],
+    documents: &[ConfigDocument<'_>],
     now: Timestamp,
     report: &Report,
 ) -> Result<Config, Reported> {
@@ -369,7 +369,7 @@ fn read(
 }
 
 /// Reports what is no TOML: one error a line, for the parser goes on within a line that it has lost.
-fn syntax(document: &Document<'_>, report: &Report) {
+fn syntax(document: &ConfigDocument<'_>, report: &Report) {
     let text = &document.source.text;
     let mut errors: Vec<_> = document.errors.iter().collect();
     errors.sort_by_key(|error| error.span().map(|span| span.start));
@@ -404,10 +404,10 @@ fn syntax_hint(message: &str) -> Option<String> {
 
 /// What the main file alone says.
 struct Settings {
-    daemon: Daemon,
-    cache: Cache,
+    daemon: DaemonSettings,
+    cache: CacheSettings,
     limits: Limits,
-    doors: process::Doors,
+    doors: process::DoorTables,
     default: DefaultRuling,
 }
 
@@ -426,7 +426,7 @@ impl Settings {
             .and_then(|table| default_ruling(root, table));
         let (limits, drain) = limits?;
         Ok(Self {
-            daemon: Daemon { drain, ..daemon? },
+            daemon: DaemonSettings { drain, ..daemon? },
             cache: cache?,
             limits,
             doors: doors?,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use control::Control;
-use doors::{Doors, Served};
+use doors::{BoundDoors, Served};
 use prometheus_client::registry::Registry;
 use reload::{Counters, Running, log_warnings};
 use sd_notify::NotifyState;
@@ -22,7 +22,7 @@ use crate::door::registry;
 use crate::net::oracle::{ApiError, OracleRegistries};
 use crate::net::registry::{RegistryClient, RegistryError};
 use crate::process::config::{Config, ConfigErrors};
-use crate::pull::gate::{Gate, DerivationsError, GateSettings, Storage};
+use crate::pull::gate::{DerivationsError, Gate, GateSettings, Storage};
 use crate::pull::record::Requests;
 
 /// Why the daemon could not start.
@@ -81,7 +81,7 @@ pub enum SettingsError {
 
 /// A daemon with all its doors bound, not yet serving.
 pub struct Daemon {
-    doors: Doors,
+    doors: BoundDoors,
     running: Running,
     metrics: Arc<Registry>,
 }
@@ -94,7 +94,7 @@ impl Daemon {
     pub async fn start(path: &Path) -> Result<Self, StartError> {
         let config = Config::load(path)?;
         log_warnings(&config);
-        let doors = Doors::bind(&config).await?;
+        let doors = BoundDoors::bind(&config).await?;
         let own = doors.own();
         let state = &config.daemon.state;
         let signatures = state.join("signatures");
@@ -122,7 +122,10 @@ impl Daemon {
     /// The address of the registry door, where there is one.
     #[must_use]
     pub fn registry_addr(&self) -> Option<SocketAddr> {
-        self.doors.registry.as_ref().map(registry::RegistryDoor::local_addr)
+        self.doors
+            .registry
+            .as_ref()
+            .map(registry::RegistryDoor::local_addr)
     }
 
     /// Serves until SIGTERM or SIGINT, then lets what is under way finish.
@@ -170,7 +173,7 @@ impl Daemon {
         });
         tell_manager(&[NotifyState::Ready]);
 
-        while let Asked::Reload = next(&mut hangup, &mut terminate, &mut interrupt).await {
+        while let DaemonSignal::Reload = next(&mut hangup, &mut terminate, &mut interrupt).await {
             // Apart: it reads files, and what serves on this thread must not wait for a disk.
             let running = Arc::clone(&running);
             if let Err(error) = tokio::task::spawn_blocking(move || running.reload()).await {
@@ -195,16 +198,16 @@ impl Daemon {
     }
 }
 
-enum Asked {
+enum DaemonSignal {
     Reload,
     Stop,
 }
 
-async fn next(hangup: &mut Signal, terminate: &mut Signal, interrupt: &mut Signal) -> Asked {
+async fn next(hangup: &mut Signal, terminate: &mut Signal, interrupt: &mut Signal) -> DaemonSignal {
     tokio::select! {
-        _ = hangup.recv() => Asked::Reload,
-        _ = terminate.recv() => Asked::Stop,
-        _ = interrupt.recv() => Asked::Stop,
+        _ = hangup.recv() => DaemonSignal::Reload,
+        _ = terminate.recv() => DaemonSignal::Stop,
+        _ = interrupt.recv() => DaemonSignal::Stop,
     }
 }
 

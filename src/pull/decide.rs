@@ -5,7 +5,7 @@ mod explain;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use explain::{Step, steps};
+pub use explain::{ExplainStep, steps};
 use http::HeaderValue;
 use jiff::Timestamp;
 
@@ -13,11 +13,27 @@ use crate::base::error_chain::chain;
 use crate::base::reason::Reason;
 use crate::net::registry::RegistryError;
 use crate::oci::{Blob, ChildKind, Digest, Document, Reference, Repository};
-use crate::pull::policy::{DefaultAction, Generation, Mode, Policy, Requirement, EffectiveRule};
+use crate::pull::policy::{DefaultAction, EffectiveRule, Generation, Mode, Policy, Requirement};
 use crate::pull::resolve::{ResolveError, Subject};
-use crate::pull::verify::{Evidence, CheckedSignature};
+use crate::pull::verify::{CheckedSignature, Evidence};
 
 /// Leave to serve one manifest: the one that was judged, by its digest. Only this module makes one.
+///
+/// A caller can pass a permit on, and cannot make one: its fields are private.
+///
+/// ```
+/// use pullgate::pull::decide::{Permit, Verdict};
+/// fn serve(permit: Permit) -> Verdict {
+///     Verdict::Allow(permit)
+/// }
+/// ```
+///
+/// ```compile_fail
+/// use pullgate::pull::decide::{Permit, Verdict};
+/// fn forge(permit: Permit) -> Verdict {
+///     Verdict::Allow(Permit { ..permit })
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Permit {
     subject: Arc<Subject>,

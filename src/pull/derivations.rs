@@ -31,7 +31,7 @@ use crate::pull::policy::Generation;
 type Child = (Repository, Digest, ChildKind);
 
 /// In the file, SHA-256 over kind, repository and digest: a fixed size, whatever names clients send.
-type Key = [u8; 32];
+type FileKey = [u8; 32];
 
 const EDGES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("derived");
 
@@ -71,11 +71,11 @@ pub(crate) struct Expiry {
 
 pub(crate) struct Derivations {
     memory: Cache<Child, Arc<StoredDerivation>>,
-    store: Option<Store>,
+    store: Option<DerivationsFile>,
     epoch: AtomicU64,
 }
 
-struct Store {
+struct DerivationsFile {
     database: Arc<Database>,
     /// Gone only while the store is dropped.
     batches: Option<SyncSender<Vec<Arc<StoredDerivation>>>>,
@@ -112,7 +112,7 @@ pub enum DerivationsError {
 impl Derivations {
     /// In memory alone when there is no `file`; at most `most` edges in the file.
     pub(crate) fn open(file: Option<&Path>, most: usize) -> Result<Self, DerivationsError> {
-        let store = file.map(|file| Store::open(file, most)).transpose()?;
+        let store = file.map(|file| DerivationsFile::open(file, most)).transpose()?;
         let epoch = match &store {
             Some(store) => store
                 .epoch()
@@ -179,7 +179,7 @@ impl Derivations {
     }
 
     /// The edge that leads to this child, if an admitted manifest of the same repository names it.
-    pub(crate) fn covering(
+    pub(crate) fn parent_of(
         &self,
         repository: &Repository,
         child: &Digest,
@@ -195,7 +195,7 @@ impl Derivations {
     }
 }
 
-impl Store {
+impl DerivationsFile {
     fn open(file: &Path, most: usize) -> Result<Self, DerivationsError> {
         let path = file.display().to_string();
         let database = match Database::create(file) {
@@ -282,7 +282,7 @@ impl Store {
         kept
     }
 
-    fn read_value(&self, key: &Key) -> Result<Option<Vec<u8>>, redb::Error> {
+    fn read_value(&self, key: &FileKey) -> Result<Option<Vec<u8>>, redb::Error> {
         let table = match self.database.begin_read()?.open_table(EDGES) {
             Ok(table) => table,
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
@@ -293,7 +293,7 @@ impl Store {
 }
 
 /// Waits for the disk: who stops the gate in order and starts it again goes on with the pulls that were under way.
-impl Drop for Store {
+impl Drop for DerivationsFile {
     fn drop(&mut self) {
         drop(self.batches.take());
         if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
@@ -384,7 +384,12 @@ fn encode(kept: &StoredDerivation) -> Vec<u8> {
     .encode_to_vec()
 }
 
-fn decode(value: &[u8], repository: &Repository, child: &Digest, kind: ChildKind) -> Option<StoredDerivation> {
+fn decode(
+    value: &[u8],
+    repository: &Repository,
+    child: &Digest,
+    kind: ChildKind,
+) -> Option<StoredDerivation> {
     let derived = state::Derived::decode(value).ok()?;
     let root = derived.root.parse().ok()?;
     let generation = Generation(derived.generation.try_into().ok()?);
@@ -398,7 +403,7 @@ fn decode(value: &[u8], repository: &Repository, child: &Digest, kind: ChildKind
     })
 }
 
-fn key(repository: &Repository, child: &Digest, kind: ChildKind) -> Key {
+fn key(repository: &Repository, child: &Digest, kind: ChildKind) -> FileKey {
     let mut hash = Sha256::new();
     hash.update(match kind {
         ChildKind::Blob => b"b",

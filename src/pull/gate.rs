@@ -18,8 +18,8 @@ pub use blobs::BlobPermit;
 pub use identify::IdentifyError;
 use jiff::{SignedDuration, Timestamp};
 use memory::{
-    ByBytes, ByRecords, EvidenceKey, Question, READERS, Read, Remembered, SUBJECT_BYTES, SUBJECT_LIFE,
-    SUBJECTS, CredentialsHash, SubjectKey,
+    ByBytes, ByRecords, CredentialsHash, EvidenceKey, Question, READERS, ReadSubject, Remembered,
+    SUBJECT_BYTES, SUBJECT_LIFE, SUBJECTS, SubjectKey,
 };
 use prometheus_client::registry::Registry;
 use quick_cache::sync::Cache;
@@ -30,15 +30,15 @@ use crate::base::single_flight::{Freshness, SingleFlight};
 use crate::net::oracle::OracleRegistries;
 use crate::net::registry::{RegistryClient, RegistryError};
 use crate::oci::{ChildKind, Digest, Reference, Repository};
-use crate::pull::decide::{Derivation, Denial, Evaluation, Verdict};
+use crate::pull::decide::{Denial, Derivation, Evaluation, Verdict};
 pub use crate::pull::derivations::DerivationsError;
-use crate::pull::derivations::{Expiry, Derivations};
+use crate::pull::derivations::{Derivations, Expiry};
 use crate::pull::find::SourceFailure;
 pub use crate::pull::gate::cached_verdicts::RememberedVerdict;
 use crate::pull::gate::context::Pull;
 pub use crate::pull::gate::image_status::ImageStatus;
 use crate::pull::policy::Policy;
-use crate::pull::record::{Decision, Decisions, Recorded, Recorder};
+use crate::pull::record::{Decision, DecisionFeed, Recorded, Recorder};
 pub use crate::pull::request::{DescribedManifest, PullRequest, Purpose};
 use crate::pull::resolve::{self, ResolveError, Subject, fetch};
 use crate::pull::verify::Evidence;
@@ -74,7 +74,7 @@ pub struct Storage {
 /// The gate: one for the process, shared by all doors.
 pub struct Gate {
     settings: ArcSwap<GateSettings>,
-    subjects: Cache<SubjectKey, Arc<Read>, ByBytes>,
+    subjects: Cache<SubjectKey, Arc<ReadSubject>, ByBytes>,
     /// Whose credentials a manifest was read with last.
     readers: Cache<(Repository, Digest), CredentialsHash>,
     evidence: Cache<EvidenceKey, Arc<Remembered>, ByRecords>,
@@ -89,7 +89,11 @@ impl Gate {
     ///
     /// # Errors
     /// When the file of permits can't be opened.
-    pub fn new(settings: GateSettings, storage: &Storage, metrics: &mut Registry) -> Result<Self, DerivationsError> {
+    pub fn new(
+        settings: GateSettings,
+        storage: &Storage,
+        metrics: &mut Registry,
+    ) -> Result<Self, DerivationsError> {
         let most = u64::try_from(storage.most_verdicts).unwrap_or(u64::MAX);
         Ok(Self {
             settings: ArcSwap::from_pointee(settings),
@@ -120,7 +124,11 @@ impl Gate {
     }
 
     /// The decisions of all doors: see [`Recorder::watch`].
-    pub fn watch(&self, most: usize, wanted: impl Fn(&Recorded) -> bool) -> (Vec<Arc<Recorded>>, Decisions) {
+    pub fn watch(
+        &self,
+        most: usize,
+        wanted: impl Fn(&Recorded) -> bool,
+    ) -> (Vec<Arc<Recorded>>, DecisionFeed) {
         self.recorder.watch(most, wanted)
     }
 
@@ -137,17 +145,17 @@ impl Gate {
             epoch: self.permits.epoch(),
         };
         let stages = pin!(self.judge(pull));
-        let judgement = pull.contained(stages).await;
+        let judgement = pull.run_guarded(stages).await;
         // Where anything goes nothing need be covered: whoever pulls such images must not fill the bounded store. And what
         // a rule of some pods let through covers nothing for the others.
         if let Verdict::Allow(permit) = &judgement.verdict
-            && pull.leaves_a_trace()
+            && pull.is_cacheable()
         {
             let digest = *permit.subject().digest();
             // What is covered by what is covered is good for as long as that is, from the root's own judgement on.
             let above = judgement.root.and_then(|_| {
                 self.permits
-                    .covering(&request.reference.repository, &digest, ChildKind::Manifest)
+                    .parent_of(&request.reference.repository, &digest, ChildKind::Manifest)
             });
             let left = judgement.left.map_or(Timestamp::MAX, from_now);
             let until = above.map_or(left, |kept| kept.expires_at);
@@ -237,10 +245,10 @@ impl Gate {
         };
         // A pull that is answered from memory does not carry along what asks a registry.
         let ask = || Box::pin(self.ask(pull, shown));
-        self.questions.ask(question, ask, is_for_all).await
+        self.questions.ask(question, ask, is_shareable).await
     }
 
-    fn read_before(&self, request: &PullRequest, shown: CredentialsHash) -> Option<Arc<Read>> {
+    fn read_before(&self, request: &PullRequest, shown: CredentialsHash) -> Option<Arc<ReadSubject>> {
         let repository = &request.reference.repository;
         let digest = request.reference.digest?;
         let of = |shown| self.subjects.get(&(repository.clone(), digest, shown));
@@ -262,7 +270,7 @@ impl Gate {
             Some(known) => Arc::clone(&known.subject),
             None => Arc::new(resolve::read(repository, fetched)?),
         };
-        let read = Read {
+        let read = ReadSubject {
             subject: Arc::clone(&subject),
             content_type,
             at: Instant::now(),
@@ -278,7 +286,7 @@ impl Gate {
     async fn admitted_cover(&self, pull: Pull<'_>, kind: ChildKind) -> Option<Derivation> {
         let repository = &pull.request.reference.repository;
         let digest = pull.request.reference.digest?;
-        let kept = self.permits.covering(repository, &digest, kind)?;
+        let kept = self.permits.parent_of(repository, &digest, kind)?;
         // Kept for who asks whether it is admitted: it is judged by itself.
         if kind == ChildKind::Manifest && *kept.cover.root() == digest {
             return None;
@@ -350,7 +358,7 @@ impl Gate {
         let search = || Box::pin(async { Arc::new(gather(pull.settings, rule, subject, &access).await) });
         let sought = (key, CredentialsHash::of(pull.request));
         Some(CachedEvidence {
-            evidence: self.searches.ask(sought, search, is_whole).await,
+            evidence: self.searches.ask(sought, search, is_complete).await,
             left: None,
         })
     }
@@ -397,7 +405,7 @@ fn from_now(left: Duration) -> Timestamp {
 }
 
 /// Whose time was over speaks for himself alone: another may have more.
-fn is_for_all(answer: &Result<Arc<Subject>, ResolveError>) -> bool {
+fn is_shareable(answer: &Result<Arc<Subject>, ResolveError>) -> bool {
     !matches!(
         answer,
         Err(ResolveError::Registry(RegistryError::DeadlineExceeded { .. }))
@@ -405,7 +413,7 @@ fn is_for_all(answer: &Result<Arc<Subject>, ResolveError>) -> bool {
 }
 
 /// As [`is_for_all`]: what could not be looked at in time, others may have the time to look at.
-fn is_whole(evidence: &Arc<Evidence>) -> bool {
+fn is_complete(evidence: &Arc<Evidence>) -> bool {
     let late = |trouble: &SourceFailure| trouble.error.reason() == Reason::DeadlineExceeded;
     !evidence.troubles.iter().any(late)
 }

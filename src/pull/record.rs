@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use feed::Feed;
-pub use feed::{Decisions, Event, KEPT, Recorded};
+pub use feed::{DecisionFeed, Event, KEPT, Recorded};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -60,7 +60,7 @@ pub struct Decision<'a> {
     /// The rule that spoke: its scope, or `default`.
     pub rule: &'a str,
     /// What was answered.
-    pub outcome: Outcome,
+    pub outcome: DecisionOutcome,
     /// Why, in a clause; empty where there is nothing to say.
     pub detail: &'a str,
     /// Whether who signed was remembered from an earlier pull.
@@ -71,7 +71,7 @@ pub struct Decision<'a> {
 
 /// What was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum DecisionOutcome {
     /// The pull went through.
     Allow,
     /// It was blocked.
@@ -80,7 +80,7 @@ pub enum Outcome {
     Warn(Reason),
 }
 
-impl Outcome {
+impl DecisionOutcome {
     /// `allow`, `deny` or `warn`.
     #[must_use]
     pub const fn verdict(self) -> &'static str {
@@ -112,10 +112,12 @@ impl<'a> Decision<'a> {
         took: Duration,
     ) -> Self {
         let (outcome, detail) = match &judgement.verdict {
-            Verdict::Allow(permit) => permit.warned().map_or((Outcome::Allow, ""), |warned: &Denial| {
-                (Outcome::Warn(warned.reason), warned.detail.as_str())
-            }),
-            Verdict::Deny(denial) => (Outcome::Deny(denial.reason), denial.detail.as_str()),
+            Verdict::Allow(permit) => permit
+                .warned()
+                .map_or((DecisionOutcome::Allow, ""), |warned: &Denial| {
+                    (DecisionOutcome::Warn(warned.reason), warned.detail.as_str())
+                }),
+            Verdict::Deny(denial) => (DecisionOutcome::Deny(denial.reason), denial.detail.as_str()),
         };
         Self {
             door,
@@ -187,7 +189,7 @@ impl Recorder {
             recorder.challenges.clone(),
         );
         // From zero on: the first denial is an increase then, for who watches for one, and not a series out of nothing.
-        for outcome in std::iter::once(Outcome::Allow).chain(Reason::ALL.map(Outcome::Deny)) {
+        for outcome in std::iter::once(DecisionOutcome::Allow).chain(Reason::ALL.map(DecisionOutcome::Deny)) {
             for door in [DoorName::Admission, DoorName::Cri, DoorName::Registry] {
                 drop(recorder.pulls.get_or_create(&PullLabels::of(door, outcome)));
             }
@@ -219,7 +221,7 @@ impl Recorder {
         self.blobs
             .get_or_create(&PullLabels::of(decision.door, decision.outcome))
             .inc();
-        if decision.outcome != Outcome::Allow {
+        if decision.outcome != DecisionOutcome::Allow {
             self.write(decision);
         }
     }
@@ -247,7 +249,11 @@ impl Recorder {
 
     /// The last `most` decisions (at most [`KEPT`]) of those that `wanted` takes, oldest first, and all that come after
     /// them.
-    pub fn watch(&self, most: usize, wanted: impl Fn(&Recorded) -> bool) -> (Vec<Arc<Recorded>>, Decisions) {
+    pub fn watch(
+        &self,
+        most: usize,
+        wanted: impl Fn(&Recorded) -> bool,
+    ) -> (Vec<Arc<Recorded>>, DecisionFeed) {
         self.feed.watch(most, wanted)
     }
 }
@@ -310,7 +316,7 @@ impl Requests {
 }
 
 impl PullLabels {
-    const fn of(door: DoorName, outcome: Outcome) -> Self {
+    const fn of(door: DoorName, outcome: DecisionOutcome) -> Self {
         Self {
             door: Label(door.as_str()),
             verdict: Label(outcome.verdict()),
@@ -351,9 +357,9 @@ impl Recorded {
             };
         }
         match self.outcome {
-            Outcome::Allow => line!(info, "Pull allowed"),
-            Outcome::Deny(_) => line!(warn, "Pull denied"),
-            Outcome::Warn(_) => line!(warn, "Pull allowed by a rule that only warns"),
+            DecisionOutcome::Allow => line!(info, "Pull allowed"),
+            DecisionOutcome::Deny(_) => line!(warn, "Pull denied"),
+            DecisionOutcome::Warn(_) => line!(warn, "Pull allowed by a rule that only warns"),
         }
     }
 }

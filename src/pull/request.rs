@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::net::registry::Presented;
 use crate::oci::Reference;
 use crate::pull::decide::Denial;
-use crate::pull::policy::{Pod, Policy, EffectiveRule};
+use crate::pull::policy::{EffectiveRule, Pod, Policy};
 use crate::pull::record::DoorName;
 
 /// What a door asks.

@@ -1,6 +1,6 @@
 //! The one digest that is meant: resolved once, hashed here, and used for everything after.
 
-use crate::net::registry::{Access, RegistryClient, FetchedManifest, RegistryError, Target};
+use crate::net::registry::{Access, FetchedManifest, RegistryClient, RegistryError, Target};
 use crate::oci::{Blob, Digest, Document, ManifestError, Reference, Repository, Tag};
 
 /// The signed thing, in OCI's word: the manifest that a pull means, read whole and hashed.

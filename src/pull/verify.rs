@@ -16,6 +16,22 @@ use crate::signature::{Candidate, Claim, FormatName, SignatureError};
 use crate::trust::Fingerprint;
 
 /// A signature by a trusted key over the very digest and repository that are being pulled. Only this module makes one.
+///
+/// A caller can pass it on, and cannot make one: its fields are private.
+///
+/// ```
+/// use pullgate::pull::verify::VerifiedSignature;
+/// fn pass_on(verified: VerifiedSignature) -> VerifiedSignature {
+///     verified
+/// }
+/// ```
+///
+/// ```compile_fail
+/// use pullgate::pull::verify::VerifiedSignature;
+/// fn forge(verified: VerifiedSignature) -> VerifiedSignature {
+///     VerifiedSignature { ..verified }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct VerifiedSignature {
     claim: Claim,
@@ -137,7 +153,12 @@ pub struct Wanted<'a> {
 
 /// Verifies what one source gave.
 #[must_use]
-pub fn verify(source: SourceName, found: &Found, wanted: Wanted<'_>, now: Timestamp) -> Vec<CheckedSignature> {
+pub fn verify(
+    source: SourceName,
+    found: &Found,
+    wanted: Wanted<'_>,
+    now: Timestamp,
+) -> Vec<CheckedSignature> {
     found
         .candidates
         .iter()

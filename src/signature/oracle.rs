@@ -14,7 +14,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-pub use message::{Message, MessageError};
+pub use message::{OracleMessage, OracleMessageError};
 pub use record::{Record, RecordError};
 
 use super::{Candidate, Claim, Format, SignatureError};
@@ -167,12 +167,12 @@ fn usable(key: &TrustedKey, keys: &[Arc<TrustedKey>], now: Timestamp) -> Result<
 }
 
 /// What a message that verified says, if the record that carried it says the same.
-fn read(verified_message: &[u8], record: &Record) -> Result<Message, SignatureError> {
+fn read(verified_message: &[u8], record: &Record) -> Result<OracleMessage, SignatureError> {
     let differs = |claim| SignatureError::RecordDiffers { claim };
-    let message = match Message::parse(verified_message) {
+    let message = match OracleMessage::parse(verified_message) {
         Ok(message) => message,
         // The record's own is one of the four, or nothing would have verified.
-        Err(MessageError::Algorithm(_)) => return Err(differs("signingAlgorithm")),
+        Err(OracleMessageError::Algorithm(_)) => return Err(differs("signingAlgorithm")),
         Err(error) => return Err(malformed(error)),
     };
     if message.kms_key_id != record.kms_key_id {

@@ -43,7 +43,7 @@ use crate::process::config::{Config, DEFAULT_PATH, Problem};
     arg_required_else_help = true,
     after_help = "Exit codes: 0 yes, 1 no, 2 wrong usage or configuration, 3 could not tell"
 )]
-struct Arguments {
+struct ToolArguments {
     /// The main file of the configuration
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_PATH)]
     config: PathBuf,
@@ -75,21 +75,21 @@ pub enum Color {
 enum Verb {
     /// Show or forget the verdicts that the daemon remembers
     #[command(subcommand)]
-    Cache(cache::Cache),
+    Cache(cache::CacheCommand),
     /// Say what the gate would decide on an image now, and why
     Check(check::Check),
     /// Print a completion script for a shell
     Completions(completions::Completions),
     /// Check the configuration, or show the rules that it makes
     #[command(subcommand)]
-    Config(config::Config),
+    Config(config::ConfigCommand),
     /// Show what the daemon let through and what it blocked
-    Decisions(decisions::Decisions),
+    Decisions(decisions::DecisionsArgs),
     /// Show the gate at work: images in a registry of this process, pulled through a gate of this process
-    Demo(demo::Demo),
+    Demo(demo::DemoArgs),
     /// Show public keys, and bring those of OCI Vault
     #[command(subcommand)]
-    Key(Box<key::Key>),
+    Key(Box<key::KeyCommand>),
     /// Print the manual page, or write the pages of all commands
     Man(completions::Man),
     /// Have the daemon load its configuration anew; what does not load leaves the old one at work
@@ -98,7 +98,7 @@ enum Verb {
     Sign(Box<sign::Sign>),
     /// List, show, verify, tag, delete and carry the signatures of images
     #[command(subcommand)]
-    Signature(Box<signature::Signature>),
+    Signature(Box<signature::SignatureCommand>),
     /// Show what the daemon is doing: its doors, policy and warnings
     Status(status::Status),
 }
@@ -176,7 +176,7 @@ impl Context {
 /// The command line as it is parsed, for what reads it without running it.
 #[must_use]
 pub fn command() -> clap::Command {
-    Arguments::command()
+    ToolArguments::command()
 }
 
 /// The whole program: reads the process's arguments, and answers with its exit code.
@@ -188,10 +188,10 @@ pub fn main() -> ExitCode {
         Color::Always => clap::ColorChoice::Always,
         Color::Never => clap::ColorChoice::Never,
     };
-    let arguments = Arguments::command()
+    let arguments = ToolArguments::command()
         .color(color)
         .try_get_matches_from(arguments)
-        .and_then(|matches| Arguments::from_arg_matches(&matches));
+        .and_then(|matches| ToolArguments::from_arg_matches(&matches));
     let arguments = match arguments {
         Ok(arguments) => arguments,
         Err(error) => return told(&error),

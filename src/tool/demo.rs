@@ -15,18 +15,18 @@ use tokio::task::JoinHandle;
 
 use crate::base::reason::Reason;
 use crate::door::registry as door;
-use crate::fakes::pull_client::{Dialect, PullError, Pulled, Runtime, SetUpError};
-use crate::fakes::registry::{EmbeddedRegistry, Options, StoreError, tar};
+use crate::fakes::pull_client::{ClientPullError, Dialect, PullClient, Pulled, SetUpError};
+use crate::fakes::registry::{EmbeddedRegistry, FakeRegistryOptions, StoreError, tar};
 use crate::net::oracle::OracleRegistries;
-use crate::net::registry::{RegistryClient, Credentials, RegistryConfig, RegistryError, SourceName};
+use crate::net::registry::{Credentials, RegistryClient, RegistryConfig, RegistryError, SourceName};
 use crate::oci::{Blob, Descriptor, Digest, MediaType, Platform, Reference, ReferenceError};
-use crate::pull::gate::{Gate, DerivationsError, GateSettings, Storage};
+use crate::pull::gate::{DerivationsError, Gate, GateSettings, Storage};
 use crate::pull::policy::{
-    DefaultAction as Otherwise, DuplicateScope, Generation, Mode, Pods, Policy, Requirement, Rule, ScopeError,
-    Signed,
+    DefaultAction as Otherwise, DuplicateScope, Generation, Mode, Pods, Policy, Requirement, Rule,
+    ScopeError, Signed,
 };
 use crate::signature::FormatName;
-use crate::signature::oracle::{Message, Record};
+use crate::signature::oracle::{OracleMessage, Record};
 use crate::tool::sign::{PrivateKey, PrivateKeyError, SignError, artifact, sign};
 use crate::trust::{SaltLength, SigningAlgorithm, TrustedKey};
 
@@ -58,22 +58,26 @@ pub struct DemoImage {
 
 /// What came of a pull.
 #[derive(Debug)]
-pub struct Outcome<'a> {
+pub struct PullOutcome<'a> {
     /// Of which image.
     pub shown: &'a DemoImage,
     /// What the runtime got.
-    pub result: Result<Pulled, PullError>,
+    pub result: Result<Pulled, ClientPullError>,
     /// What containerd prints of it, where the pull was refused.
     pub printed: Option<String>,
 }
 
-impl Outcome<'_> {
+impl PullOutcome<'_> {
     /// The gate's reason, where it blocked the pull.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match &self.result {
-            Err(PullError::Refused(refusal)) => refusal.reason(),
-            Err(PullError::Connection { .. } | PullError::Corrupt { .. } | PullError::Unusable { .. })
+            Err(ClientPullError::Refused(refusal)) => refusal.reason(),
+            Err(
+                ClientPullError::Connection { .. }
+                | ClientPullError::Corrupt { .. }
+                | ClientPullError::Unusable { .. },
+            )
             | Ok(_) => None,
         }
     }
@@ -83,7 +87,9 @@ impl Outcome<'_> {
     pub fn as_expected(&self) -> bool {
         match (self.shown.expected, &self.result) {
             (None, Ok(_)) => true,
-            (Some(expected), Err(PullError::Refused(refusal))) => refusal.reason() == Some(expected.code()),
+            (Some(expected), Err(ClientPullError::Refused(refusal))) => {
+                refusal.reason() == Some(expected.code())
+            }
             (Some(_), Ok(_) | Err(_)) | (None, Err(_)) => false,
         }
     }
@@ -136,7 +142,7 @@ impl Demo {
     pub async fn start() -> Result<Self, DemoError> {
         let (release, stranger) = tokio::join!(key(), key());
         let (release, stranger) = (release?, stranger?);
-        let registry = EmbeddedRegistry::start(Options::default()).await?;
+        let registry = EmbeddedRegistry::start(FakeRegistryOptions::default()).await?;
         let images = push(&registry, &release, &stranger)?;
 
         let door = door::RegistryDoor::bind(door::RegistryDoorSettings {
@@ -191,19 +197,21 @@ impl Demo {
     ///
     /// # Errors
     /// [`DemoError::Runtime`] alone: a pull that fails is an outcome.
-    pub async fn pull_all(&self) -> Result<Vec<Outcome<'_>>, DemoError> {
-        let runtime = Runtime::new(Dialect::Containerd, self.gate)?;
+    pub async fn pull_all(&self) -> Result<Vec<PullOutcome<'_>>, DemoError> {
+        let runtime = PullClient::new(Dialect::Containerd, self.gate)?;
         let mut outcomes = Vec::new();
         for shown in &self.images {
             let result = runtime.pull(&shown.image).await;
             let printed = match &result {
-                Err(PullError::Refused(refusal)) => Some(runtime.prints(&shown.image, refusal)),
+                Err(ClientPullError::Refused(refusal)) => Some(runtime.prints(&shown.image, refusal)),
                 Err(
-                    PullError::Connection { .. } | PullError::Corrupt { .. } | PullError::Unusable { .. },
+                    ClientPullError::Connection { .. }
+                    | ClientPullError::Corrupt { .. }
+                    | ClientPullError::Unusable { .. },
                 )
                 | Ok(_) => None,
             };
-            outcomes.push(Outcome {
+            outcomes.push(PullOutcome {
                 shown,
                 result,
                 printed,
@@ -410,7 +418,7 @@ fn another_platform() -> Platform {
 /// What `pullgate sign` makes of an image.
 fn record(key: &PrivateKey, digest: &Digest) -> Result<Record, SignError> {
     let name = key.public().fingerprint().to_string();
-    let message = Message {
+    let message = OracleMessage {
         description: "made by `pullgate demo`".to_owned(),
         image_digest: *digest,
         kms_key_id: name.clone(),

@@ -18,7 +18,7 @@ use serde_json::Map;
 use sha2::{Digest as _, Sha256};
 
 use crate::base::limits::MESSAGE_BYTES;
-use crate::signature::oracle::{Message, Record};
+use crate::signature::oracle::{OracleMessage, Record};
 use crate::trust::{PublicKey, SaltLength, SignatureMismatch};
 
 /// Why nothing was signed.
@@ -48,7 +48,7 @@ pub enum SignError {
 ///
 /// # Errors
 /// [`SignError::Metadata`] and [`SignError::MessageTooLong`].
-pub fn spelled(message: &Message) -> Result<Vec<u8>, SignError> {
+pub fn spelled(message: &OracleMessage) -> Result<Vec<u8>, SignError> {
     if !message.metadata.is_empty() {
         serde_json::from_str::<serde::de::IgnoredAny>(&message.metadata).map_err(SignError::Metadata)?;
     }
@@ -63,7 +63,7 @@ pub fn spelled(message: &Message) -> Result<Vec<u8>, SignError> {
 ///
 /// # Errors
 /// As [`SignError`] says.
-pub fn sign(message: &Message, key: &PrivateKey, now: Timestamp) -> Result<Record, SignError> {
+pub fn sign(message: &OracleMessage, key: &PrivateKey, now: Timestamp) -> Result<Record, SignError> {
     let bytes = spelled(message)?;
     let signature = key
         .sign(message.signing_algorithm, &bytes)
@@ -76,7 +76,7 @@ pub fn sign(message: &Message, key: &PrivateKey, now: Timestamp) -> Result<Recor
 /// # Errors
 /// [`SignError::NotOfKey`] when it is not the signature of `key`, the public half of the key version.
 pub fn signed_elsewhere(
-    message: &Message,
+    message: &OracleMessage,
     bytes: &[u8],
     signature: &[u8],
     key: &PublicKey,
@@ -87,7 +87,7 @@ pub fn signed_elsewhere(
     Ok(record(message, bytes, signature, now))
 }
 
-fn record(message: &Message, bytes: &[u8], signature: &[u8], now: Timestamp) -> Record {
+fn record(message: &OracleMessage, bytes: &[u8], signature: &[u8], now: Timestamp) -> Record {
     let id = format!(
         "urn:pullgate:signature:sha256:{}",
         hex::encode(Sha256::digest(signature))

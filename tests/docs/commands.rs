@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::error::ErrorKind;
-use pullgate::fakes::registry::{EmbeddedRegistry, Options};
+use pullgate::fakes::registry::{EmbeddedRegistry, FakeRegistryOptions};
 use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use tempfile::TempDir;
 
@@ -207,7 +207,9 @@ impl Daemon {
 impl World {
     async fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let registry = EmbeddedRegistry::start(Options::default()).await.unwrap();
+        let registry = EmbeddedRegistry::start(FakeRegistryOptions::default())
+            .await
+            .unwrap();
         registry.put_image("shop/web", "1.4", &[b"the shop"]).unwrap();
         let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
         for (path, text) in [

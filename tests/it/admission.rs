@@ -17,7 +17,7 @@ use pullgate::base::proto::v1::watch_decisions_response::Event;
 use pullgate::door::admission;
 use pullgate::door::listen::unix_socket as unix;
 use pullgate::fakes::pull_client::Dialect;
-use pullgate::fakes::registry::{Auth, EmbeddedRegistry, Options};
+use pullgate::fakes::registry::{AuthPolicy, EmbeddedRegistry, FakeRegistryOptions};
 use pullgate::net::uds_client::{Channel, origin};
 use pullgate::oci::Descriptor;
 use tempfile::TempDir;
@@ -378,19 +378,19 @@ async fn what_is_only_begun_is_given_up() {
 #[tokio::test]
 async fn credentials_are_used_for_whom_they_were_shown_and_for_no_other() {
     for auth in [
-        Auth::Basic {
+        AuthPolicy::Basic {
             user: "bob".into(),
             password: "secret".into(),
         },
-        Auth::Bearer {
+        AuthPolicy::Bearer {
             user: "bob".into(),
             password: "secret".into(),
             anonymous_pull: false,
         },
     ] {
-        let registry = EmbeddedRegistry::start(Options {
+        let registry = EmbeddedRegistry::start(FakeRegistryOptions {
             auth,
-            ..Options::default()
+            ..FakeRegistryOptions::default()
         })
         .await
         .unwrap();
@@ -428,12 +428,12 @@ async fn credentials_are_used_for_whom_they_were_shown_and_for_no_other() {
 /// containerd shows its credentials at the registry door and not to its verifier.
 #[tokio::test]
 async fn what_the_registry_door_has_just_resolved_needs_no_credentials() {
-    let registry = EmbeddedRegistry::start(Options {
-        auth: Auth::Basic {
+    let registry = EmbeddedRegistry::start(FakeRegistryOptions {
+        auth: AuthPolicy::Basic {
             user: "bob".into(),
             password: "secret".into(),
         },
-        ..Options::default()
+        ..FakeRegistryOptions::default()
     })
     .await
     .unwrap();
@@ -779,7 +779,7 @@ async fn the_socket_is_for_whom_its_mode_says_and_replaces_what_is_dead() {
         mode: 0o620,
         group: None,
     };
-    let bind = async |config: &unix::SocketSettings| unix::Socket::bind(config).await;
+    let bind = async |config: &unix::SocketSettings| unix::BoundSocket::bind(config).await;
     let first = bind(&config).await.unwrap();
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o620);

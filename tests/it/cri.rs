@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use pullgate::door::cri;
 use pullgate::door::listen::unix_socket as unix;
-use pullgate::fakes::registry::{Auth, EmbeddedRegistry, Options};
+use pullgate::fakes::registry::{AuthPolicy, EmbeddedRegistry, FakeRegistryOptions};
 use pullgate::oci::Descriptor;
 use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
@@ -1237,16 +1237,16 @@ async fn a_pull_is_decided_on_with_its_own_credentials() {
     ] {
         let (user, password) = ("bob".to_owned(), "secret".to_owned());
         let auth_of_registry = match of_registry {
-            "basic" => Auth::Basic { user, password },
-            _ => Auth::Bearer {
+            "basic" => AuthPolicy::Basic { user, password },
+            _ => AuthPolicy::Bearer {
                 user,
                 password,
                 anonymous_pull: false,
             },
         };
-        let registry = EmbeddedRegistry::start(Options {
+        let registry = EmbeddedRegistry::start(FakeRegistryOptions {
             auth: auth_of_registry,
-            ..Options::default()
+            ..FakeRegistryOptions::default()
         })
         .await
         .unwrap();

@@ -8,7 +8,7 @@ mod records;
 use std::time::{Duration, Instant};
 
 use pullgate::base::reason::Reason;
-use pullgate::fakes::pull_client::{Dialect, PullError};
+use pullgate::fakes::pull_client::{ClientPullError, Dialect};
 use pullgate::oci::{Digest, MediaType};
 
 use crate::support::liar::{Answer, Liar};
@@ -166,7 +166,7 @@ async fn other_bytes_for_a_blob() {
         assert!(
             matches!(
                 result,
-                Err(PullError::Corrupt { .. } | PullError::Connection { .. })
+                Err(ClientPullError::Corrupt { .. } | ClientPullError::Connection { .. })
             ),
             "{result:?}"
         );
@@ -284,9 +284,11 @@ async fn a_redirect_takes_no_credentials_along() {
     );
 }
 
-fn assert_denied_as<T: std::fmt::Debug>(result: Result<T, PullError>, reason: Reason) {
+fn assert_denied_as<T: std::fmt::Debug>(result: Result<T, ClientPullError>, reason: Reason) {
     match result {
-        Err(PullError::Refused(refusal)) => assert_eq!(refusal.reason(), Some(reason.code()), "{refusal:?}"),
+        Err(ClientPullError::Refused(refusal)) => {
+            assert_eq!(refusal.reason(), Some(reason.code()), "{refusal:?}")
+        }
         other => panic!("not refused: {other:?}"),
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use pullgate::fakes::pull_client::{Dialect, PullError, Pulled, Runtime};
+use pullgate::fakes::pull_client::{ClientPullError, Dialect, PullClient, Pulled};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -118,8 +118,8 @@ impl Daemon {
         self.told("READY=1");
     }
 
-    async fn pull(&self, name: &str) -> Result<Pulled, PullError> {
-        Runtime::new(Dialect::Containerd, self.addr)
+    async fn pull(&self, name: &str) -> Result<Pulled, ClientPullError> {
+        PullClient::new(Dialect::Containerd, self.addr)
             .unwrap()
             .pull(&image(name))
             .await
@@ -218,7 +218,7 @@ async fn a_reload_swaps_the_whole_policy_or_nothing() {
         &signed.replace("keys = [\"release\"]", "keys = [\"qa\"]"),
         "Reloaded",
     );
-    let Err(PullError::Refused(refusal)) = daemon.pull("acme/app:signed").await else {
+    let Err(ClientPullError::Refused(refusal)) = daemon.pull("acme/app:signed").await else {
         panic!()
     };
     assert_eq!(

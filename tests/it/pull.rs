@@ -2,8 +2,8 @@
 
 use http::{HeaderValue, Method, StatusCode};
 use pullgate::base::reason::Reason;
-use pullgate::fakes::pull_client::{Dialect, PullError, Refusal};
-use pullgate::fakes::registry::{Access, Auth, EmbeddedRegistry, Options};
+use pullgate::fakes::pull_client::{ClientPullError, Dialect, WireRefusal};
+use pullgate::fakes::registry::{AuthPolicy, EmbeddedRegistry, FakeRegistryOptions, ServedRequest};
 use pullgate::oci::{Descriptor, Digest, Platform, Reference};
 use pullgate::trust::SigningAlgorithm;
 
@@ -17,7 +17,7 @@ fn by_digest(digest: &Digest) -> Reference {
     image(&format!("acme/app@{digest}"))
 }
 
-fn asked(registry: &EmbeddedRegistry, part: &str) -> Vec<Access> {
+fn asked(registry: &EmbeddedRegistry, part: &str) -> Vec<ServedRequest> {
     registry
         .log()
         .into_iter()
@@ -25,9 +25,9 @@ fn asked(registry: &EmbeddedRegistry, part: &str) -> Vec<Access> {
         .collect()
 }
 
-async fn refusal(result: Result<impl std::fmt::Debug, PullError>) -> Refusal {
+async fn refusal(result: Result<impl std::fmt::Debug, ClientPullError>) -> WireRefusal {
     match result {
-        Err(PullError::Refused(refusal)) => *refusal,
+        Err(ClientPullError::Refused(refusal)) => *refusal,
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -208,9 +208,9 @@ async fn a_restart_in_the_middle_of_a_pull_breaks_nothing() {
 
 #[tokio::test]
 async fn signatures_are_found_under_the_fallback_tag_and_in_the_directory() {
-    let registry = EmbeddedRegistry::start(Options {
+    let registry = EmbeddedRegistry::start(FakeRegistryOptions {
         referrers: false,
-        ..Options::default()
+        ..FakeRegistryOptions::default()
     })
     .await
     .unwrap();
@@ -352,13 +352,13 @@ const MALLORY: HeaderValue = HeaderValue::from_static("Basic bWFsbG9yeTpndWVzcw=
 
 #[tokio::test]
 async fn what_one_client_may_see_no_other_sees() {
-    let auth = Auth::Basic {
+    let auth = AuthPolicy::Basic {
         user: "bob".into(),
         password: "secret".into(),
     };
-    let registry = EmbeddedRegistry::start(Options {
+    let registry = EmbeddedRegistry::start(FakeRegistryOptions {
         auth,
-        ..Options::default()
+        ..FakeRegistryOptions::default()
     })
     .await
     .unwrap();
@@ -415,14 +415,14 @@ async fn what_one_client_may_see_no_other_sees() {
 
 #[tokio::test]
 async fn a_client_gets_its_own_token_where_the_registry_says() {
-    let auth = Auth::Bearer {
+    let auth = AuthPolicy::Bearer {
         user: "bob".into(),
         password: "secret".into(),
         anonymous_pull: false,
     };
-    let registry = EmbeddedRegistry::start(Options {
+    let registry = EmbeddedRegistry::start(FakeRegistryOptions {
         auth,
-        ..Options::default()
+        ..FakeRegistryOptions::default()
     })
     .await
     .unwrap();
@@ -489,9 +489,9 @@ async fn a_rule_that_warns_lets_through_and_says_so() {
 /// for by itself.
 #[tokio::test]
 async fn a_signature_is_read_out_of_the_list_that_names_it() {
-    let registry = EmbeddedRegistry::start(Options {
+    let registry = EmbeddedRegistry::start(FakeRegistryOptions {
         referrers: false,
-        ..Options::default()
+        ..FakeRegistryOptions::default()
     })
     .await
     .unwrap();
@@ -537,7 +537,7 @@ async fn sign_by_library(registry: &EmbeddedRegistry, key: &pullgate::tool::sign
     let subject = pullgate::pull::resolve::resolve(&client, &image("acme/app:v1"), &access)
         .await
         .unwrap();
-    let message = pullgate::signature::oracle::Message {
+    let message = pullgate::signature::oracle::OracleMessage {
         description: String::new(),
         image_digest: *subject.digest(),
         kms_key_id: key.fingerprint().to_string(),

@@ -3,8 +3,8 @@
 
 use http::{Method, StatusCode};
 use pullgate::base::reason::Reason;
-use pullgate::fakes::pull_client::{Dialect, PullError};
-use pullgate::fakes::registry::{Auth, EmbeddedRegistry, Options};
+use pullgate::fakes::pull_client::{ClientPullError, Dialect};
+use pullgate::fakes::registry::{AuthPolicy, EmbeddedRegistry, FakeRegistryOptions};
 use pullgate::oci::Digest;
 use serde_json::json;
 use tracing::field::{Field, Visit};
@@ -116,7 +116,7 @@ async fn show(reason: Reason) {
                 .blob(&app, &blob.digest)
                 .await
                 .unwrap_err();
-            let PullError::Refused(refusal) = error else {
+            let ClientPullError::Refused(refusal) = error else {
                 panic!("{error}")
             };
             assert_eq!(
@@ -156,13 +156,13 @@ async fn show(reason: Reason) {
                 .await;
         }
         Reason::RegistryUnauthorized => {
-            let auth = Auth::Basic {
+            let auth = AuthPolicy::Basic {
                 user: "bob".into(),
                 password: "secret".into(),
             };
-            let closed = EmbeddedRegistry::start(Options {
+            let closed = EmbeddedRegistry::start(FakeRegistryOptions {
                 auth,
-                ..Options::default()
+                ..FakeRegistryOptions::default()
             })
             .await
             .unwrap();
@@ -280,7 +280,7 @@ async fn a_denial_says_what_and_why_and_what_next() {
     assert_eq!(refusal.method, Method::HEAD);
     for dialect in Dialect::ALL {
         let runtime = node.runtime(dialect);
-        let Err(PullError::Refused(refusal)) = runtime.pull(&app).await else {
+        let Err(ClientPullError::Refused(refusal)) = runtime.pull(&app).await else {
             panic!("let in")
         };
         let printed = runtime.prints(&app, &refusal);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
-use pullgate::fakes::pull_client::{Dialect, Runtime};
+use pullgate::fakes::pull_client::{Dialect, PullClient};
 use pullgate::oci::Platform;
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -18,7 +18,7 @@ struct Daemon {
     child: Child,
     /// Kept open: the daemon writes on.
     _log: Lines<BufReader<ChildStdout>>,
-    runtime: Runtime,
+    runtime: PullClient,
 }
 
 impl Daemon {
@@ -28,7 +28,7 @@ impl Daemon {
         let mut log = BufReader::new(child.stdout.take().unwrap()).lines();
         let ready = line_with(&mut log, "Ready").await;
         let addr = ready["door.registry"].as_str().unwrap().parse().unwrap();
-        let runtime = Runtime::new(Dialect::Containerd, addr).unwrap();
+        let runtime = PullClient::new(Dialect::Containerd, addr).unwrap();
         Self {
             child,
             _log: log,

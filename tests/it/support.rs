@@ -11,8 +11,8 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use pullgate::base::reason::Reason;
 use pullgate::door::registry::RegistryDoor;
-use pullgate::fakes::pull_client::{Dialect, PullError, Pulled, Refusal, Runtime};
-use pullgate::fakes::registry::{EmbeddedRegistry, Options};
+use pullgate::fakes::pull_client::{ClientPullError, Dialect, PullClient, Pulled, WireRefusal};
+use pullgate::fakes::registry::{EmbeddedRegistry, FakeRegistryOptions};
 use pullgate::oci::{Descriptor, Digest, Reference};
 use pullgate::process::config::Config;
 use pullgate::process::daemon;
@@ -34,7 +34,9 @@ pub fn image(text: &str) -> Reference {
 }
 
 pub async fn registry() -> EmbeddedRegistry {
-    EmbeddedRegistry::start(Options::default()).await.unwrap()
+    EmbeddedRegistry::start(FakeRegistryOptions::default())
+        .await
+        .unwrap()
 }
 
 /// Stores an image of one layer that names it, so that no two images are one.
@@ -104,7 +106,9 @@ impl Node {
     /// Starts in a folder that an earlier node may have left.
     pub async fn start_in(folder: TempDir, config: &str) -> Self {
         let config = load(folder.path(), config);
-        let door = RegistryDoor::bind(config.registry_door.clone().unwrap()).await.unwrap();
+        let door = RegistryDoor::bind(config.registry_door.clone().unwrap())
+            .await
+            .unwrap();
         let addr = door.local_addr();
         let storage = Storage {
             permits: Some(config.daemon.state.join("permits.redb")),
@@ -147,20 +151,20 @@ impl Node {
         self.folder.path().join("state")
     }
 
-    pub fn runtime(&self, dialect: Dialect) -> Runtime {
-        Runtime::new(dialect, self.addr).unwrap()
+    pub fn runtime(&self, dialect: Dialect) -> PullClient {
+        PullClient::new(dialect, self.addr).unwrap()
     }
 
     /// Pulls as containerd does.
-    pub async fn pull(&self, image: &Reference) -> Result<Pulled, PullError> {
+    pub async fn pull(&self, image: &Reference) -> Result<Pulled, ClientPullError> {
         self.runtime(Dialect::Containerd).pull(image).await
     }
 
     /// Pulls, and gives the refusal that it must end in. It must come in time, whoever stalls.
-    pub async fn refused(&self, image: &Reference) -> Refusal {
+    pub async fn refused(&self, image: &Reference) -> WireRefusal {
         let result = tokio::time::timeout(LATEST, self.pull(image)).await;
         match result.expect("an answer within the deadline") {
-            Err(PullError::Refused(refusal)) => *refusal,
+            Err(ClientPullError::Refused(refusal)) => *refusal,
             other => panic!("{image} was not refused: {other:?}"),
         }
     }

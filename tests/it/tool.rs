@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use pullgate::fakes::pull_client::{Dialect, PullError, Runtime};
+use pullgate::fakes::pull_client::{ClientPullError, Dialect, PullClient};
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
@@ -83,11 +83,11 @@ async fn kept_it_can_be_pulled_from_until_it_is_told_to_end() {
         .unwrap();
     let gate = command.split('/').next().unwrap().parse().unwrap();
     for dialect in Dialect::ALL {
-        let runtime = Runtime::new(dialect, gate).unwrap();
+        let runtime = PullClient::new(dialect, gate).unwrap();
         runtime.pull(&image("acme/app:signed")).await.unwrap();
         let refused = runtime.pull(&image("acme/app:unsigned")).await;
         assert!(
-            matches!(&refused, Err(PullError::Refused(refusal)) if refusal.reason() == Some("unsigned")),
+            matches!(&refused, Err(ClientPullError::Refused(refusal)) if refusal.reason() == Some("unsigned")),
             "{refused:?}"
         );
     }

@@ -90,12 +90,12 @@ impl std::error::Error for ConfigErrors {}
 
 /// A file of the configuration, read whole.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(crate) struct ConfigSource {
     pub(crate) path: PathBuf,
     pub(crate) text: String,
 }
 
-impl Source {
+impl ConfigSource {
     /// The folder that relative paths in this file start from.
     pub(crate) fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
@@ -185,7 +185,7 @@ impl Report {
     pub(crate) fn finish<T>(
         self,
         outcome: Result<T, Reported>,
-        sources: &[&Source],
+        sources: &[&ConfigSource],
     ) -> Result<(T, Vec<Problem>), ConfigErrors> {
         let problems = rendered(self.problems.into_inner(), sources);
         match outcome {
@@ -196,7 +196,7 @@ impl Report {
     }
 }
 
-fn rendered(mut notes: Vec<Note>, sources: &[&Source]) -> Vec<Problem> {
+fn rendered(mut notes: Vec<Note>, sources: &[&ConfigSource]) -> Vec<Problem> {
     notes.sort_by_key(|note| (note.at.file, note.at.start));
     let more = notes.len().saturating_sub(PROBLEMS);
     let last = notes
@@ -209,7 +209,7 @@ fn rendered(mut notes: Vec<Note>, sources: &[&Source]) -> Vec<Problem> {
         .collect()
 }
 
-fn render(note: Note, sources: &[&Source]) -> Problem {
+fn render(note: Note, sources: &[&ConfigSource]) -> Problem {
     let (file, text) = source(note.at, sources);
     let place = locate(text, note.at.start);
     let meant = text
@@ -248,13 +248,13 @@ fn render(note: Note, sources: &[&Source]) -> Problem {
     }
 }
 
-fn source<'s>(at: At, sources: &[&'s Source]) -> (&'s Path, &'s str) {
+fn source<'s>(at: At, sources: &[&'s ConfigSource]) -> (&'s Path, &'s str) {
     sources.get(at.file).map_or((Path::new(""), ""), |source| {
         (source.path.as_path(), source.text.as_str())
     })
 }
 
-struct Place<'t> {
+struct SourcePosition<'t> {
     line: usize,
     column: usize,
     line_text: &'t str,
@@ -262,12 +262,12 @@ struct Place<'t> {
     line_end: usize,
 }
 
-fn locate(text: &str, offset: usize) -> Place<'_> {
+fn locate(text: &str, offset: usize) -> SourcePosition<'_> {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline.saturating_add(1));
     let rest = text.get(line_start..).unwrap_or_default();
     let line_text = rest.split('\n').next().unwrap_or_default();
-    Place {
+    SourcePosition {
         line: before.matches('\n').count().saturating_add(1),
         column: before
             .get(line_start..)

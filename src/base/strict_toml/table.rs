@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{At, Report, Reported, Source};
+use super::problem::{At, ConfigSource, Report, Reported};
 use super::value::Text;
 use crate::base::strict_toml::suggest::{list, nearest};
 
@@ -16,7 +16,7 @@ pub(crate) type Read<T> = Result<Option<T>, Reported>;
 /// One table, and which of its keys have been asked for.
 pub(crate) struct Table<'d> {
     report: &'d Report,
-    source: &'d Source,
+    source: &'d ConfigSource,
     file: usize,
     /// As people name it: `[daemon]`, `[[rule]]`.
     name: &'static str,
@@ -31,7 +31,7 @@ impl<'d> Table<'d> {
     /// The root of a file.
     pub(crate) fn root(
         report: &'d Report,
-        source: &'d Source,
+        source: &'d ConfigSource,
         file: usize,
         entries: &'d DeTable<'d>,
     ) -> Self {

@@ -30,12 +30,12 @@ pub(super) enum AskError {
     #[error("`descriptor.size` is negative")]
     Size,
     #[error("`credentials`: {0}")]
-    Credentials(#[from] CredentialsError),
+    Credentials(#[from] RequestCredentialsError),
 }
 
 /// Why credentials are none. It never holds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum CredentialsError {
+pub(crate) enum RequestCredentialsError {
     #[error("`auth` is not base64 of `name:password`")]
     Auth,
     #[error("`registry_token` holds bytes that no header can")]
@@ -99,7 +99,7 @@ pub(super) fn read(
 pub(crate) fn presented(
     shown: v1::Credentials,
     registry: &str,
-) -> Result<Option<Presented>, CredentialsError> {
+) -> Result<Option<Presented>, RequestCredentialsError> {
     if !shown.server_address.is_empty() && !is_for(&shown.server_address, registry) {
         return Ok(None);
     }
@@ -113,9 +113,9 @@ pub(crate) fn presented(
     } else if !shown.auth.is_empty() {
         let decoded = STANDARD
             .decode(&shown.auth)
-            .map_err(|_said_no_more| CredentialsError::Auth)?;
-        let decoded = String::from_utf8(decoded).map_err(|_said_no_more| CredentialsError::Auth)?;
-        let (user, password) = decoded.split_once(':').ok_or(CredentialsError::Auth)?;
+            .map_err(|_said_no_more| RequestCredentialsError::Auth)?;
+        let decoded = String::from_utf8(decoded).map_err(|_said_no_more| RequestCredentialsError::Auth)?;
+        let (user, password) = decoded.split_once(':').ok_or(RequestCredentialsError::Auth)?;
         Login::Basic {
             user: user.to_owned(),
             // Docker's clients end it with NULs (containerd trims them too).
@@ -123,7 +123,7 @@ pub(crate) fn presented(
         }
     } else if !shown.registry_token.is_empty() {
         let header = HeaderValue::try_from(format!("Bearer {}", shown.registry_token));
-        let mut header = header.map_err(|_said_no_more| CredentialsError::RegistryToken)?;
+        let mut header = header.map_err(|_said_no_more| RequestCredentialsError::RegistryToken)?;
         header.set_sensitive(true);
         return Ok(Some(Presented::Header(header)));
     } else {

@@ -3,9 +3,9 @@
 use crate::base::error_chain::chain;
 use crate::base::proto::v1;
 use crate::oci::{Descriptor, Document};
-use crate::pull::decide::{Denial, Evaluation, Step, Verdict};
+use crate::pull::decide::{Denial, Evaluation, ExplainStep, Verdict};
 use crate::pull::policy::Generation;
-use crate::pull::record::{Outcome, Recorded};
+use crate::pull::record::{DecisionOutcome, Recorded};
 use crate::pull::verify::CheckedSignature;
 
 /// The verdict that a judgement is.
@@ -57,7 +57,7 @@ pub(crate) fn signature(judged: &CheckedSignature) -> v1::Signature {
     }
 }
 
-pub(crate) fn step(step: Step) -> v1::Step {
+pub(crate) fn step(step: ExplainStep) -> v1::Step {
     v1::Step {
         stage: step.stage.to_owned(),
         text: step.text,
@@ -94,9 +94,9 @@ pub(super) fn manifest_for(judgement: &Evaluation, wanted: &v1::Platform) -> Opt
 /// A decision of the record.
 pub(crate) fn decision(recorded: &Recorded) -> v1::Decision {
     let (outcome, reason) = match recorded.outcome {
-        Outcome::Allow => (v1::Outcome::Allow, ""),
-        Outcome::Deny(reason) => (v1::Outcome::Deny, reason.code()),
-        Outcome::Warn(reason) => (v1::Outcome::Warn, reason.code()),
+        DecisionOutcome::Allow => (v1::Outcome::Allow, ""),
+        DecisionOutcome::Deny(reason) => (v1::Outcome::Deny, reason.code()),
+        DecisionOutcome::Warn(reason) => (v1::Outcome::Warn, reason.code()),
     };
     v1::Decision {
         sequence: recorded.sequence,

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper::body::Frame;
 use tonic::Code;
 
-use super::message::{Message, MessageError};
+use super::message::{GrpcMessage, GrpcMessageError};
 use super::runtime::RuntimeError;
 use crate::base::error_chain::chain;
 use crate::base::reason::Reason;
@@ -19,7 +19,7 @@ use crate::door::cri_answer;
 use crate::pull::decide::Denial;
 
 /// What goes back to a client.
-pub(super) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
+pub(super) type CriBody = UnsyncBoxBody<Bytes, hyper::Error>;
 
 /// Longest message of a status. It stands in a head, of which clients take 8 KiB and more; encoded it may be three times as
 /// long.
@@ -29,7 +29,7 @@ const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const STATUS_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// A status and no message ("Trailers-Only").
-pub(super) fn status(code: Code, text: &str) -> Response<Body> {
+pub(super) fn status(code: Code, text: &str) -> Response<CriBody> {
     let mut answer = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -41,32 +41,32 @@ pub(super) fn status(code: Code, text: &str) -> Response<Body> {
 }
 
 /// A blocked pull, so that the kubelet shows it.
-pub(super) fn denied(denial: &Denial) -> Response<Body> {
+pub(super) fn denied(denial: &Denial) -> Response<CriBody> {
     blocked(denial.reason, denial)
 }
 
 /// As [`denied`], of what is no denial of the gate's: the request can't be read, or we crashed.
-pub(super) fn failed(reason: Reason, detail: &str) -> Response<Body> {
+pub(super) fn failed(reason: Reason, detail: &str) -> Response<CriBody> {
     blocked(reason, format_args!("pullgate: {reason}: {detail}"))
 }
 
-fn blocked(reason: Reason, text: impl std::fmt::Display) -> Response<Body> {
+fn blocked(reason: Reason, text: impl std::fmt::Display) -> Response<CriBody> {
     status(Code::Unknown, &format!("{}: {text}", cri_answer(reason)))
 }
 
 /// A call that the runtime did not answer.
-pub(super) fn unanswered(error: &RuntimeError) -> Response<Body> {
+pub(super) fn unanswered(error: &RuntimeError) -> Response<CriBody> {
     let hint = error.hint().map_or(String::new(), |hint| format!("; {hint}"));
     status(Code::Unavailable, &format!("pullgate: {}{hint}", chain(error)))
 }
 
 /// A call that can not be read, and so not be decided on.
-pub(super) fn unreadable(error: &MessageError) -> Response<Body> {
+pub(super) fn unreadable(error: &GrpcMessageError) -> Response<CriBody> {
     let code = match error {
-        MessageError::Compressed => Code::Unimplemented,
-        MessageError::Large(_) => Code::ResourceExhausted,
-        MessageError::Malformed(_) | MessageError::NotOne => Code::InvalidArgument,
-        MessageError::Broken(_) => Code::Cancelled,
+        GrpcMessageError::Compressed => Code::Unimplemented,
+        GrpcMessageError::Large(_) => Code::ResourceExhausted,
+        GrpcMessageError::Malformed(_) | GrpcMessageError::NotOne => Code::InvalidArgument,
+        GrpcMessageError::Broken(_) => Code::Cancelled,
     };
     let mut answer = status(code, &format!("pullgate: {}", chain(error)));
     answer.headers_mut().insert(
@@ -79,9 +79,9 @@ pub(super) fn unreadable(error: &MessageError) -> Response<Body> {
 /// An answer of the runtime that was read: its head and trailers as they came, with this message.
 pub(super) fn replayed(
     mut head: response::Parts,
-    message: Option<&Message>,
+    message: Option<&GrpcMessage>,
     trailers: Option<HeaderMap>,
-) -> Response<Body> {
+) -> Response<CriBody> {
     head.headers.remove(http::header::CONTENT_LENGTH);
     let data = message.map(|message| Ok(Frame::data(message.framed())));
     let trailers = trailers.map(|trailers| Ok(Frame::trailers(trailers)));

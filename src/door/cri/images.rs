@@ -8,8 +8,8 @@ use tokio::time::{sleep, timeout};
 use tonic::Code;
 
 use super::answer;
-use super::message::{self, Message};
-use super::runtime::Runtime;
+use super::message::{self, GrpcMessage};
+use super::runtime::RuntimeConnection;
 use crate::base::error_chain::chain;
 use crate::base::proto::{containerd, cri};
 use crate::oci::{Reference, Repository};
@@ -38,7 +38,7 @@ const NAMESPACE: (&str, &str) = ("containerd-namespace", "k8s.io");
 
 /// The images of one runtime.
 pub(super) struct Images {
-    pub(super) runtime: Runtime,
+    pub(super) runtime: RuntimeConnection,
     /// `/runtime.v1.ImageService`, or the older one that was asked.
     pub(super) service: &'static str,
 }
@@ -53,7 +53,7 @@ pub(super) enum Removed {
 }
 
 /// Why a question was not answered.
-enum Unanswered {
+enum ImageServiceError {
     /// With a status that is no success.
     Status(Code),
     /// Not at all, or with something that is no answer.
@@ -112,13 +112,13 @@ impl Images {
             .ask(Request::post(DELETE).header(NAMESPACE.0, NAMESPACE.1), &request)
             .await
         {
-            Ok(_) | Err(Unanswered::Status(Code::NotFound)) => Ok(()),
-            Err(Unanswered::Status(Code::Unimplemented)) => self.remove(name).await.map(|_| ()),
+            Ok(_) | Err(ImageServiceError::Status(Code::NotFound)) => Ok(()),
+            Err(ImageServiceError::Status(Code::Unimplemented)) => self.remove(name).await.map(|_| ()),
             Err(error) => Err(error.said("Delete")),
         }
     }
 
-    async fn ask_cri(&self, method: &str, message: &impl prost::Message) -> Result<Message, String> {
+    async fn ask_cri(&self, method: &str, message: &impl prost::Message) -> Result<GrpcMessage, String> {
         let head = Request::post(format!("{}/{method}", self.service));
         let answer = self.ask(head, message).await;
         answer.map_err(|error| error.said(method))
@@ -128,33 +128,33 @@ impl Images {
         &self,
         head: request::Builder,
         message: &impl prost::Message,
-    ) -> Result<Message, Unanswered> {
+    ) -> Result<GrpcMessage, ImageServiceError> {
         let request = head
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .header("user-agent", concat!("pullgate/", env!("CARGO_PKG_VERSION")))
-            .body(Either::Right(Full::new(Message::of(message).framed())))
-            .map_err(|error| Unanswered::Broken(chain(&error)))?;
+            .body(Either::Right(Full::new(GrpcMessage::of(message).framed())))
+            .map_err(|error| ImageServiceError::Broken(chain(&error)))?;
         let asked = async {
             let answer = self.runtime.call(request).await;
-            let answer = answer.map_err(|error| Unanswered::Broken(chain(&error)))?;
+            let answer = answer.map_err(|error| ImageServiceError::Broken(chain(&error)))?;
             let (head, body) = answer.into_parts();
             let read = message::read(body, ANSWER_BYTES).await;
-            let (message, trailers) = read.map_err(|error| Unanswered::Broken(chain(&error)))?;
+            let (message, trailers) = read.map_err(|error| ImageServiceError::Broken(chain(&error)))?;
             let code = answer::code(&head, trailers.as_ref());
             if code != Code::Ok {
-                return Err(Unanswered::Status(code));
+                return Err(ImageServiceError::Status(code));
             }
-            Ok(message.unwrap_or_else(|| Message::framing(&[])))
+            Ok(message.unwrap_or_else(|| GrpcMessage::framing(&[])))
         };
         match timeout(LOCAL_CALL, asked).await {
             Ok(answer) => answer,
-            Err(_elapsed) => Err(Unanswered::Broken("it took too long".to_owned())),
+            Err(_elapsed) => Err(ImageServiceError::Broken("it took too long".to_owned())),
         }
     }
 }
 
-impl Unanswered {
+impl ImageServiceError {
     fn said(self, method: &str) -> String {
         match self {
             Self::Status(code) => format!("{method} failed: {code:?}"),

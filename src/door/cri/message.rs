@@ -11,7 +11,7 @@ const PREFIX: usize = 5;
 
 /// Why there is no message.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum MessageError {
+pub(super) enum GrpcMessageError {
     #[error("the call broke off")]
     Broken(#[source] hyper::Error),
     #[error("the message is compressed, which this door does not read")]
@@ -26,17 +26,17 @@ pub(super) enum MessageError {
 
 /// One message, with its prefix: what is sent on is what came.
 #[derive(Clone, Debug)]
-pub(super) struct Message {
+pub(super) struct GrpcMessage {
     framed: Bytes,
 }
 
-impl From<NotProtobuf> for MessageError {
+impl From<NotProtobuf> for GrpcMessageError {
     fn from(error: NotProtobuf) -> Self {
         Self::Malformed(error.to_string())
     }
 }
 
-impl Message {
+impl GrpcMessage {
     pub(super) fn of(message: &impl prost::Message) -> Self {
         let encoded = message.encode_to_vec();
         Self::framing(&encoded)
@@ -63,8 +63,8 @@ impl Message {
         self.framed.get(PREFIX..).unwrap_or_default()
     }
 
-    pub(super) fn decode<M: prost::Message + Default>(&self) -> Result<M, MessageError> {
-        M::decode(self.bytes()).map_err(|error| MessageError::Malformed(error.to_string()))
+    pub(super) fn decode<M: prost::Message + Default>(&self) -> Result<M, GrpcMessageError> {
+        M::decode(self.bytes()).map_err(|error| GrpcMessageError::Malformed(error.to_string()))
     }
 }
 
@@ -73,14 +73,14 @@ impl Message {
 pub(super) async fn read(
     mut body: impl Body<Data = Bytes, Error = hyper::Error> + Unpin,
     most: usize,
-) -> Result<(Option<Message>, Option<http::HeaderMap>), MessageError> {
+) -> Result<(Option<GrpcMessage>, Option<http::HeaderMap>), GrpcMessageError> {
     let mut read = BytesMut::new();
     let mut trailers = None;
     while let Some(frame) = body.frame().await {
-        match frame.map_err(MessageError::Broken)?.into_data() {
+        match frame.map_err(GrpcMessageError::Broken)?.into_data() {
             Ok(mut data) => {
                 if read.len() + data.remaining() > PREFIX + most {
-                    return Err(MessageError::Large(most));
+                    return Err(GrpcMessageError::Large(most));
                 }
                 read.extend_from_slice(&data.copy_to_bytes(data.remaining()));
             }
@@ -92,18 +92,18 @@ pub(super) async fn read(
         return Ok((None, trailers));
     }
     let (Some(&flag), Some(length)) = (framed.first(), framed.get(1..PREFIX)) else {
-        return Err(MessageError::NotOne);
+        return Err(GrpcMessageError::NotOne);
     };
     if flag != 0 {
-        return Err(MessageError::Compressed);
+        return Err(GrpcMessageError::Compressed);
     }
     let length = length
         .iter()
         .fold(0_usize, |length, &byte| (length << 8) | usize::from(byte));
     if framed.len() != PREFIX + length {
-        return Err(MessageError::NotOne);
+        return Err(GrpcMessageError::NotOne);
     }
-    Ok((Some(Message { framed }), trailers))
+    Ok((Some(GrpcMessage { framed }), trailers))
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use prost::Message as _;
 
-use super::answer::{self, Body};
+use super::answer::{self, CriBody};
 use super::fields::{self, NotProtobuf};
-use super::message::{self, Message};
-use super::{Asked, Shared, images};
+use super::message::{self, GrpcMessage};
+use super::{CallContext, CriShared, images};
 use crate::base::proto::cri;
 use crate::oci::{Digest, DigestError, Reference, Repository};
 use crate::pull::gate::{Gate, ImageStatus};
@@ -21,7 +21,11 @@ const ANSWER_BYTES: usize = 16 * 1024 * 1024;
 const IMAGES: u64 = 1;
 
 /// Passes the call on, and takes out of the answer what was not admitted.
-pub(super) async fn answer(shared: &Shared, asked: Asked, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn answer(
+    shared: &CriShared,
+    asked: CallContext,
+    request: Request<Incoming>,
+) -> Response<CriBody> {
     let is_status = request.uri().path().ends_with("/ImageStatus");
     let (head, body) = request.into_parts();
     let (body, named) = if is_status {
@@ -58,7 +62,7 @@ pub(super) async fn answer(shared: &Shared, asked: Asked, request: Request<Incom
 
 /// The answer without the images that were not admitted. Without its image a status says that there is none; all else in
 /// an answer stays as it came.
-fn shown(gate: &Gate, answer: &Message, named: Option<&Repository>) -> Result<Message, NotProtobuf> {
+fn shown(gate: &Gate, answer: &GrpcMessage, named: Option<&Repository>) -> Result<GrpcMessage, NotProtobuf> {
     let mut hidden = 0;
     let kept = fields::without(answer.bytes(), IMAGES, |image| {
         let shown = cri::Image::decode(image).is_ok_and(|image| is_shown(gate, &image, named));
@@ -68,7 +72,7 @@ fn shown(gate: &Gate, answer: &Message, named: Option<&Repository>) -> Result<Me
     if hidden == 0 {
         return Ok(answer.clone());
     }
-    Ok(Message::framing(&kept))
+    Ok(GrpcMessage::framing(&kept))
 }
 
 /// Of which repository an image is asked for. An identifier, or its beginning, may look like one.

@@ -11,22 +11,22 @@ use tokio::time::sleep;
 use tonic::Code;
 use tonic::metadata::MetadataMap;
 
-use super::answer::{self, Body};
+use super::answer::{self, CriBody};
 use super::images::{ANSWER_BYTES, Images, Removed};
-use super::message::{self, Message, MessageError};
+use super::message::{self, GrpcMessage, GrpcMessageError};
 use super::runtime::RuntimeError;
-use super::{Asked, Shared, present};
+use super::{CallContext, CriShared, present};
 use crate::base::error_chain::chain;
 use crate::base::printable::excerpt;
 use crate::base::proto::{cri, v1};
 use crate::base::reason::Reason;
-use crate::door::admission::ask::{CredentialsError, presented};
+use crate::door::admission::ask::{RequestCredentialsError, presented};
 use crate::door::listen::grpc;
 use crate::oci::{ChildKind, Digest, Reference};
 use crate::pull::decide::{Denial, Evaluation, Permit, Verdict};
-use crate::pull::gate::{PullRequest, Purpose, ImageStatus};
+use crate::pull::gate::{ImageStatus, PullRequest, Purpose};
 use crate::pull::policy::Pod;
-use crate::pull::record::{Decision, DoorName, Outcome};
+use crate::pull::record::{Decision, DecisionOutcome, DoorName};
 
 /// After a pull that failed it is looked again after each of these: containerd 1.6 and 2.x write the image's name down
 /// before they unpack it and its CRI hears of that by an event, and a pull that was cancelled ends when it likes.
@@ -40,17 +40,21 @@ const LOOK_AGAIN: [Duration; 5] = [
 
 /// Why a request can not be decided on.
 #[derive(Debug, thiserror::Error)]
-enum PullError {
+enum CriPullError {
     #[error(transparent)]
-    Message(#[from] MessageError),
+    Message(#[from] GrpcMessageError),
     #[error("`{image}` is not an image's name: {why}")]
     Reference { image: String, why: String },
     #[error("the credentials: {0}")]
-    Credentials(#[from] CredentialsError),
+    Credentials(#[from] RequestCredentialsError),
 }
 
 /// Answers a pull.
-pub(super) async fn pull(shared: &Arc<Shared>, asked: Asked, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn pull(
+    shared: &Arc<CriShared>,
+    asked: CallContext,
+    request: Request<Incoming>,
+) -> Response<CriBody> {
     let metadata = MetadataMap::from_headers(request.headers().clone());
     let deadline = match grpc::deadline(&metadata, shared.deadline) {
         Ok(deadline) => deadline,
@@ -66,7 +70,7 @@ pub(super) async fn pull(shared: &Arc<Shared>, asked: Asked, request: Request<In
     };
     let (image, request) = match read(&message, asked.peer.to_string(), deadline) {
         Ok(read) => read,
-        Err(PullError::Message(error)) => return answer::unreadable(&error),
+        Err(CriPullError::Message(error)) => return answer::unreadable(&error),
         Err(error) => return answer::failed(Reason::Malformed, &chain(&error)),
     };
     let began = Instant::now();
@@ -103,10 +107,14 @@ pub(super) async fn pull(shared: &Arc<Shared>, asked: Asked, request: Request<In
     })
 }
 
-fn read(message: &Message, peer: String, deadline: Instant) -> Result<(String, PullRequest), PullError> {
+fn read(
+    message: &GrpcMessage,
+    peer: String,
+    deadline: Instant,
+) -> Result<(String, PullRequest), CriPullError> {
     let asked: cri::PullImageRequest = message.decode()?;
     let image = asked.image.unwrap_or_default().image;
-    let reference: Reference = image.parse().map_err(|error| PullError::Reference {
+    let reference: Reference = image.parse().map_err(|error| CriPullError::Reference {
         image: excerpt(&image),
         why: chain(&error),
     })?;
@@ -140,7 +148,7 @@ fn read(message: &Message, peer: String, deadline: Instant) -> Result<(String, P
 
 /// A pull that was let through.
 struct ForwardedPull {
-    shared: Arc<Shared>,
+    shared: Arc<CriShared>,
     images: Images,
     /// As the runtime was asked for it.
     image: String,
@@ -154,15 +162,15 @@ impl ForwardedPull {
     async fn run(
         self: Arc<Self>,
         head: request::Parts,
-        message: Message,
+        message: GrpcMessage,
         given_up: oneshot::Receiver<()>,
-    ) -> Response<Body> {
+    ) -> Response<CriBody> {
         // A pull that fails leaves what was there before, and that is none of its business.
         let before = self.images.status(&self.image).await.ok().flatten();
         let pulled = tokio::select! {
             pulled = self.forward(head, message) => pulled,
             // Whoever waits is gone. The runtime is told so; what it has by then is looked at.
-            _gone = given_up => Err(Failed::GivenUp),
+            _gone = given_up => Err(ForwardError::GivenUp),
         };
         let failed = match pulled {
             Ok((head, answer, trailers)) if answer::code(&head, trailers.as_ref()) == Code::Ok => {
@@ -172,7 +180,9 @@ impl ForwardedPull {
                 };
             }
             // Nothing was asked of it.
-            Err(failed @ Failed::Runtime(RuntimeError::Connect { .. } | RuntimeError::Protocol { .. })) => {
+            Err(
+                failed @ ForwardError::Runtime(RuntimeError::Connect { .. } | RuntimeError::Protocol { .. }),
+            ) => {
                 return failed.answer();
             }
             Ok((head, answer, trailers)) => answer::replayed(head, answer.as_ref(), trailers),
@@ -182,7 +192,7 @@ impl ForwardedPull {
         // can let it fail when the image has its name already.
         match self.left(before.as_ref()).await {
             Ok(()) | Err(Leftover::Unknown(_)) => {
-                self.look_again(before).await;
+                self.recheck_later(before).await;
                 failed
             }
             Err(Leftover::Another(denial)) => answer::denied(&denial),
@@ -191,11 +201,11 @@ impl ForwardedPull {
 
     /// Compares what a pull brought: under the name, and what the runtime says that it pulled. Another pull may have moved
     /// the name since, and who asked starts what he was told.
-    async fn pulled(&self, answer: Option<&Message>) -> Result<(), Box<Denial>> {
+    async fn pulled(&self, answer: Option<&GrpcMessage>) -> Result<(), Box<Denial>> {
         let said = answer.and_then(|answer| answer.decode::<cri::PullImageResponse>().ok());
         let Some(said) = said.filter(|said| !said.image_ref.is_empty()) else {
             let detail = "the runtime does not say what it pulled".to_owned();
-            return Err(self.taken_back(Offender::Called(self.image.clone()), detail).await);
+            return Err(self.revoke(Offender::Called(self.image.clone()), detail).await);
         };
         let id = self
             .compared(self.images.status(&self.image).await, &said.image_ref)
@@ -220,7 +230,7 @@ impl ForwardedPull {
     }
 
     /// Goes on looking, apart from the answer. Waits where too many are looked after already.
-    async fn look_again(self: Arc<Self>, before: Option<cri::Image>) {
+    async fn recheck_later(self: Arc<Self>, before: Option<cri::Image>) {
         let place = Arc::clone(&self.shared.looking).acquire_owned().await;
         tokio::spawn(async move {
             let _place = place;
@@ -244,12 +254,19 @@ impl ForwardedPull {
     async fn forward(
         &self,
         head: request::Parts,
-        message: Message,
-    ) -> Result<(response::Parts, Option<Message>, Option<HeaderMap>), Failed> {
+        message: GrpcMessage,
+    ) -> Result<(response::Parts, Option<GrpcMessage>, Option<HeaderMap>), ForwardError> {
         let request = Request::from_parts(head, Either::Right(Full::new(message.framed())));
-        let answer = self.images.runtime.call(request).await.map_err(Failed::Runtime)?;
+        let answer = self
+            .images
+            .runtime
+            .call(request)
+            .await
+            .map_err(ForwardError::Runtime)?;
         let (head, body) = answer.into_parts();
-        let (message, trailers) = message::read(body, ANSWER_BYTES).await.map_err(Failed::Message)?;
+        let (message, trailers) = message::read(body, ANSWER_BYTES)
+            .await
+            .map_err(ForwardError::Message)?;
         Ok((head, message, trailers))
     }
 
@@ -276,7 +293,7 @@ impl ForwardedPull {
                 format!("the runtime does not say what it pulled: {error}"),
             ),
         };
-        Err(self.taken_back(wrong, detail).await)
+        Err(self.revoke(wrong, detail).await)
     }
 
     /// Whether the image is the admitted one, or says how it is another: by a digest that it has in this repository, and
@@ -351,7 +368,7 @@ impl ForwardedPull {
     }
 
     /// Removes an image, and takes the verdict back.
-    async fn taken_back(&self, wrong: Offender, detail: String) -> Box<Denial> {
+    async fn revoke(&self, wrong: Offender, detail: String) -> Box<Denial> {
         let removed = match &wrong {
             Offender::Found(image) => {
                 let repository = &self.request.reference.repository;
@@ -383,7 +400,7 @@ impl ForwardedPull {
             reference: &self.request.reference,
             digest: self.judgement.digest(),
             rule: &self.judgement.rule,
-            outcome: Outcome::Deny(reason),
+            outcome: DecisionOutcome::Deny(reason),
             detail: &detail,
             cached: false,
             took: self.began.elapsed(),
@@ -425,14 +442,14 @@ enum Leftover {
 }
 
 /// Why the runtime's pull did not come to an answer.
-enum Failed {
+enum ForwardError {
     GivenUp,
     Runtime(RuntimeError),
-    Message(MessageError),
+    Message(GrpcMessageError),
 }
 
-impl Failed {
-    fn answer(&self) -> Response<Body> {
+impl ForwardError {
+    fn answer(&self) -> Response<CriBody> {
         match self {
             Self::GivenUp => answer::status(Code::Cancelled, "the caller gave up"),
             Self::Runtime(error) => answer::unanswered(error),

@@ -70,13 +70,13 @@ impl RuntimeError {
 
 /// The way to the runtime for one client's connection.
 #[derive(Clone)]
-pub(super) struct Runtime {
+pub(super) struct RuntimeConnection {
     path: Arc<Path>,
     connected: Arc<Mutex<Option<SendRequest<Sent>>>>,
     spawner: Spawner,
 }
 
-impl Runtime {
+impl RuntimeConnection {
     pub(super) fn new(path: Arc<Path>, spawner: Spawner) -> Self {
         Self {
             path,

@@ -9,22 +9,22 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use hyper::rt::Executor;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+type SpawnedFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Where tasks run.
 #[derive(Clone, Debug)]
 pub(crate) enum Spawner {
     /// In the task of a connection, with which they end. As many as it has streams, and what they spawn: the bound on those
     /// is the bound here.
-    InTask(UnboundedSender<Task>),
+    InTask(UnboundedSender<SpawnedFuture>),
     /// Each by itself.
     Apart,
 }
 
 /// The tasks of one connection.
 pub(crate) struct Tasks {
-    handed_in: UnboundedReceiver<Task>,
-    running: FuturesUnordered<Task>,
+    handed_in: UnboundedReceiver<SpawnedFuture>,
+    running: FuturesUnordered<SpawnedFuture>,
 }
 
 /// A connection's tasks, and where they are handed in.

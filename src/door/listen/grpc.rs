@@ -20,7 +20,7 @@ use tower_service::Service as _;
 use crate::base::limits;
 use crate::base::proto::v1;
 use crate::door::listen::read_slots::Reading;
-use crate::door::listen::unix_socket::{Bounds, Peer, Socket};
+use crate::door::listen::unix_socket::{BoundSocket, CallerBounds, Peer};
 
 /// Calls at one time on one connection. Who has more to ask opens another.
 const STREAMS: u32 = 256;
@@ -42,7 +42,7 @@ const OURS: &str = "/pullgate.";
 
 /// Serves `routes`, with health and reflection beside them, until told to stop.
 pub(crate) async fn serve(
-    socket: Socket,
+    socket: BoundSocket,
     routes: Routes,
     named: &'static str,
     connections: usize,
@@ -77,7 +77,7 @@ pub(crate) async fn serve(
             }
         }
     };
-    let bounds = Bounds {
+    let bounds = CallerBounds {
         connections,
         streams: STREAMS,
         window: Some(WINDOW),

@@ -19,7 +19,7 @@ pub(crate) struct Reading {
 
 /// Leave to read one message, for as long as it is kept.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct ReadSlot {
     _of_all: Option<OwnedSemaphorePermit>,
     _of_user: Option<OwnedSemaphorePermit>,
 }
@@ -36,16 +36,16 @@ impl Reading {
     }
 
     /// Waits for a place. Who waits longest is next, of one user.
-    pub(crate) async fn place(&self, peer: Peer) -> Place {
+    pub(crate) async fn place(&self, peer: Peer) -> ReadSlot {
         if peer.uid == 0 {
-            return Place {
+            return ReadSlot {
                 _of_all: taken(&self.root).await,
                 _of_user: None,
             };
         }
         // In this order: who waits for his own holds none of all.
         let of_user = taken(&self.of_user(peer.uid)).await;
-        Place {
+        ReadSlot {
             _of_all: taken(&self.others).await,
             _of_user: of_user,
         }
@@ -75,9 +75,9 @@ mod tests {
 
     use tokio::time::timeout;
 
-    use super::{Peer, Place, Reading};
+    use super::{Peer, ReadSlot, Reading};
 
-    async fn place(reading: &Reading, uid: u32) -> Option<Place> {
+    async fn place(reading: &Reading, uid: u32) -> Option<ReadSlot> {
         let peer = Peer {
             uid,
             gid: 0,

@@ -105,7 +105,7 @@ pub enum SocketError {
 
 /// What callers may hold.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub(crate) struct CallerBounds {
     /// Connections at one time; the next one waits.
     pub(crate) connections: usize,
     /// Calls at one time on one connection.
@@ -127,18 +127,18 @@ const ALIVE_ANSWER: Duration = Duration::from_secs(20);
 
 /// A bound socket, not yet served. Its file goes when it is dropped.
 #[derive(Debug)]
-pub struct Socket {
+pub struct BoundSocket {
     listener: UnixListener,
-    file: File,
+    file: SocketFile,
 }
 
 #[derive(Debug)]
-struct File {
+struct SocketFile {
     path: PathBuf,
     inode: u64,
 }
 
-impl Drop for File {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         // Not if a daemon that was started since has put its own there.
         let ours = std::fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode);
@@ -148,7 +148,7 @@ impl Drop for File {
     }
 }
 
-impl Socket {
+impl BoundSocket {
     /// Makes the socket: under another name first, so that nobody can open it before its owner and mode are right, and
     /// so that one which an earlier process left is replaced at once.
     ///
@@ -181,7 +181,7 @@ impl Socket {
         };
         let listener = UnixListener::bind(&new).map_err(failed)?;
         // From here on it goes again, unless all is well.
-        let mut file = File {
+        let mut file = SocketFile {
             inode: std::fs::symlink_metadata(&new).map_err(failed)?.ino(),
             path: new,
         };
@@ -209,7 +209,7 @@ impl Socket {
     /// request of one caller.
     pub(crate) async fn serve<S, F, B>(
         self,
-        bounds: Bounds,
+        bounds: CallerBounds,
         stop: watch::Receiver<bool>,
         grace: Duration,
         service: S,
@@ -226,7 +226,7 @@ impl Socket {
     /// As [`Self::serve`], with a service of its own for each connection, which is told where the connection's tasks run.
     pub(crate) async fn serve_each<S, F, B>(
         self,
-        bounds: Bounds,
+        bounds: CallerBounds,
         stop: watch::Receiver<bool>,
         grace: Duration,
         service: impl Fn(Spawner) -> S,
@@ -251,7 +251,7 @@ impl Socket {
 
 async fn connection<S, F, B>(
     stream: UnixStream,
-    bounds: Bounds,
+    bounds: CallerBounds,
     callers: Arc<Callers>,
     mut stop: watch::Receiver<bool>,
     service: S,
@@ -330,7 +330,7 @@ struct Callers {
 
 /// One connection of a user.
 #[derive(Debug)]
-struct Place {
+struct ConnectionSlot {
     callers: Arc<Callers>,
     uid: u32,
 }
@@ -345,14 +345,14 @@ impl Callers {
 
     /// A place for this caller, unless he has as many as he may. Root, which the runtimes and the kubelet are, has no bound
     /// but that of all.
-    fn enter(self: &Arc<Self>, peer: Peer) -> Option<Place> {
+    fn enter(self: &Arc<Self>, peer: Peer) -> Option<ConnectionSlot> {
         let mut of_user = self.lock();
         let held = of_user.entry(peer.uid).or_default();
         if peer.uid != 0 && *held >= self.most {
             return None;
         }
         *held += 1;
-        Some(Place {
+        Some(ConnectionSlot {
             callers: Arc::clone(self),
             uid: peer.uid,
         })
@@ -364,7 +364,7 @@ impl Callers {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut of_user = self.callers.lock();
         if let Some(held) = of_user.get_mut(&self.uid) {

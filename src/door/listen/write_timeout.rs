@@ -16,7 +16,7 @@ pub(crate) type Due = watch::Receiver<Option<Instant>>;
 
 /// The socket. A write that makes no progress for `stall`, or that is still waiting when the answer is due, fails, and
 /// the connection ends with it.
-pub(crate) struct Socket {
+pub(crate) struct StallTimeout {
     stream: TcpStream,
     stall: Duration,
     due: Due,
@@ -26,7 +26,7 @@ pub(crate) struct Socket {
     stalled: bool,
 }
 
-impl Socket {
+impl StallTimeout {
     pub(crate) fn new(stream: TcpStream, stall: Duration, due: Due) -> Self {
         let patience = Box::pin(sleep_until(Instant::now() + stall));
         Self {
@@ -64,7 +64,7 @@ impl Socket {
 
 /// Of a connection that was cut, what the kernel still holds for the client goes as well (`SO_LINGER` 0). It would be
 /// offered to a client that reads nothing for minutes, megabytes for each.
-impl Drop for Socket {
+impl Drop for StallTimeout {
     fn drop(&mut self) {
         let is_late = self.due.borrow().is_some_and(|due| due <= Instant::now());
         if (self.stalled || is_late)
@@ -75,7 +75,7 @@ impl Drop for Socket {
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for StallTimeout {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -85,7 +85,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for StallTimeout {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(context, bytes);

@@ -13,7 +13,7 @@ use hyper::ext::ReasonPhrase;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::body::Body;
+use super::body::ResponseBody;
 use super::route::RouteError;
 use crate::base::error_chain::chain;
 use crate::base::reason::Reason;
@@ -52,9 +52,13 @@ impl Puller {
 }
 
 /// The answer to `/v2/`: this is a registry; with a challenge, one that wants to be shown credentials.
-pub(super) fn base(challenge: Option<HeaderValue>) -> Response<Body> {
+pub(super) fn base(challenge: Option<HeaderValue>) -> Response<ResponseBody> {
     match challenge {
-        None => with_headers(StatusCode::OK, Body::whole(Bytes::from_static(b"{}")), JSON),
+        None => with_headers(
+            StatusCode::OK,
+            ResponseBody::whole(Bytes::from_static(b"{}")),
+            JSON,
+        ),
         Some(challenge) => {
             let told = Told {
                 code: "UNAUTHORIZED",
@@ -69,11 +73,11 @@ pub(super) fn base(challenge: Option<HeaderValue>) -> Response<Body> {
 }
 
 /// The manifest that was judged: those very bytes.
-pub(super) fn manifest(permit: &Permit) -> Response<Body> {
+pub(super) fn manifest(permit: &Permit) -> Response<ResponseBody> {
     let media_type = HeaderValue::from_static(permit.document().media_type().as_str());
     let mut response = with_headers(
         StatusCode::OK,
-        Body::whole(permit.manifest().bytes().clone()),
+        ResponseBody::whole(permit.manifest().bytes().clone()),
         media_type,
     );
     name_content(&mut response, permit.manifest().digest());
@@ -81,8 +85,8 @@ pub(super) fn manifest(permit: &Permit) -> Response<Body> {
 }
 
 /// A blob as it comes from its origin, cut at `deadline`.
-pub(super) fn blob(permit: &BlobPermit, stream: BlobStream, deadline: Instant) -> Response<Body> {
-    let mut response = Response::new(Body::blob(stream.body, *permit.digest(), deadline));
+pub(super) fn blob(permit: &BlobPermit, stream: BlobStream, deadline: Instant) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::blob(stream.body, *permit.digest(), deadline));
     *response.status_mut() = stream.status;
     *response.headers_mut() = stream.headers;
     response.headers_mut().insert(API_VERSION, REGISTRY_2);
@@ -91,8 +95,8 @@ pub(super) fn blob(permit: &BlobPermit, stream: BlobStream, deadline: Instant) -
 }
 
 /// One page of a tag list, as it came. `next` leads to the next one.
-pub(super) fn tags(page: Bytes, next: Option<&str>) -> Response<Body> {
-    let mut response = with_headers(StatusCode::OK, Body::whole(page), JSON);
+pub(super) fn tags(page: Bytes, next: Option<&str>) -> Response<ResponseBody> {
+    let mut response = with_headers(StatusCode::OK, ResponseBody::whole(page), JSON);
     if let Some(next) = next {
         response
             .headers_mut()
@@ -102,7 +106,7 @@ pub(super) fn tags(page: Bytes, next: Option<&str>) -> Response<Body> {
 }
 
 /// An index of what refers to a manifest (distribution-spec 1.1, "Listing Referrers").
-pub(super) fn referrers(descriptors: &[Descriptor], filtered: bool) -> Response<Body> {
+pub(super) fn referrers(descriptors: &[Descriptor], filtered: bool) -> Response<ResponseBody> {
     let index = ReferrersIndex {
         schema_version: 2,
         media_type: MediaType::OciIndex.as_str(),
@@ -117,7 +121,7 @@ pub(super) fn referrers(descriptors: &[Descriptor], filtered: bool) -> Response<
             .collect(),
     };
     let index_type = HeaderValue::from_static(MediaType::OciIndex.as_str());
-    let mut response = with_headers(StatusCode::OK, Body::whole(json(&index)), index_type);
+    let mut response = with_headers(StatusCode::OK, ResponseBody::whole(json(&index)), index_type);
     if filtered {
         response
             .headers_mut()
@@ -127,7 +131,7 @@ pub(super) fn referrers(descriptors: &[Descriptor], filtered: bool) -> Response<
 }
 
 /// A pull that was blocked.
-pub(super) fn denied(denial: &Denial, puller: Puller) -> Response<Body> {
+pub(super) fn denied(denial: &Denial, puller: Puller) -> Response<ResponseBody> {
     // The client's own credentials may open the registry: it is asked for them as the registry asks. Without a
     // challenge there is no 401 (RFC 9110, 15.5.2).
     let challenge = denial
@@ -158,7 +162,7 @@ pub(super) fn denied(denial: &Denial, puller: Puller) -> Response<Body> {
 }
 
 /// A request that is none.
-pub(super) fn refused(refusal: &RouteError) -> Response<Body> {
+pub(super) fn refused(refusal: &RouteError) -> Response<ResponseBody> {
     let (status, code) = refusal.answer();
     let message = cut(
         &printable(&format!("pullgate: {}", chain(refusal))),
@@ -183,7 +187,7 @@ pub(super) fn refused(refusal: &RouteError) -> Response<Body> {
 }
 
 /// The gate itself failed on this request.
-pub(super) fn crashed() -> Response<Body> {
+pub(super) fn crashed() -> Response<ResponseBody> {
     let reason = Reason::InternalError;
     let (status, code) = http_answer(reason);
     let message = format!(
@@ -255,13 +259,17 @@ struct ReferrersEntry<'a> {
     artifact_type: Option<&'a str>,
 }
 
-fn error(status: StatusCode, told: &Told, short: &str) -> Response<Body> {
-    let mut response = with_headers(status, Body::whole(json(&Errors { errors: [told] })), JSON);
+fn error(status: StatusCode, told: &Told, short: &str) -> Response<ResponseBody> {
+    let mut response = with_headers(
+        status,
+        ResponseBody::whole(json(&Errors { errors: [told] })),
+        JSON,
+    );
     response.extensions_mut().insert(reason_phrase(short));
     response
 }
 
-fn with_headers(status: StatusCode, body: Body, content_type: HeaderValue) -> Response<Body> {
+fn with_headers(status: StatusCode, body: ResponseBody, content_type: HeaderValue) -> Response<ResponseBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, content_type);
@@ -269,7 +277,7 @@ fn with_headers(status: StatusCode, body: Body, content_type: HeaderValue) -> Re
     response
 }
 
-fn name_content(response: &mut Response<Body>, digest: &Digest) {
+fn name_content(response: &mut Response<ResponseBody>, digest: &Digest) {
     response
         .headers_mut()
         .insert(CONTENT_DIGEST, header_value(&digest.to_string()));

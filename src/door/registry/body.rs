@@ -13,14 +13,14 @@ use crate::net::registry::RegistryError;
 use crate::oci::Digest;
 
 /// A body. A blob holds one chunk at a time and asks for the next when the client has taken this one.
-pub(super) struct Body(Kind);
+pub(super) struct ResponseBody(BodyKind);
 
-enum Kind {
-    Blob(Box<Blob>),
+enum BodyKind {
+    Blob(Box<BlobBody>),
     Whole(Option<Bytes>),
 }
 
-struct Blob {
+struct BlobBody {
     digest: Digest,
     chunks: BoxStream<'static, Result<Bytes, RegistryError>>,
     deadline: Pin<Box<Sleep>>,
@@ -39,14 +39,14 @@ pub(super) enum BodyError {
     },
 }
 
-impl Body {
+impl ResponseBody {
     pub(super) fn whole(bytes: Bytes) -> Self {
-        Self(Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
+        Self(BodyKind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
     }
 
     /// Whether this is a blob that passes through, and takes its time.
     pub(super) const fn is_blob(&self) -> bool {
-        matches!(self.0, Kind::Blob(_))
+        matches!(self.0, BodyKind::Blob(_))
     }
 
     pub(super) fn blob(
@@ -54,7 +54,7 @@ impl Body {
         digest: Digest,
         deadline: Instant,
     ) -> Self {
-        Self(Kind::Blob(Box::new(Blob {
+        Self(BodyKind::Blob(Box::new(BlobBody {
             digest,
             chunks,
             deadline: Box::pin(sleep_until(deadline)),
@@ -62,7 +62,7 @@ impl Body {
     }
 }
 
-impl hyper::body::Body for Body {
+impl hyper::body::Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -71,22 +71,22 @@ impl hyper::body::Body for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.get_mut().0 {
-            Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Blob(blob) => blob
+            BodyKind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            BodyKind::Blob(blob) => blob
                 .poll_chunk(context)
                 .map(|chunk| chunk.map(|chunk| chunk.map(Frame::data))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.0, Kind::Whole(None))
+        matches!(self.0, BodyKind::Whole(None))
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             // What a blob's size is, its origin's `Content-Length` says.
-            Kind::Blob(_) => SizeHint::default(),
-            Kind::Whole(bytes) => {
+            BodyKind::Blob(_) => SizeHint::default(),
+            BodyKind::Whole(bytes) => {
                 let length = bytes.as_ref().map_or(0, Bytes::len);
                 u64::try_from(length).map_or_else(|_too_large| SizeHint::default(), SizeHint::with_exact)
             }
@@ -94,7 +94,7 @@ impl hyper::body::Body for Body {
     }
 }
 
-impl Blob {
+impl BlobBody {
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let digest = self.digest;
         // First, so that an origin that drips for ever is cut as well.

@@ -7,15 +7,15 @@ use http::header::{AUTHORIZATION, RANGE};
 use http::{HeaderMap, Method, Request, Response};
 
 use super::answer::{self, Puller};
-use super::body::Body;
+use super::body::ResponseBody;
 use super::route::{Name, Page, Route, RouteError};
-use super::serve::{Answer, Handler};
+use super::serve::{DoorAnswer, Handler};
 use crate::base::error_chain::chain;
 use crate::base::limits;
 use crate::base::reason::Reason;
 use crate::net::registry::{Access, FetchedManifest, Presented, RegistryError, Target};
 use crate::oci::{Descriptor, Document, Reference, Tag};
-use crate::pull::decide::{PullContext, Denial, Verdict, of_registry};
+use crate::pull::decide::{Denial, PullContext, Verdict, of_registry};
 use crate::pull::gate::{Gate, PullRequest, Purpose};
 use crate::pull::record::DoorName;
 
@@ -28,7 +28,7 @@ pub(super) struct Pulls {
 }
 
 impl Handler for Pulls {
-    async fn handle(&self, request: Request<()>, peer: &str) -> Answer {
+    async fn handle(&self, request: Request<()>, peer: &str) -> DoorAnswer {
         let began = Instant::now();
         let response = match self.route(&request) {
             Ok((route, asked)) => self.answer(route, &asked, peer, began).await,
@@ -43,7 +43,7 @@ impl Handler for Pulls {
             // It is written out of memory: what takes longer is a client that does not read.
             Instant::now() + limits::BLOB_IDLE
         };
-        Answer {
+        DoorAnswer {
             response,
             due: due.into(),
         }
@@ -51,14 +51,14 @@ impl Handler for Pulls {
 }
 
 /// What a request says besides what it asks for.
-struct Asked<'a> {
+struct ClientContext<'a> {
     method: &'a Method,
     headers: &'a HeaderMap,
     presented: Option<Presented>,
 }
 
 impl Pulls {
-    fn route<'a>(&self, request: &'a Request<()>) -> Result<(Route, Asked<'a>), RouteError> {
+    fn route<'a>(&self, request: &'a Request<()>) -> Result<(Route, ClientContext<'a>), RouteError> {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         // `GET http://registry.example/v2/app/…`: sent by a client that takes this door for a proxy. To answer it by the
         // path alone would be to answer for another registry than it names.
@@ -73,7 +73,7 @@ impl Pulls {
         let presented = presented(headers)?;
         Ok((
             route,
-            Asked {
+            ClientContext {
                 method,
                 headers,
                 presented,
@@ -81,7 +81,13 @@ impl Pulls {
         ))
     }
 
-    async fn answer(&self, route: Route, asked: &Asked<'_>, peer: &str, began: Instant) -> Response<Body> {
+    async fn answer(
+        &self,
+        route: Route,
+        asked: &ClientContext<'_>,
+        peer: &str,
+        began: Instant,
+    ) -> Response<ResponseBody> {
         let pull = |reference| PullRequest {
             door: DoorName::Registry,
             peer: peer.to_owned(),
@@ -112,7 +118,7 @@ impl Pulls {
         answered.unwrap_or_else(|denial| answer::denied(&denial, Puller::of(asked.headers)))
     }
 
-    async fn manifest(&self, pull: &PullRequest) -> Result<Response<Body>, Box<Denial>> {
+    async fn manifest(&self, pull: &PullRequest) -> Result<Response<ResponseBody>, Box<Denial>> {
         match self.gate.admit(pull).await.verdict {
             Verdict::Allow(permit) => Ok(answer::manifest(&permit)),
             Verdict::Deny(denial) => Err(denial),
@@ -122,9 +128,9 @@ impl Pulls {
     async fn blob(
         &self,
         pull: &PullRequest,
-        asked: &Asked<'_>,
+        asked: &ClientContext<'_>,
         began: Instant,
-    ) -> Result<Response<Body>, Box<Denial>> {
+    ) -> Result<Response<ResponseBody>, Box<Denial>> {
         let permit = self.gate.admit_blob(pull).await?;
         // Of a HEAD a range means nothing (RFC 9110, 14.2).
         let range = asked
@@ -142,7 +148,7 @@ impl Pulls {
 
     /// Of the registry that Docker's `registry-mirrors` mean, a client is told how it wants to be asked: Docker and
     /// Podman take that from here alone. This is no pull: where the registry does not say, the pull will.
-    async fn base(&self, asked: &Asked<'_>, began: Instant) -> Response<Body> {
+    async fn base(&self, asked: &ClientContext<'_>, began: Instant) -> Response<ResponseBody> {
         let challenge = match &self.default_registry {
             // Who shows credentials was told before. Whether they are good, the pull shows.
             Some(registry) if asked.presented.is_none() => {
@@ -174,7 +180,7 @@ impl Pulls {
         pull: &PullRequest,
         name: &Name,
         page: &Page,
-    ) -> Result<Response<Body>, Box<Denial>> {
+    ) -> Result<Response<ResponseBody>, Box<Denial>> {
         let settings = self.gate.settings();
         let ruling = settings.policy.ruling(&name.repository, None);
         let case = PullContext {
@@ -207,7 +213,7 @@ impl Pulls {
         &self,
         pull: &PullRequest,
         artifact_type: Option<&str>,
-    ) -> Result<Response<Body>, Box<Denial>> {
+    ) -> Result<Response<ResponseBody>, Box<Denial>> {
         let permit = match self.gate.admit(pull).await.verdict {
             Verdict::Allow(permit) => permit,
             Verdict::Deny(denial) => return Err(denial),

@@ -112,7 +112,7 @@ impl Route {
             .map(decoded_part)
             .collect::<Result<Vec<_>, _>>()?;
         let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
-        let query = Query::parse(query)?;
+        let query = DoorQuery::parse(query)?;
         // From the end: a repository's own parts may be called `manifests`, `blobs` or `tags` too.
         match parts.as_slice() {
             [name @ .., "manifests", reference] => {
@@ -160,7 +160,11 @@ impl Route {
 impl Name {
     /// Which registry is meant: the one that `?ns=` names, else the first part where it looks like a host, else the
     /// default.
-    fn parse(parts: &[&str], query: Query<'_>, default_registry: Option<&str>) -> Result<Self, RouteError> {
+    fn parse(
+        parts: &[&str],
+        query: DoorQuery<'_>,
+        default_registry: Option<&str>,
+    ) -> Result<Self, RouteError> {
         if parts.is_empty() {
             return Err(RouteError::NotFound);
         }
@@ -192,7 +196,7 @@ impl Name {
 }
 
 impl Page {
-    fn parse(query: Query<'_>) -> Result<Self, RouteError> {
+    fn parse(query: DoorQuery<'_>) -> Result<Self, RouteError> {
         let n = query.n.map(decoded_query).transpose()?;
         // Seven digits: more tags than any registry gives on a page.
         if n.as_deref()
@@ -220,7 +224,7 @@ impl Page {
         let query = target
             .split_once('?')
             .map(|(_, query)| query.split('#').next().unwrap_or_default());
-        let page = Self::parse(Query::parse(query)?)?;
+        let page = Self::parse(DoorQuery::parse(query)?)?;
         if page.last.is_none() {
             return Err(RouteError::Query("last"));
         }
@@ -260,14 +264,14 @@ impl RouteError {
 
 /// The keys of a query that this door reads, still encoded. Others are skipped: clients and their proxies add some.
 #[derive(Clone, Copy, Default)]
-struct Query<'a> {
+struct DoorQuery<'a> {
     artifact_type: Option<&'a str>,
     last: Option<&'a str>,
     n: Option<&'a str>,
     ns: Option<&'a str>,
 }
 
-impl<'a> Query<'a> {
+impl<'a> DoorQuery<'a> {
     /// A key that stands twice is refused: which of two registries was meant would be a guess, and a proxy in front
     /// may have judged by the other.
     fn parse(query: Option<&'a str>) -> Result<Self, RouteError> {

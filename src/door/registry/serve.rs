@@ -21,28 +21,28 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::answer::{crashed, refused};
-use super::body::Body;
+use super::body::ResponseBody;
 use super::route::RouteError;
 use crate::base::error_chain::chain;
 use crate::base::limits;
 use crate::door::listen::accept::{accept_until_stopped, stopped};
-use crate::door::listen::write_timeout::Socket;
+use crate::door::listen::write_timeout::StallTimeout;
 
 /// Answers one request, whose body is never read.
 pub(super) trait Handler: Send + Sync + 'static {
     /// The answer, and until when it must be through.
-    fn handle(&self, request: Request<()>, peer: &str) -> impl Future<Output = Answer> + Send;
+    fn handle(&self, request: Request<()>, peer: &str) -> impl Future<Output = DoorAnswer> + Send;
 }
 
 /// An answer, and until when it must be through: what is left then is cut.
-pub(super) struct Answer {
-    pub(super) response: Response<Body>,
+pub(super) struct DoorAnswer {
+    pub(super) response: Response<ResponseBody>,
     pub(super) due: Instant,
 }
 
 /// What clients may hold, and for how long.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(super) struct ServeBounds {
     /// Connections at one time.
     pub(super) connections: usize,
     /// For a request's head, from the connection's begin or the last answer's end.
@@ -53,7 +53,7 @@ pub(super) struct Bounds {
     pub(super) stall: Duration,
 }
 
-impl Bounds {
+impl ServeBounds {
     pub(super) const fn of(connections: usize) -> Self {
         Self {
             connections,
@@ -68,7 +68,7 @@ impl Bounds {
 pub(super) struct Server<H> {
     pub(super) handler: H,
     pub(super) tls: Option<TlsAcceptor>,
-    pub(super) bounds: Bounds,
+    pub(super) bounds: ServeBounds,
 }
 
 /// Serves until `stop` says so (or whoever could say it is gone), then lets what is under way finish for at most
@@ -98,7 +98,7 @@ async fn connection<H: Handler>(
         tracing::debug!(%error, %peer, "TCP_NODELAY could not be set");
     }
     let (due, watched) = watch::channel(None);
-    let socket = Socket::new(stream, server.bounds.stall, watched);
+    let socket = StallTimeout::new(stream, server.bounds.stall, watched);
     match &server.tls {
         None => requests(server, socket, peer, &due, stop).await,
         Some(tls) => match timeout(server.bounds.handshake, tls.accept(socket)).await {
@@ -144,12 +144,12 @@ async fn requests<H: Handler>(
 }
 
 /// Answers one request, a panic of the handler too.
-async fn answer<H: Handler>(handler: &H, request: Request<Incoming>, peer: &str) -> Answer {
+async fn answer<H: Handler>(handler: &H, request: Request<Incoming>, peer: &str) -> DoorAnswer {
     let (head, unread) = request.into_parts();
     let has_body = !unread.is_end_stream();
     let reads = matches!(head.method, Method::GET | Method::HEAD);
     let mut answer = if has_body && reads {
-        Answer {
+        DoorAnswer {
             response: refused(&RouteError::Body),
             due: Instant::now() + limits::BLOB_IDLE,
         }
@@ -157,7 +157,7 @@ async fn answer<H: Handler>(handler: &H, request: Request<Incoming>, peer: &str)
         let handled = AssertUnwindSafe(handler.handle(Request::from_parts(head, ()), peer));
         handled.catch_unwind().await.unwrap_or_else(|_panic| {
             tracing::error!(peer, "A request crashed; it is blocked");
-            Answer {
+            DoorAnswer {
                 response: crashed(),
                 due: Instant::now() + limits::BLOB_IDLE,
             }

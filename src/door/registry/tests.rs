@@ -18,12 +18,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::{RegistryDoorSettings, RegistryDoor, TlsFiles};
+use super::{RegistryDoor, RegistryDoorSettings, TlsFiles};
 use crate::base::error_chain::chain;
 use crate::base::reason::Reason;
-use crate::fakes::pull_client::{Dialect, PullError, Runtime};
-use crate::fakes::registry::{Auth, EmbeddedRegistry, Options};
-use crate::net::registry::{RegistryClient, Credentials, RegistryConfig, SourceName};
+use crate::fakes::pull_client::{ClientPullError, Dialect, PullClient};
+use crate::fakes::registry::{AuthPolicy, EmbeddedRegistry, FakeRegistryOptions};
+use crate::net::registry::{Credentials, RegistryClient, RegistryConfig, SourceName};
 use crate::oci::{Descriptor, Digest, Reference};
 use crate::pull::gate::{Gate, GateSettings, Storage};
 use crate::pull::policy::{DefaultAction, Generation, Mode, Pods, Policy, Requirement, Rule};
@@ -96,7 +96,11 @@ impl Node {
         Self::with(config(), origin, rules).await
     }
 
-    async fn with(config: RegistryDoorSettings, origin: EmbeddedRegistry, rules: Vec<(&str, Requirement)>) -> Self {
+    async fn with(
+        config: RegistryDoorSettings,
+        origin: EmbeddedRegistry,
+        rules: Vec<(&str, Requirement)>,
+    ) -> Self {
         let storage = Storage {
             permits: None,
             most_permits: 1000,
@@ -161,7 +165,9 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 }
 
 async fn registry() -> EmbeddedRegistry {
-    EmbeddedRegistry::start(Options::default()).await.unwrap()
+    EmbeddedRegistry::start(FakeRegistryOptions::default())
+        .await
+        .unwrap()
 }
 
 fn image(text: &str) -> Reference {
@@ -177,7 +183,7 @@ async fn an_admitted_index_is_pulled_with_its_child_and_blobs_by_every_runtime()
         .unwrap();
     let node = Node::start(origin, vec![("registry.test/**", only(&[&index]))]).await;
     for dialect in Dialect::ALL {
-        let pulled = Runtime::new(dialect, node.address)
+        let pulled = PullClient::new(dialect, node.address)
             .unwrap()
             .pull(&image("team/app:v1"))
             .await
@@ -302,12 +308,12 @@ async fn a_denial_is_readable_wherever_a_runtime_looks() {
     assert_eq!(told["code"], "UNSUPPORTED");
 
     for dialect in Dialect::ALL {
-        let error = Runtime::new(dialect, node.address)
+        let error = PullClient::new(dialect, node.address)
             .unwrap()
             .pull(&image("team/app:v1"))
             .await
             .unwrap_err();
-        let PullError::Refused(refusal) = error else {
+        let ClientPullError::Refused(refusal) = error else {
             panic!("{error}")
         };
         assert_eq!(refusal.reason(), Some("rejected-by-rule"));
@@ -446,9 +452,9 @@ async fn tags_are_listed_page_by_page_at_this_door() {
 #[tokio::test]
 async fn referrers_are_listed_of_what_is_admitted_with_and_without_their_api() {
     for referrers in [true, false] {
-        let origin = EmbeddedRegistry::start(Options {
+        let origin = EmbeddedRegistry::start(FakeRegistryOptions {
             referrers,
-            ..Options::default()
+            ..FakeRegistryOptions::default()
         })
         .await
         .unwrap();
@@ -516,9 +522,9 @@ async fn referrers_are_listed_of_what_is_admitted_with_and_without_their_api() {
 
 #[tokio::test]
 async fn a_list_of_referrers_that_is_too_long_is_not_cut_short() {
-    let origin = EmbeddedRegistry::start(Options {
+    let origin = EmbeddedRegistry::start(FakeRegistryOptions {
         referrers: false,
-        ..Options::default()
+        ..FakeRegistryOptions::default()
     })
     .await
     .unwrap();
@@ -541,13 +547,13 @@ async fn a_list_of_referrers_that_is_too_long_is_not_cut_short() {
 
 #[tokio::test]
 async fn the_clients_own_credentials_open_the_registry_and_nobody_elses() {
-    let auth = Auth::Basic {
+    let auth = AuthPolicy::Basic {
         user: "user".to_owned(),
         password: "secret".to_owned(),
     };
-    let origin = EmbeddedRegistry::start(Options {
+    let origin = EmbeddedRegistry::start(FakeRegistryOptions {
         auth,
-        ..Options::default()
+        ..FakeRegistryOptions::default()
     })
     .await
     .unwrap();

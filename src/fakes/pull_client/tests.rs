@@ -1,13 +1,15 @@
 use http::{HeaderValue, StatusCode};
 
-use super::{Dialect, PullError, Runtime};
-use crate::fakes::registry::{Auth, EmbeddedRegistry, Options};
+use super::{ClientPullError, Dialect, PullClient};
+use crate::fakes::registry::{AuthPolicy, EmbeddedRegistry, FakeRegistryOptions};
 use crate::oci::{Digest, Platform, Reference};
 
 /// The registry itself, asked as if it were a gate.
 async fn registry() -> (EmbeddedRegistry, [&'static str; 2]) {
     (
-        EmbeddedRegistry::start(Options::default()).await.unwrap(),
+        EmbeddedRegistry::start(FakeRegistryOptions::default())
+            .await
+            .unwrap(),
         ["acme/app", "registry.example/acme/app"],
     )
 }
@@ -34,7 +36,7 @@ async fn each_dialect_sends_what_its_runtime_sends() {
     let digest = digest.unwrap();
     for dialect in Dialect::ALL {
         registry.clear_log();
-        let runtime = Runtime::new(dialect, registry.addr()).unwrap();
+        let runtime = PullClient::new(dialect, registry.addr()).unwrap();
         let pulled = runtime
             .pull(&image("registry.example/acme/app:v1"))
             .await
@@ -76,7 +78,7 @@ async fn takes_the_child_for_this_platform() {
         .put_index(name, "v1", &[other.clone(), ours.clone()])
         .unwrap();
     registry.put_index(name, "none", &[other]).unwrap();
-    let runtime = Runtime::new(Dialect::Containerd, registry.addr()).unwrap();
+    let runtime = PullClient::new(Dialect::Containerd, registry.addr()).unwrap();
     let pulled = runtime
         .pull(&image("registry.example/acme/app:v1"))
         .await
@@ -87,7 +89,7 @@ async fn takes_the_child_for_this_platform() {
     assert!(
         matches!(
             none,
-            Err(PullError::Unusable {
+            Err(ClientPullError::Unusable {
                 what: "holds no manifest for this platform",
                 ..
             })
@@ -106,13 +108,13 @@ async fn believes_no_bytes_that_it_did_not_hash() {
         .tamper(name, &manifest.digest, [&bytes[..], b" "].concat())
         .unwrap();
     registry.tamper(name, &Digest::sha256(b"b"), "c").unwrap();
-    let runtime = Runtime::new(Dialect::Containerd, registry.addr()).unwrap();
+    let runtime = PullClient::new(Dialect::Containerd, registry.addr()).unwrap();
     for tag in ["manifest", "layer"] {
         let result = runtime
             .pull(&image(&format!("registry.example/acme/app:{tag}")))
             .await;
         assert!(
-            matches!(result, Err(PullError::Corrupt { .. })),
+            matches!(result, Err(ClientPullError::Corrupt { .. })),
             "{tag}: {result:?}"
         );
     }
@@ -120,20 +122,20 @@ async fn believes_no_bytes_that_it_did_not_hash() {
 
 #[tokio::test]
 async fn keeps_what_a_refusal_says() {
-    let auth = Auth::Basic {
+    let auth = AuthPolicy::Basic {
         user: "bob".into(),
         password: "secret".into(),
     };
-    let registry = EmbeddedRegistry::start(Options {
+    let registry = EmbeddedRegistry::start(FakeRegistryOptions {
         auth,
-        ..Options::default()
+        ..FakeRegistryOptions::default()
     })
     .await
     .unwrap();
     registry.put_image("acme/app", "v1", &[]).unwrap();
     let image = image("registry.example/acme/app:v1");
-    let runtime = Runtime::new(Dialect::Containerd, registry.addr()).unwrap();
-    let Err(PullError::Refused(refusal)) = runtime.pull(&image).await else {
+    let runtime = PullClient::new(Dialect::Containerd, registry.addr()).unwrap();
+    let Err(ClientPullError::Refused(refusal)) = runtime.pull(&image).await else {
         panic!("let in")
     };
     assert_eq!(

@@ -12,7 +12,7 @@ use super::lock;
 
 /// Who may come in.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Auth {
+pub enum AuthPolicy {
     /// Everybody.
     Open,
     /// One user, shown with every request.
@@ -33,7 +33,7 @@ pub enum Auth {
     },
 }
 
-impl std::fmt::Debug for Auth {
+impl std::fmt::Debug for AuthPolicy {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
             Self::Open => "Open",
@@ -44,13 +44,13 @@ impl std::fmt::Debug for Auth {
 }
 
 /// What a request must be allowed to do.
-pub(super) struct Wanted<'a> {
+pub(super) struct RequiredAccess<'a> {
     /// Where; absent for `/v2/` itself.
     pub(super) repository: Option<&'a str>,
     pub(super) action: &'static str,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> RequiredAccess<'a> {
     pub(super) fn of(method: &Method, repository: Option<&'a str>) -> Self {
         let action = match *method {
             Method::GET | Method::HEAD => "pull",
@@ -63,17 +63,17 @@ impl<'a> Wanted<'a> {
 
 /// The tokens that were given out: the newest of them, so the list can not grow.
 #[derive(Debug, Default)]
-pub(super) struct Tokens {
-    given: Mutex<VecDeque<Token>>,
+pub(super) struct GrantedTokens {
+    given: Mutex<VecDeque<GrantedToken>>,
 }
 
-struct Token {
+struct GrantedToken {
     secret: String,
     /// Repository and action.
     grants: Vec<(String, String)>,
 }
 
-impl std::fmt::Debug for Token {
+impl std::fmt::Debug for GrantedToken {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Token")
@@ -82,8 +82,8 @@ impl std::fmt::Debug for Token {
     }
 }
 
-impl Tokens {
-    fn covers(&self, secret: &str, wanted: &Wanted<'_>) -> bool {
+impl GrantedTokens {
+    fn covers(&self, secret: &str, wanted: &RequiredAccess<'_>) -> bool {
         lock(&self.given)
             .iter()
             .filter(|token| token.secret == secret)
@@ -112,7 +112,7 @@ impl Tokens {
         if given.len() >= TOKENS {
             given.pop_front();
         }
-        given.push_back(Token {
+        given.push_back(GrantedToken {
             secret: secret.clone(),
             grants,
         });
@@ -120,13 +120,13 @@ impl Tokens {
     }
 }
 
-impl Auth {
+impl AuthPolicy {
     /// Lets a request in, or gives the challenge that it is answered with.
     pub(super) fn check(
         &self,
         headers: &HeaderMap,
-        wanted: &Wanted<'_>,
-        tokens: &Tokens,
+        wanted: &RequiredAccess<'_>,
+        tokens: &GrantedTokens,
         url: &str,
     ) -> Result<(), String> {
         match self {

@@ -28,12 +28,12 @@ pub fn tar(files: Files<'_>) -> Vec<u8> {
 }
 
 /// An image: its manifest, and the blobs that the manifest names.
-pub(super) struct Image {
+pub(super) struct FakeImage {
     pub(super) manifest: Vec<u8>,
     pub(super) blobs: Vec<Bytes>,
 }
 
-pub(super) fn build(platform: &Platform, layers: &[&[u8]]) -> Image {
+pub(super) fn build(platform: &Platform, layers: &[&[u8]]) -> FakeImage {
     let mut blobs: Vec<Bytes> = layers.iter().map(|layer| Bytes::copy_from_slice(layer)).collect();
     let named = |media_type: &str, bytes: &[u8]| json!({ "mediaType": media_type, "digest": Digest::sha256(bytes), "size": bytes.len() });
     let mut configuration = json!({
@@ -53,7 +53,7 @@ pub(super) fn build(platform: &Platform, layers: &[&[u8]]) -> Image {
         "layers": layers.iter().map(|each| named("application/vnd.oci.image.layer.v1.tar", each)).collect::<Vec<_>>(),
     });
     blobs.push(configuration.into());
-    Image {
+    FakeImage {
         manifest: manifest.to_string().into_bytes(),
         blobs,
     }

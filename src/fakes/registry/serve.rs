@@ -7,22 +7,22 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use answers::{Answer, Refusal, parse_digest};
+use answers::{ErrorResponse, FakeResponse, parse_digest};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::auth::{TokenGrant, Wanted};
+use super::auth::{RequiredAccess, TokenGrant};
 use super::store::StoreError;
-use super::{Access, Shared, image, lock};
+use super::{FakeRegistryState, ServedRequest, image, lock};
 use crate::base::limits::MANIFEST_BYTES;
 use crate::oci::{Blob, Digest};
 
 /// Answers one request and notes it.
 pub(super) async fn answer(
-    shared: Arc<Shared>,
+    shared: Arc<FakeRegistryState>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     shared.requests.fetch_add(1, Ordering::Relaxed);
@@ -37,9 +37,9 @@ pub(super) async fn answer(
     }
     let answer = handle(&shared, request)
         .await
-        .unwrap_or_else(Refusal::into_answer);
+        .unwrap_or_else(ErrorResponse::into_answer);
     let response = answer.into_response(method == Method::HEAD);
-    shared.note(Access {
+    shared.note(ServedRequest {
         method,
         target,
         authorization,
@@ -48,21 +48,24 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<Answer, Refusal> {
+async fn handle(
+    shared: &FakeRegistryState,
+    request: Request<Incoming>,
+) -> Result<FakeResponse, ErrorResponse> {
     // Clients may escape the colon of a digest; nothing else in these paths is ever escaped.
     let path = request.uri().path().replace("%3A", ":").replace("%3a", ":");
-    let query = Query::of(request.uri().query().unwrap_or_default());
+    let query = FormQuery::of(request.uri().query().unwrap_or_default());
     if path == "/token" {
         return token(shared, request.headers(), &query);
     }
-    let route = Route::of(&path).ok_or_else(Refusal::no_end_point)?;
-    let wanted = Wanted::of(request.method(), route.repository());
+    let route = FakeRoute::of(&path).ok_or_else(ErrorResponse::no_end_point)?;
+    let wanted = RequiredAccess::of(request.method(), route.repository());
     shared
         .options
         .auth
         .check(request.headers(), &wanted, &shared.tokens, &shared.url)
         .map_err(|challenge| {
-            Refusal::new(
+            ErrorResponse::new(
                 StatusCode::UNAUTHORIZED,
                 "UNAUTHORIZED",
                 "authentication required",
@@ -70,21 +73,21 @@ async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<Answer, R
             .with(header::WWW_AUTHENTICATE, &challenge)
         })?;
     match route {
-        Route::Base => {
+        FakeRoute::Base => {
             only_read(request.method())?;
-            Ok(Answer::json(&json!({})))
+            Ok(FakeResponse::json(&json!({})))
         }
-        Route::Manifest { name, reference } => manifest(shared, name, reference, request).await,
-        Route::Blob { name, digest } => blob(shared, name, digest, &request),
-        Route::Uploads { name } => uploads::begin(shared, name, &query, request).await,
-        Route::Upload { name, id } => uploads::go_on(shared, name, id, &query, request).await,
-        Route::Tags { name } => tags(shared, name, &query, request.method()),
-        Route::Referrers { name, digest } => referrers(shared, name, digest, &query, request.method()),
+        FakeRoute::Manifest { name, reference } => manifest(shared, name, reference, request).await,
+        FakeRoute::Blob { name, digest } => blob(shared, name, digest, &request),
+        FakeRoute::Uploads { name } => uploads::begin(shared, name, &query, request).await,
+        FakeRoute::Upload { name, id } => uploads::go_on(shared, name, id, &query, request).await,
+        FakeRoute::Tags { name } => tags(shared, name, &query, request.method()),
+        FakeRoute::Referrers { name, digest } => referrers(shared, name, digest, &query, request.method()),
     }
 }
 
 /// Where a path leads.
-enum Route<'a> {
+enum FakeRoute<'a> {
     Base,
     Blob { name: &'a str, digest: &'a str },
     Manifest { name: &'a str, reference: &'a str },
@@ -94,7 +97,7 @@ enum Route<'a> {
     Uploads { name: &'a str },
 }
 
-impl<'a> Route<'a> {
+impl<'a> FakeRoute<'a> {
     /// Read from the end: a repository's name may itself hold parts such as `blobs`.
     fn of(path: &'a str) -> Option<Self> {
         let path = path.strip_prefix("/v2")?;
@@ -161,9 +164,9 @@ fn is_tag(text: &str) -> bool {
         && text.bytes().all(|byte| word(byte) || matches!(byte, b'.' | b'-'))
 }
 
-struct Query(Vec<(String, String)>);
+struct FormQuery(Vec<(String, String)>);
 
-impl Query {
+impl FormQuery {
     fn of(query: &str) -> Self {
         Self(
             url::form_urlencoded::parse(query.as_bytes())
@@ -184,66 +187,72 @@ impl Query {
         self.all(key).next()
     }
 
-    fn digest(&self) -> Result<Option<Digest>, Refusal> {
+    fn digest(&self) -> Result<Option<Digest>, ErrorResponse> {
         self.first("digest").map(parse_digest).transpose()
     }
 }
 
-fn token(shared: &Shared, headers: &HeaderMap, query: &Query) -> Result<Answer, Refusal> {
+fn token(
+    shared: &FakeRegistryState,
+    headers: &HeaderMap,
+    query: &FormQuery,
+) -> Result<FakeResponse, ErrorResponse> {
     let pull_only = match shared.options.auth.token_grant(headers) {
         TokenGrant::All => false,
         TokenGrant::PullOnly => true,
-        TokenGrant::NoEndpoint => return Err(Refusal::no_end_point()),
+        TokenGrant::NoEndpoint => return Err(ErrorResponse::no_end_point()),
         TokenGrant::Refused => {
-            return Err(
-                Refusal::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "wrong user or password")
-                    .with(header::WWW_AUTHENTICATE, "Basic realm=\"pullgate demo\""),
-            );
+            return Err(ErrorResponse::new(
+                StatusCode::UNAUTHORIZED,
+                "UNAUTHORIZED",
+                "wrong user or password",
+            )
+            .with(header::WWW_AUTHENTICATE, "Basic realm=\"pullgate demo\""));
         }
     };
     // A scope parameter may itself hold several scopes with spaces between.
     let scopes = query.all("scope").flat_map(|scope| scope.split(' '));
     let secret = shared.tokens.give(scopes, pull_only);
-    Ok(Answer::json(
+    Ok(FakeResponse::json(
         &json!({ "token": secret, "access_token": secret, "expires_in": 300 }),
     ))
 }
 
 async fn manifest(
-    shared: &Shared,
+    shared: &FakeRegistryState,
     name: &str,
     reference: &str,
     request: Request<Incoming>,
-) -> Result<Answer, Refusal> {
+) -> Result<FakeResponse, ErrorResponse> {
     match *request.method() {
         Method::GET | Method::HEAD => {
             let store = lock(&shared.store);
             let (digest, manifest) = store
                 .manifest(name, reference)
-                .ok_or_else(Refusal::manifest_unknown)?;
-            Ok(Answer::document(manifest.media_type(), manifest.bytes()).digest(&digest))
+                .ok_or_else(ErrorResponse::manifest_unknown)?;
+            Ok(FakeResponse::document(manifest.media_type(), manifest.bytes()).digest(&digest))
         }
         Method::PUT => put_manifest(shared, name, reference, request).await,
         Method::DELETE => {
             lock(&shared.store)
                 .delete_manifest(name, reference)
                 .map_err(|error| match error {
-                    StoreError::Unknown => Refusal::manifest_unknown(),
-                    StoreError::Digest | StoreError::Full | StoreError::TooMany => Refusal::from(error),
+                    StoreError::Unknown => ErrorResponse::manifest_unknown(),
+                    StoreError::Digest | StoreError::Full | StoreError::TooMany => ErrorResponse::from(error),
                 })?;
-            Ok(Answer::empty(StatusCode::ACCEPTED))
+            Ok(FakeResponse::empty(StatusCode::ACCEPTED))
         }
-        _ => Err(Refusal::no_such_method()),
+        _ => Err(ErrorResponse::no_such_method()),
     }
 }
 
 async fn put_manifest(
-    shared: &Shared,
+    shared: &FakeRegistryState,
     name: &str,
     reference: &str,
     request: Request<Incoming>,
-) -> Result<Answer, Refusal> {
-    let invalid = |message: &str| Refusal::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", message);
+) -> Result<FakeResponse, ErrorResponse> {
+    let invalid = |message: &str| ErrorResponse::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", message);
     let media_type = request
         .headers()
         .get(header::CONTENT_TYPE)
@@ -264,14 +273,14 @@ async fn put_manifest(
     let mut store = lock(&shared.store);
     if let Some(missing) = store.missing_blob(name, &document) {
         let message = format!("no blob `{missing}`");
-        return Err(Refusal::new(
+        return Err(ErrorResponse::new(
             StatusCode::NOT_FOUND,
             "MANIFEST_BLOB_UNKNOWN",
             &message,
         ));
     }
     store.put_manifest(name, tag, *blob.digest(), &media_type, blob.bytes().clone())?;
-    let created = Answer::empty(StatusCode::CREATED)
+    let created = FakeResponse::empty(StatusCode::CREATED)
         .located(&format!("/v2/{name}/manifests/{}", blob.digest()))
         .digest(blob.digest());
     let stored = store.manifest(name, &blob.digest().to_string());
@@ -284,31 +293,41 @@ async fn put_manifest(
     }
 }
 
-fn blob(shared: &Shared, name: &str, digest: &str, request: &Request<Incoming>) -> Result<Answer, Refusal> {
+fn blob(
+    shared: &FakeRegistryState,
+    name: &str,
+    digest: &str,
+    request: &Request<Incoming>,
+) -> Result<FakeResponse, ErrorResponse> {
     let digest = parse_digest(digest)?;
     match *request.method() {
         Method::GET | Method::HEAD => {
             let bytes = lock(&shared.store)
                 .blob(name, &digest)
-                .ok_or_else(Refusal::blob_unknown)?;
-            Ok(Answer::ranged(bytes, request.headers().get(header::RANGE))?.digest(&digest))
+                .ok_or_else(ErrorResponse::blob_unknown)?;
+            Ok(FakeResponse::ranged(bytes, request.headers().get(header::RANGE))?.digest(&digest))
         }
         Method::DELETE => {
             lock(&shared.store)
                 .delete_blob(name, &digest)
-                .map_err(|_unknown| Refusal::blob_unknown())?;
-            Ok(Answer::empty(StatusCode::ACCEPTED))
+                .map_err(|_unknown| ErrorResponse::blob_unknown())?;
+            Ok(FakeResponse::empty(StatusCode::ACCEPTED))
         }
-        _ => Err(Refusal::no_such_method()),
+        _ => Err(ErrorResponse::no_such_method()),
     }
 }
 
-fn tags(shared: &Shared, name: &str, query: &Query, method: &Method) -> Result<Answer, Refusal> {
+fn tags(
+    shared: &FakeRegistryState,
+    name: &str,
+    query: &FormQuery,
+    method: &Method,
+) -> Result<FakeResponse, ErrorResponse> {
     only_read(method)?;
     let store = lock(&shared.store);
     let tags = store.tags(name);
     let tags =
-        tags.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "no such repository"))?;
+        tags.ok_or_else(|| ErrorResponse::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "no such repository"))?;
     let last = query.first("last").unwrap_or_default();
     let rest: Vec<&str> = tags.into_iter().filter(|tag| *tag > last).collect();
     let count = query
@@ -316,7 +335,7 @@ fn tags(shared: &Shared, name: &str, query: &Query, method: &Method) -> Result<A
         .and_then(|count| count.parse().ok())
         .unwrap_or(rest.len());
     let page = rest.get(..count).unwrap_or(&rest);
-    let answer = Answer::json(&json!({ "name": name, "tags": page }));
+    let answer = FakeResponse::json(&json!({ "name": name, "tags": page }));
     match page.last().filter(|_| page.len() < rest.len()) {
         Some(last) => Ok(answer.linked(&format!("/v2/{name}/tags/list?n={count}&last={last}"))),
         None => Ok(answer),
@@ -324,14 +343,14 @@ fn tags(shared: &Shared, name: &str, query: &Query, method: &Method) -> Result<A
 }
 
 fn referrers(
-    shared: &Shared,
+    shared: &FakeRegistryState,
     name: &str,
     digest: &str,
-    query: &Query,
+    query: &FormQuery,
     method: &Method,
-) -> Result<Answer, Refusal> {
+) -> Result<FakeResponse, ErrorResponse> {
     if !shared.options.referrers {
-        return Err(Refusal::no_end_point());
+        return Err(ErrorResponse::no_end_point());
     }
     only_read(method)?;
     let subject = parse_digest(digest)?;
@@ -346,7 +365,7 @@ fn referrers(
     let page = rest.get(..shared.options.page.max(1)).unwrap_or(&rest);
     let manifests: Vec<&Value> = page.iter().map(|(_, shown)| *shown).collect();
     let body = json!({ "schemaVersion": 2, "mediaType": image::INDEX, "manifests": manifests });
-    let mut answer = Answer::document(image::INDEX, body.to_string().into());
+    let mut answer = FakeResponse::document(image::INDEX, body.to_string().into());
     if filter.is_some() {
         answer = answer.with(OCI_FILTERS_APPLIED, "artifactType");
     }
@@ -361,18 +380,18 @@ fn referrers(
     }
 }
 
-fn only_read(method: &Method) -> Result<(), Refusal> {
+fn only_read(method: &Method) -> Result<(), ErrorResponse> {
     if matches!(*method, Method::GET | Method::HEAD) {
         Ok(())
     } else {
-        Err(Refusal::no_such_method())
+        Err(ErrorResponse::no_such_method())
     }
 }
 
 /// What a path would be taken to speak of, for the tests.
 #[cfg(test)]
 pub(super) fn repository_of(path: &str) -> Option<&str> {
-    Route::of(path).and_then(|route| route.repository())
+    FakeRoute::of(path).and_then(|route| route.repository())
 }
 
 const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");

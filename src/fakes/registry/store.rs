@@ -37,14 +37,14 @@ pub(super) struct Content {
 
 /// A manifest as it was pushed.
 #[derive(Debug)]
-pub(super) struct Manifest {
+pub(super) struct StoredManifest {
     content: Content,
     media_type: String,
     /// The digest of its `subject`, and the descriptor that the referrers API shows for it.
     referrer: Option<(Digest, Value)>,
 }
 
-impl Manifest {
+impl StoredManifest {
     pub(super) fn bytes(&self) -> Bytes {
         self.content.bytes.clone()
     }
@@ -60,33 +60,33 @@ impl Manifest {
 }
 
 #[derive(Debug, Default)]
-struct Repository {
-    manifests: BTreeMap<Digest, Manifest>,
+struct StoredRepository {
+    manifests: BTreeMap<Digest, StoredManifest>,
     tags: BTreeMap<String, Digest>,
     blobs: BTreeMap<Digest, Content>,
-    uploads: BTreeMap<String, Upload>,
+    uploads: BTreeMap<String, UploadState>,
 }
 
-impl Repository {
+impl StoredRepository {
     fn entries(&self) -> usize {
         self.manifests.len() + self.tags.len() + self.blobs.len() + self.uploads.len()
     }
 }
 
 #[derive(Debug, Default)]
-struct Upload {
+struct UploadState {
     bytes: BytesMut,
     room: Option<OwnedSemaphorePermit>,
 }
 
 /// Everything. It lies behind one lock, which is never held across an await.
 #[derive(Debug)]
-pub(super) struct Store {
+pub(super) struct RegistryStore {
     room: Arc<Semaphore>,
-    repositories: BTreeMap<String, Repository>,
+    repositories: BTreeMap<String, StoredRepository>,
 }
 
-impl Store {
+impl RegistryStore {
     pub(super) fn new(capacity: u32) -> Self {
         let permits = usize::try_from(capacity)
             .unwrap_or(usize::MAX)
@@ -135,7 +135,7 @@ impl Store {
         let entry = self.entry(repository)?;
         entry.manifests.insert(
             digest,
-            Manifest {
+            StoredManifest {
                 content,
                 media_type: media_type.to_owned(),
                 referrer,
@@ -176,7 +176,7 @@ impl Store {
     }
 
     /// A manifest by tag or digest, with the digest that it was pushed under.
-    pub(super) fn manifest(&self, repository: &str, reference: &str) -> Option<(Digest, &Manifest)> {
+    pub(super) fn manifest(&self, repository: &str, reference: &str) -> Option<(Digest, &StoredManifest)> {
         let entry = self.repositories.get(repository)?;
         let digest = match reference.parse() {
             Ok(digest) => digest,
@@ -271,7 +271,7 @@ impl Store {
     pub(super) fn begin_upload(&mut self, repository: &str, id: &str) -> Result<(), StoreError> {
         self.entry(repository)?
             .uploads
-            .insert(id.to_owned(), Upload::default());
+            .insert(id.to_owned(), UploadState::default());
         Ok(())
     }
 
@@ -320,7 +320,7 @@ impl Store {
     }
 
     /// The repository, made if need be, with room for one more entry.
-    fn entry(&mut self, repository: &str) -> Result<&mut Repository, StoreError> {
+    fn entry(&mut self, repository: &str) -> Result<&mut StoredRepository, StoreError> {
         let entries: usize = self.repositories.values().map(|each| each.entries() + 1).sum();
         if entries >= ENTRIES {
             return Err(StoreError::TooMany);

@@ -2,7 +2,7 @@ use http::{Method, StatusCode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Auth, EmbeddedRegistry, Options, StoreError, Tls, tar};
+use super::{AuthPolicy, EmbeddedRegistry, FakeRegistryOptions, StoreError, Tls, tar};
 use crate::oci::Digest;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -53,7 +53,9 @@ async fn get(registry: &EmbeddedRegistry, path: &str) -> Got {
 }
 
 async fn open() -> EmbeddedRegistry {
-    EmbeddedRegistry::start(Options::default()).await.unwrap()
+    EmbeddedRegistry::start(FakeRegistryOptions::default())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -306,9 +308,9 @@ async fn lists_tags_in_pages() {
 
 #[tokio::test]
 async fn lists_referrers_filtered_and_in_pages() {
-    let registry = EmbeddedRegistry::start(Options {
+    let registry = EmbeddedRegistry::start(FakeRegistryOptions {
         page: 2,
-        ..Options::default()
+        ..FakeRegistryOptions::default()
     })
     .await
     .unwrap();
@@ -392,9 +394,9 @@ async fn lists_referrers_filtered_and_in_pages() {
 
 #[tokio::test]
 async fn an_old_registry_has_no_referrers_api() {
-    let registry = EmbeddedRegistry::start(Options {
+    let registry = EmbeddedRegistry::start(FakeRegistryOptions {
         referrers: false,
-        ..Options::default()
+        ..FakeRegistryOptions::default()
     })
     .await
     .unwrap();
@@ -413,13 +415,13 @@ async fn an_old_registry_has_no_referrers_api() {
 
 #[tokio::test]
 async fn basic_authentication_lets_one_user_in() {
-    let auth = Auth::Basic {
+    let auth = AuthPolicy::Basic {
         user: "bob".into(),
         password: "secret".into(),
     };
-    let registry = EmbeddedRegistry::start(Options {
+    let registry = EmbeddedRegistry::start(FakeRegistryOptions {
         auth,
-        ..Options::default()
+        ..FakeRegistryOptions::default()
     })
     .await
     .unwrap();
@@ -451,14 +453,14 @@ async fn basic_authentication_lets_one_user_in() {
 
 #[tokio::test]
 async fn a_token_opens_its_own_repository_alone() {
-    let auth = Auth::Bearer {
+    let auth = AuthPolicy::Bearer {
         user: "bob".into(),
         password: "secret".into(),
         anonymous_pull: true,
     };
-    let registry = EmbeddedRegistry::start(Options {
+    let registry = EmbeddedRegistry::start(FakeRegistryOptions {
         auth,
-        ..Options::default()
+        ..FakeRegistryOptions::default()
     })
     .await
     .unwrap();
@@ -531,9 +533,9 @@ async fn serves_https_and_refuses_a_chain_without_key() {
         certificate: certificate.clone(),
         key,
     });
-    let registry = EmbeddedRegistry::start(Options {
+    let registry = EmbeddedRegistry::start(FakeRegistryOptions {
         tls,
-        ..Options::default()
+        ..FakeRegistryOptions::default()
     })
     .await
     .unwrap();
@@ -556,9 +558,9 @@ async fn serves_https_and_refuses_a_chain_without_key() {
         certificate,
         key: Vec::new(),
     });
-    let error = EmbeddedRegistry::start(Options {
+    let error = EmbeddedRegistry::start(FakeRegistryOptions {
         tls,
-        ..Options::default()
+        ..FakeRegistryOptions::default()
     })
     .await
     .unwrap_err();
@@ -567,9 +569,9 @@ async fn serves_https_and_refuses_a_chain_without_key() {
 
 #[tokio::test]
 async fn keeps_to_its_ceiling_and_gives_room_back() {
-    let registry = EmbeddedRegistry::start(Options {
+    let registry = EmbeddedRegistry::start(FakeRegistryOptions {
         capacity: 1000,
-        ..Options::default()
+        ..FakeRegistryOptions::default()
     })
     .await
     .unwrap();

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::client::PAGE_LIMIT;
 use super::wire::{LookUpImage, WireError};
-use super::{ApiError, OracleClient, Endpoint, Identity, OracleObserver, Ocid, SignatureFilter, SignatureList};
+use super::{
+    ApiError, Identity, Ocid, OracleClient, OracleObserver, ServiceEndpoint, SignatureFilter, SignatureList,
+};
 use crate::net::transport::guard::host_of;
 use crate::net::transport::system_roots;
 use crate::oci::{Digest, Repository};
@@ -16,7 +18,7 @@ use crate::oci::{Digest, Repository};
 #[derive(Clone, Debug)]
 pub struct OracleRegistryConfig {
     /// The Artifacts API.
-    pub artifacts: Endpoint,
+    pub artifacts: ServiceEndpoint,
     /// Where the repositories are; none: looked up, once a repository.
     pub compartment_id: Option<Ocid>,
     /// And the compartments in it.
@@ -36,7 +38,7 @@ pub struct OracleRegistries {
 /// One registry's signatures.
 pub struct OracleRegistry {
     client: OracleClient,
-    artifacts: Endpoint,
+    artifacts: ServiceEndpoint,
     compartment_id: Option<Ocid>,
     in_subtree: bool,
     /// By repository.
@@ -45,7 +47,7 @@ pub struct OracleRegistry {
 
 /// What is asked for in one compartment.
 #[derive(Clone, Copy)]
-struct Sought<'a> {
+struct CompartmentQuery<'a> {
     name: &'a str,
     digest: &'a Digest,
     records: usize,
@@ -126,7 +128,7 @@ impl OracleRegistry {
                 path: repository.path().to_owned(),
             });
         };
-        let sought = Sought {
+        let sought = CompartmentQuery {
             name,
             digest,
             records,
@@ -149,7 +151,7 @@ impl OracleRegistry {
         Ok(self.list(&compartment_id, sought).await)
     }
 
-    async fn list(&self, compartment_id: &Ocid, sought: Sought<'_>) -> SignatureList {
+    async fn list(&self, compartment_id: &Ocid, sought: CompartmentQuery<'_>) -> SignatureList {
         let filter = SignatureFilter {
             compartment_id,
             in_subtree: self.in_subtree,

@@ -15,14 +15,14 @@ use super::wire::{
     ContainerImage, CreateSignature, ImageSignature, KeyVersion, KeyVersionPage, LookUpImage, SignAnswer,
     SignRequest, SignaturePage, UpdateTags, VaultKey, WireError,
 };
-use super::{Endpoint, Identity, Ocid, Operation, OperationError, SignatureFilter};
+use super::{Identity, Ocid, Operation, OperationError, ServiceEndpoint, SignatureFilter};
 use crate::base::error_chain::chain;
 use crate::base::limits::{
     KEY_VERSION_PAGES, ORACLE_ANSWER_BYTES, ORACLE_PAGE_BYTES, ORACLE_PAGES, RECORD_BYTES,
 };
 pub use crate::net::oracle::error::ApiError;
 pub use crate::net::oracle::metrics::{Call, CallOutcome, OracleObserver};
-use crate::net::oracle::sender::{Ask, Exchange, Given, Wire};
+use crate::net::oracle::sender::{ApiRequest, ApiTransport, Exchange, Given};
 use crate::net::transport::guard::{Guard, host_of, proxies_of_environment};
 use crate::net::transport::{Transport, system_roots};
 
@@ -30,7 +30,7 @@ use crate::net::transport::{Transport, system_roots};
 #[derive(Clone)]
 pub struct OracleClient {
     identity: Arc<Identity>,
-    wire: Arc<Wire>,
+    wire: Arc<ApiTransport>,
     observer: Option<OracleObserver>,
 }
 
@@ -70,7 +70,7 @@ impl OracleClient {
             .map_err(|error| ApiError::Setup { what: chain(&error) })?;
         Ok(Self {
             identity: identity.into(),
-            wire: Arc::new(Wire { guard, transport }),
+            wire: Arc::new(ApiTransport { guard, transport }),
             observer: None,
         })
     }
@@ -95,7 +95,7 @@ impl OracleClient {
     /// filter's `page` is where it begins.
     pub async fn list_signatures(
         &self,
-        artifacts: &Endpoint,
+        artifacts: &ServiceEndpoint,
         filter: &SignatureFilter<'_>,
         records: usize,
         deadline: Instant,
@@ -110,7 +110,7 @@ impl OracleClient {
 
     async fn all_pages(
         &self,
-        artifacts: &Endpoint,
+        artifacts: &ServiceEndpoint,
         filter: &SignatureFilter<'_>,
         records: usize,
         deadline: Instant,
@@ -157,7 +157,7 @@ impl OracleClient {
     /// As [`ApiError`] says.
     pub async fn get_signature(
         &self,
-        artifacts: &Endpoint,
+        artifacts: &ServiceEndpoint,
         signature_id: &Ocid,
         deadline: Instant,
     ) -> Result<ImageSignature, ApiError> {
@@ -173,13 +173,13 @@ impl OracleClient {
     /// As [`ApiError`] says.
     pub async fn create_signature(
         &self,
-        artifacts: &Endpoint,
+        artifacts: &ServiceEndpoint,
         signature: &CreateSignature,
         deadline: Instant,
     ) -> Result<ImageSignature, ApiError> {
         let operation = Operation::create_signature(artifacts, signature);
         let token = retry_token();
-        let ask = Ask {
+        let ask = ApiRequest {
             retry_token: Some(&token),
             ..ask(Call::CreateSignature, &operation, RECORD_BYTES)
         };
@@ -193,7 +193,7 @@ impl OracleClient {
     /// As [`ApiError`] says.
     pub async fn update_signature(
         &self,
-        artifacts: &Endpoint,
+        artifacts: &ServiceEndpoint,
         signature_id: &Ocid,
         tags: &UpdateTags,
         deadline: Instant,
@@ -211,7 +211,7 @@ impl OracleClient {
     /// As [`ApiError`] says.
     pub async fn delete_signature(
         &self,
-        artifacts: &Endpoint,
+        artifacts: &ServiceEndpoint,
         signature_id: &Ocid,
         deadline: Instant,
     ) -> Result<(), ApiError> {
@@ -227,7 +227,7 @@ impl OracleClient {
     /// As [`ApiError`] says.
     pub async fn get_image(
         &self,
-        artifacts: &Endpoint,
+        artifacts: &ServiceEndpoint,
         image_id: &Ocid,
         deadline: Instant,
     ) -> Result<ContainerImage, ApiError> {
@@ -243,7 +243,7 @@ impl OracleClient {
     /// As [`ApiError`] says.
     pub async fn look_up_image(
         &self,
-        artifacts: &Endpoint,
+        artifacts: &ServiceEndpoint,
         image: &LookUpImage,
         deadline: Instant,
     ) -> Result<ContainerImage, ApiError> {
@@ -259,7 +259,7 @@ impl OracleClient {
     /// As [`ApiError`] says.
     pub async fn sign(
         &self,
-        kms_crypto: &Endpoint,
+        kms_crypto: &ServiceEndpoint,
         request: &SignRequest,
         deadline: Instant,
     ) -> Result<SignAnswer, ApiError> {
@@ -275,7 +275,7 @@ impl OracleClient {
     /// As [`ApiError`] says.
     pub async fn get_key(
         &self,
-        kms_management: &Endpoint,
+        kms_management: &ServiceEndpoint,
         key_id: &Ocid,
         deadline: Instant,
     ) -> Result<VaultKey, ApiError> {
@@ -291,7 +291,7 @@ impl OracleClient {
     /// As [`ApiError`] says.
     pub async fn list_key_versions(
         &self,
-        kms_management: &Endpoint,
+        kms_management: &ServiceEndpoint,
         key_id: &Ocid,
         deadline: Instant,
     ) -> Result<Vec<KeyVersion>, ApiError> {
@@ -324,7 +324,7 @@ impl OracleClient {
     /// As [`ApiError`] says.
     pub async fn get_key_version(
         &self,
-        kms_management: &Endpoint,
+        kms_management: &ServiceEndpoint,
         key_id: &Ocid,
         key_version_id: &Ocid,
         deadline: Instant,
@@ -339,7 +339,7 @@ impl OracleClient {
     }
 
     /// Asks as the identity. A token that the service takes no more, although it has not ended, is renewed once.
-    async fn ask(&self, ask: Ask<'_>, deadline: Instant) -> Result<Given, ApiError> {
+    async fn ask(&self, ask: ApiRequest<'_>, deadline: Instant) -> Result<Given, ApiError> {
         let exchange = Exchange {
             wire: &self.wire,
             observer: self.observer.as_ref(),
@@ -364,8 +364,8 @@ impl OracleClient {
     }
 }
 
-const fn ask(call: Call, operation: &Operation, limit: usize) -> Ask<'_> {
-    Ask {
+const fn ask(call: Call, operation: &Operation, limit: usize) -> ApiRequest<'_> {
+    ApiRequest {
         call,
         operation,
         limit,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 pub use ini::SyntaxError;
 
-use self::ini::{Entry, Ini};
+use self::ini::{Ini, IniEntry};
 use super::{KeyFingerprint, Ocid, Region, Secret};
 use crate::base::files::{self, FileError};
 use crate::base::limits::ORACLE_CONFIG_BYTES;
@@ -267,13 +267,13 @@ impl<'a> Reader<'a> {
     }
 
     /// What stands in the profile, else what it inherits.
-    fn value(&self, key: &'static str) -> Result<Option<Entry<'a>>, ConfigFileError> {
+    fn value(&self, key: &'static str) -> Result<Option<IniEntry<'a>>, ConfigFileError> {
         let entry = self
             .ini
             .get(self.profile, key)
             .or_else(|| self.ini.get(DEFAULT, key));
         match entry {
-            Some(Entry {
+            Some(IniEntry {
                 continued: Some(line),
                 ..
             }) => Err(ConfigFileError::Continued {
@@ -341,7 +341,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn malformed(&self, key: &'static str, entry: Entry<'_>, wanted: &'static str) -> ConfigFileError {
+    fn malformed(&self, key: &'static str, entry: IniEntry<'_>, wanted: &'static str) -> ConfigFileError {
         ConfigFileError::Malformed {
             path: self.path.to_owned(),
             line: entry.line,

@@ -10,7 +10,7 @@ use crate::base::printable::excerpt;
 
 /// One region's services, in one realm's domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct RegionEndpoints {
     region: Region,
     realm: Realm,
 }
@@ -28,12 +28,12 @@ pub enum Service {
 
 /// Scheme, host, port and base path of one service.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Endpoint(Url);
+pub struct ServiceEndpoint(Url);
 
 /// Why there is no endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum PlaceError {
+pub enum RegionEndpointsError {
     /// A URL with something that an endpoint has not.
     #[error("an endpoint has no {0}")]
     Extra(&'static str),
@@ -61,17 +61,17 @@ pub enum PlaceError {
     Url(String),
 }
 
-impl Place {
+impl RegionEndpoints {
     /// A region in its realm. A region that the table does not know is taken to be in the realm of `tenancy`. The SDK
     /// takes `oc1` then; that would send signed requests to a cloud that they were not meant for.
     ///
     /// # Errors
     /// [`PlaceError::UnknownRealm`].
-    pub fn new(region: Region, tenancy: &Ocid) -> Result<Self, PlaceError> {
+    pub fn new(region: Region, tenancy: &Ocid) -> Result<Self, RegionEndpointsError> {
         let realm = region.realm().or_else(|| Realm::named(tenancy.realm()));
         match realm {
             Some(realm) => Ok(Self { region, realm }),
-            None => Err(PlaceError::UnknownRealm {
+            None => Err(RegionEndpointsError::UnknownRealm {
                 region,
                 realm: tenancy.realm().to_owned(),
             }),
@@ -82,10 +82,10 @@ impl Place {
     ///
     /// # Errors
     /// [`PlaceError::UnknownRealm`].
-    pub fn known(region: Region) -> Result<Self, PlaceError> {
+    pub fn known(region: Region) -> Result<Self, RegionEndpointsError> {
         match region.realm() {
             Some(realm) => Ok(Self { region, realm }),
-            None => Err(PlaceError::UnknownRealm {
+            None => Err(RegionEndpointsError::UnknownRealm {
                 region,
                 realm: "-".to_owned(),
             }),
@@ -108,18 +108,18 @@ impl Place {
     ///
     /// # Errors
     /// [`PlaceError::Url`]: cannot happen with a region and a realm that were checked.
-    pub fn artifacts(&self) -> Result<Endpoint, PlaceError> {
+    pub fn artifacts(&self) -> Result<ServiceEndpoint, RegionEndpointsError> {
         let host = format!("artifacts.{}.oci.{}", self.region, self.realm.domain());
-        Endpoint::new(&format!("https://{host}"), Service::Artifacts)
+        ServiceEndpoint::new(&format!("https://{host}"), Service::Artifacts)
     }
 
     /// `https://auth.<region>.<domain>/v1/x509`.
     ///
     /// # Errors
     /// As for [`Self::artifacts`].
-    pub fn federation(&self) -> Result<Endpoint, PlaceError> {
+    pub fn federation(&self) -> Result<ServiceEndpoint, RegionEndpointsError> {
         let host = format!("auth.{}.{}", self.region, self.realm.domain());
-        Endpoint::new(&format!("https://{host}"), Service::Federation)
+        ServiceEndpoint::new(&format!("https://{host}"), Service::Federation)
     }
 
     /// Where a key of a vault signs: `https://<vault>-crypto.kms.<region>[.oci].<domain>/20180608`. As Oracle's client
@@ -127,7 +127,7 @@ impl Place {
     ///
     /// # Errors
     /// [`PlaceError::Key`] when the OCID is no key's.
-    pub fn kms_crypto(&self, key: &Ocid) -> Result<Endpoint, PlaceError> {
+    pub fn kms_crypto(&self, key: &Ocid) -> Result<ServiceEndpoint, RegionEndpointsError> {
         self.kms(key, "crypto")
     }
 
@@ -135,12 +135,12 @@ impl Place {
     ///
     /// # Errors
     /// As for [`Self::kms_crypto`].
-    pub fn kms_management(&self, key: &Ocid) -> Result<Endpoint, PlaceError> {
+    pub fn kms_management(&self, key: &Ocid) -> Result<ServiceEndpoint, RegionEndpointsError> {
         self.kms(key, "management")
     }
 
-    fn kms(&self, key: &Ocid, side: &str) -> Result<Endpoint, PlaceError> {
-        let vault = key.vault_extension().map_err(PlaceError::Key)?;
+    fn kms(&self, key: &Ocid, side: &str) -> Result<ServiceEndpoint, RegionEndpointsError> {
+        let vault = key.vault_extension().map_err(RegionEndpointsError::Key)?;
         let region = self.region.as_str();
         let oci = if KMS_WITHOUT_OCI.contains(&region) {
             ""
@@ -148,7 +148,7 @@ impl Place {
             ".oci"
         };
         let domain = self.realm.domain();
-        Endpoint::new(
+        ServiceEndpoint::new(
             &format!("https://{vault}-{side}.kms.{region}{oci}.{domain}"),
             Service::Kms,
         )
@@ -167,13 +167,13 @@ impl Service {
     }
 }
 
-impl Endpoint {
+impl ServiceEndpoint {
     /// An endpoint that the administrator names: a private one, or a test's. The service's base path is appended where
     /// the URL does not end with it (SDK, `base_client.py`).
     ///
     /// # Errors
     /// As [`PlaceError`] says.
-    pub fn new(text: &str, service: Service) -> Result<Self, PlaceError> {
+    pub fn new(text: &str, service: Service) -> Result<Self, RegionEndpointsError> {
         let mut url = Self::checked(text)?;
         let base = service.base_path();
         let path = url.path().trim_end_matches('/');
@@ -186,34 +186,34 @@ impl Endpoint {
         // What the HTTP client will make of it.
         match url.as_str().parse::<Uri>() {
             Ok(_) => Ok(Self(url)),
-            Err(_not_parsed) => Err(PlaceError::Url(excerpt(text))),
+            Err(_not_parsed) => Err(RegionEndpointsError::Url(excerpt(text))),
         }
     }
 
     /// The URL of something that is reached by http or https, with a path and nothing after it.
-    pub(super) fn checked(text: &str) -> Result<Url, PlaceError> {
-        let not_a_url = || PlaceError::Url(excerpt(text));
+    pub(super) fn checked(text: &str) -> Result<Url, RegionEndpointsError> {
+        let not_a_url = || RegionEndpointsError::Url(excerpt(text));
         let url = match Url::parse(text) {
             Ok(url) if url.has_host() => url,
             Ok(url) if !matches!(url.scheme(), "http" | "https") => {
-                return Err(PlaceError::Scheme(excerpt(url.scheme())));
+                return Err(RegionEndpointsError::Scheme(excerpt(url.scheme())));
             }
             Ok(_) => return Err(not_a_url()),
             // The parser's word would add nothing: the text stands there.
             Err(_not_parsed) => return Err(not_a_url()),
         };
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(PlaceError::Scheme(excerpt(url.scheme())));
+            return Err(RegionEndpointsError::Scheme(excerpt(url.scheme())));
         }
         // A password would go into logs, and nothing here would send it.
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(PlaceError::Extra("user name or password"));
+            return Err(RegionEndpointsError::Extra("user name or password"));
         }
         if url.query().is_some() {
-            return Err(PlaceError::Extra("query"));
+            return Err(RegionEndpointsError::Extra("query"));
         }
         if url.fragment().is_some() {
-            return Err(PlaceError::Extra("fragment"));
+            return Err(RegionEndpointsError::Extra("fragment"));
         }
         Ok(url)
     }
@@ -251,13 +251,13 @@ impl Endpoint {
     }
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for ServiceEndpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.0.as_str())
     }
 }
 
-impl fmt::Debug for Endpoint {
+impl fmt::Debug for ServiceEndpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
     }

@@ -18,17 +18,17 @@ use self::profile::Kept;
 use super::client::ApiError;
 use super::wire::WireError;
 use super::{
-    ConfigFileError, CredentialsError, FederationError, Ocid, PlaceError, Region, RegionError,
+    ConfigFileError, FederationError, Ocid, ProfileSignerError, Region, RegionEndpointsError, RegionError,
     RequestKeyError, RequestSigner, TokenError,
 };
 use crate::net::oracle::sender::Exchange;
 
 /// Somebody who signs requests.
 #[derive(Debug)]
-pub struct Identity(Kind);
+pub struct Identity(IdentityKind);
 
 #[derive(Debug)]
-enum Kind {
+enum IdentityKind {
     Instance(Box<Instance>),
     Profile(Arc<Kept>),
 }
@@ -58,7 +58,7 @@ pub enum IdentityError {
     },
     /// The profile's key or token cannot be used.
     #[error("the profile cannot be used")]
-    Credentials(#[from] CredentialsError),
+    Credentials(#[from] ProfileSignerError),
     /// The instance's key, or its session's.
     #[error("the instance's key cannot be used")]
     Key(#[from] RequestKeyError),
@@ -69,7 +69,7 @@ pub enum IdentityError {
     Metadata(#[source] Box<ApiError>),
     /// There is no service of tokens where the instance is.
     #[error("the token service of the instance's region is not known")]
-    Place(#[from] PlaceError),
+    Place(#[from] RegionEndpointsError),
     /// The metadata service names no region.
     #[error("the metadata service names no region")]
     Region(#[from] RegionError),
@@ -127,21 +127,23 @@ impl Identity {
     /// [`IdentityError::ConfigFile`] and [`IdentityError::Credentials`]. A session that is over is no error here: it may
     /// be refreshed.
     pub fn profile(path: PathBuf, name: &str, home: Option<PathBuf>) -> Result<Self, IdentityError> {
-        Ok(Self(Kind::Profile(Arc::new(Kept::new(path, name, home)?))))
+        Ok(Self(IdentityKind::Profile(Arc::new(Kept::new(
+            path, name, home,
+        )?))))
     }
 
     /// The instance that this runs on. Nothing is asked before somebody is needed.
     #[must_use]
     pub fn instance(principal: InstancePrincipal) -> Self {
-        Self(Kind::Instance(Box::new(Instance::new(principal))))
+        Self(IdentityKind::Instance(Box::new(Instance::new(principal))))
     }
 
     /// The tenancy and region that the profile names; an instance says them when it is asked.
     #[must_use]
     pub fn named(&self) -> Option<(Ocid, Option<Region>)> {
         match &self.0 {
-            Kind::Instance(_) => None,
-            Kind::Profile(kept) => Some(kept.named()),
+            IdentityKind::Instance(_) => None,
+            IdentityKind::Profile(kept) => Some(kept.named()),
         }
     }
 
@@ -149,15 +151,15 @@ impl Identity {
     #[must_use]
     pub fn principal(&self) -> Option<&InstancePrincipal> {
         match &self.0 {
-            Kind::Instance(instance) => Some(instance.principal()),
-            Kind::Profile(_) => None,
+            IdentityKind::Instance(instance) => Some(instance.principal()),
+            IdentityKind::Profile(_) => None,
         }
     }
 
     /// Somebody to sign a request that is made now.
     pub(super) async fn signer(&self, exchange: Exchange<'_>) -> Result<Lent, IdentityError> {
         match &self.0 {
-            Kind::Instance(instance) => {
+            IdentityKind::Instance(instance) => {
                 // The way to a token is long: each request would carry its room along.
                 let (signer, generation) = Box::pin(instance.signer(exchange)).await?;
                 Ok(Lent {
@@ -165,7 +167,7 @@ impl Identity {
                     generation: Some(generation),
                 })
             }
-            Kind::Profile(kept) => {
+            IdentityKind::Profile(kept) => {
                 let kept = Arc::clone(kept);
                 // Files, and the derivation of a key from a pass phrase.
                 let signer = tokio::task::spawn_blocking(move || kept.signer()).await;
@@ -180,11 +182,11 @@ impl Identity {
     /// Says that a service does not take this signer. Whether another one can be had that may be taken.
     pub(super) async fn give_back(&self, lent: &Lent) -> bool {
         match (&self.0, lent.generation) {
-            (Kind::Instance(instance), Some(generation)) => {
+            (IdentityKind::Instance(instance), Some(generation)) => {
                 instance.forget(generation).await;
                 true
             }
-            (Kind::Instance(_) | Kind::Profile(_), _) => false,
+            (IdentityKind::Instance(_) | IdentityKind::Profile(_), _) => false,
         }
     }
 }

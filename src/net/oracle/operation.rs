@@ -4,7 +4,7 @@ use http::Method;
 use url::Url;
 
 use super::wire::{CreateSignature, FederationRequest, LookUpImage, SignRequest, UpdateTags};
-use super::{Endpoint, Ocid};
+use super::{Ocid, ServiceEndpoint};
 use crate::base::printable::excerpt;
 use crate::oci::Digest;
 
@@ -60,7 +60,7 @@ impl Operation {
     /// # Errors
     /// As [`OperationError`] says.
     pub fn list_signatures(
-        artifacts: &Endpoint,
+        artifacts: &ServiceEndpoint,
         filter: &SignatureFilter<'_>,
     ) -> Result<Self, OperationError> {
         if filter.repository_name.contains('*') {
@@ -89,13 +89,13 @@ impl Operation {
 
     /// `GET /container/imageSignatures/{imageSignatureId}`.
     #[must_use]
-    pub fn get_signature(artifacts: &Endpoint, signature_id: &Ocid) -> Self {
+    pub fn get_signature(artifacts: &ServiceEndpoint, signature_id: &Ocid) -> Self {
         Self::get(artifacts.below(&["container", "imageSignatures", signature_id.as_str()], &[]))
     }
 
     /// `POST /container/imageSignatures`.
     #[must_use]
-    pub fn create_signature(artifacts: &Endpoint, signature: &CreateSignature) -> Self {
+    pub fn create_signature(artifacts: &ServiceEndpoint, signature: &CreateSignature) -> Self {
         Self::post(
             artifacts.below(&["container", "imageSignatures"], &[]),
             signature.to_json(),
@@ -104,7 +104,7 @@ impl Operation {
 
     /// `DELETE /container/imageSignatures/{imageSignatureId}`.
     #[must_use]
-    pub fn delete_signature(artifacts: &Endpoint, signature_id: &Ocid) -> Self {
+    pub fn delete_signature(artifacts: &ServiceEndpoint, signature_id: &Ocid) -> Self {
         Self {
             method: Method::DELETE,
             ..Self::get_signature(artifacts, signature_id)
@@ -113,7 +113,7 @@ impl Operation {
 
     /// `PUT /container/imageSignatures/{imageSignatureId}`: tags, the only thing of a signature that changes.
     #[must_use]
-    pub fn update_signature(artifacts: &Endpoint, signature_id: &Ocid, tags: &UpdateTags) -> Self {
+    pub fn update_signature(artifacts: &ServiceEndpoint, signature_id: &Ocid, tags: &UpdateTags) -> Self {
         Self {
             method: Method::PUT,
             body: tags.to_json(),
@@ -123,26 +123,26 @@ impl Operation {
 
     /// `GET /container/images/{imageId}`.
     #[must_use]
-    pub fn get_image(artifacts: &Endpoint, image_id: &Ocid) -> Self {
+    pub fn get_image(artifacts: &ServiceEndpoint, image_id: &Ocid) -> Self {
         Self::get(artifacts.below(&["container", "images", image_id.as_str()], &[]))
     }
 
     /// `POST /container/images/actions/lookupImageByUri`: from what is pulled to the image's OCID and compartment.
     #[must_use]
-    pub fn look_up_image(artifacts: &Endpoint, image: &LookUpImage) -> Self {
+    pub fn look_up_image(artifacts: &ServiceEndpoint, image: &LookUpImage) -> Self {
         let path = ["container", "images", "actions", "lookupImageByUri"];
         Self::post(artifacts.below(&path, &[]), image.to_json())
     }
 
     /// `POST /sign` of a vault's crypto endpoint.
     #[must_use]
-    pub fn sign(kms_crypto: &Endpoint, request: &SignRequest) -> Self {
+    pub fn sign(kms_crypto: &ServiceEndpoint, request: &SignRequest) -> Self {
         Self::post(kms_crypto.below(&["sign"], &[]), request.to_json())
     }
 
     /// `GET /keys/{keyId}` of a vault's management endpoint.
     #[must_use]
-    pub fn get_key(kms_management: &Endpoint, key_id: &Ocid) -> Self {
+    pub fn get_key(kms_management: &ServiceEndpoint, key_id: &Ocid) -> Self {
         Self::get(kms_management.below(&["keys", key_id.as_str()], &[]))
     }
 
@@ -151,7 +151,7 @@ impl Operation {
     /// # Errors
     /// [`OperationError::Page`].
     pub fn list_key_versions(
-        kms_management: &Endpoint,
+        kms_management: &ServiceEndpoint,
         key_id: &Ocid,
         limit: usize,
         page: Option<&str>,
@@ -169,14 +169,14 @@ impl Operation {
 
     /// `GET /keys/{keyId}/keyVersions/{keyVersionId}` of a vault's management endpoint.
     #[must_use]
-    pub fn get_key_version(kms_management: &Endpoint, key_id: &Ocid, key_version_id: &Ocid) -> Self {
+    pub fn get_key_version(kms_management: &ServiceEndpoint, key_id: &Ocid, key_version_id: &Ocid) -> Self {
         let path = ["keys", key_id.as_str(), "keyVersions", key_version_id.as_str()];
         Self::get(kms_management.below(&path, &[]))
     }
 
     /// `POST /v1/x509`.
     #[must_use]
-    pub fn federate(federation: &Endpoint, request: &FederationRequest) -> Self {
+    pub fn federate(federation: &ServiceEndpoint, request: &FederationRequest) -> Self {
         Self::post(federation.as_url().clone(), request.to_json())
     }
 

@@ -19,7 +19,7 @@ use crate::net::oracle::identity::IdentityError;
 use crate::net::oracle::wire::ServiceError;
 use crate::net::oracle::{Operation, RequestSigner};
 use crate::net::transport::guard::{Guard, host_of};
-use crate::net::transport::{self, Outgoing, Response, Transport, Unread};
+use crate::net::transport::{self, OutgoingRequest, Response, Transport, Unread};
 
 /// How often one request is sent in all (SDK 2.189.0, `retry/__init__.py`).
 const ATTEMPTS: u32 = 8;
@@ -43,7 +43,7 @@ const SKEW: SignedDuration = SignedDuration::from_mins(5);
 const PAGE_BYTES: usize = 4096;
 
 /// What requests go through.
-pub(in crate::net::oracle) struct Wire {
+pub(in crate::net::oracle) struct ApiTransport {
     pub(in crate::net::oracle) guard: Arc<Guard>,
     pub(in crate::net::oracle) transport: Transport,
 }
@@ -51,14 +51,14 @@ pub(in crate::net::oracle) struct Wire {
 /// Where requests go through, who counts them, and until when.
 #[derive(Clone, Copy)]
 pub(in crate::net::oracle) struct Exchange<'a> {
-    pub(in crate::net::oracle) wire: &'a Wire,
+    pub(in crate::net::oracle) wire: &'a ApiTransport,
     pub(in crate::net::oracle) observer: Option<&'a OracleObserver>,
     pub(in crate::net::oracle) deadline: Instant,
 }
 
 /// One thing that is asked for.
 #[derive(Clone, Copy)]
-pub(in crate::net::oracle) struct Ask<'a> {
+pub(in crate::net::oracle) struct ApiRequest<'a> {
     pub(in crate::net::oracle) call: Call,
     pub(in crate::net::oracle) operation: &'a Operation,
     /// The largest answer.
@@ -75,7 +75,7 @@ pub(in crate::net::oracle) struct Given {
 }
 
 /// One attempt that came to nothing.
-struct Failed {
+struct FailedAttempt {
     error: ApiError,
     /// The same request may meet a better moment.
     again: bool,
@@ -83,7 +83,7 @@ struct Failed {
     after: Option<Duration>,
 }
 
-impl Ask<'_> {
+impl ApiRequest<'_> {
     pub(in crate::net::oracle) fn host(&self) -> String {
         host_of(&self.operation.url)
     }
@@ -120,7 +120,7 @@ impl Exchange<'_> {
     /// knows that it is the same.
     pub(in crate::net::oracle) async fn signed(
         &self,
-        ask: Ask<'_>,
+        ask: ApiRequest<'_>,
         signer: &RequestSigner,
     ) -> Result<Given, ApiError> {
         let attempt = || async {
@@ -130,14 +130,14 @@ impl Exchange<'_> {
             let lane = lane.map_err(|why| refused(&ask.operation.url, &why))?;
             let Operation { method, url, body } = ask.operation;
             let has_body = matches!(*method, Method::POST | Method::PUT);
-            let outgoing = Outgoing {
+            let outgoing = OutgoingRequest {
                 method,
                 url,
                 headers,
                 body: has_body.then(|| Bytes::copy_from_slice(body)),
             };
             let sent = self.wire.transport.execute(outgoing, lane).await;
-            let response = sent.map_err(|failure| Failed::of(&ask.host(), failure))?;
+            let response = sent.map_err(|failure| FailedAttempt::of(&ask.host(), failure))?;
             read(response, &ask.host(), ask.limit, now).await
         };
         self.repeated(&ask.host(), ATTEMPTS, ATTEMPT, attempt).await
@@ -153,14 +153,14 @@ impl Exchange<'_> {
             // What keeps out requests that were forged through something that forwards URLs alone.
             headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer Oracle"));
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-            let outgoing = Outgoing {
+            let outgoing = OutgoingRequest {
                 method: &Method::GET,
                 url,
                 headers,
                 body: None,
             };
             let sent = self.wire.transport.execute(outgoing, lane).await;
-            let response = sent.map_err(|failure| Failed::of(&host, failure))?;
+            let response = sent.map_err(|failure| FailedAttempt::of(&host, failure))?;
             read(response, &host, METADATA_BYTES, Timestamp::now()).await
         };
         let work = self.repeated(&host, METADATA_ATTEMPTS, METADATA_ATTEMPT, attempt);
@@ -175,13 +175,13 @@ impl Exchange<'_> {
         once: impl Fn() -> F + Send,
     ) -> Result<Given, ApiError>
     where
-        F: Future<Output = Result<Given, Failed>> + Send,
+        F: Future<Output = Result<Given, FailedAttempt>> + Send,
     {
         let mut attempt = 1;
         loop {
             let outcome = match tokio::time::timeout(longest, once()).await {
                 Ok(outcome) => outcome,
-                Err(tokio::time::error::Elapsed { .. }) => Err(Failed {
+                Err(tokio::time::error::Elapsed { .. }) => Err(FailedAttempt {
                     error: ApiError::Unreachable {
                         host: host.to_owned(),
                         what: format!("no whole answer in {} s", longest.as_secs()),
@@ -215,11 +215,15 @@ impl Exchange<'_> {
 
 /// Everything that goes out before the body. Signing takes some milliseconds of computing: not on a thread that others
 /// wait for.
-async fn headers(ask: Ask<'_>, signer: &RequestSigner, now: Timestamp) -> Result<HeaderMap, Failed> {
+async fn headers(
+    ask: ApiRequest<'_>,
+    signer: &RequestSigner,
+    now: Timestamp,
+) -> Result<HeaderMap, FailedAttempt> {
     let (signer, operation) = (signer.clone(), ask.operation.clone());
     let signed = tokio::task::spawn_blocking(move || signer.sign(&operation, now)).await;
     let unsigned = |source| {
-        Failed::for_good(ApiError::Identity {
+        FailedAttempt::for_good(ApiError::Identity {
             host: ask.host(),
             source: Box::new(source),
         })
@@ -240,13 +244,18 @@ async fn headers(ask: Ask<'_>, signer: &RequestSigner, now: Timestamp) -> Result
     Ok(headers)
 }
 
-async fn read(response: Response, host: &str, limit: usize, asked_at: Timestamp) -> Result<Given, Failed> {
+async fn read(
+    response: Response,
+    host: &str,
+    limit: usize,
+    asked_at: Timestamp,
+) -> Result<Given, FailedAttempt> {
     let status = response.status();
     if !status.is_success() {
         return Err(refusal(response, host, asked_at).await);
     }
     let against = |what: String| {
-        Failed::for_good(ApiError::Protocol {
+        FailedAttempt::for_good(ApiError::Protocol {
             host: host.to_owned(),
             what,
         })
@@ -267,12 +276,12 @@ async fn read(response: Response, host: &str, limit: usize, asked_at: Timestamp)
     };
     match response.whole(limit).await {
         Ok(body) => Ok(Given { body, next_page }),
-        Err(Unread::TooLarge) => Err(Failed::for_good(ApiError::TooLarge {
+        Err(Unread::TooLarge) => Err(FailedAttempt::for_good(ApiError::TooLarge {
             host: host.to_owned(),
             limit,
             unit: "bytes",
         })),
-        Err(Unread::BrokenOff(error)) => Err(Failed {
+        Err(Unread::BrokenOff(error)) => Err(FailedAttempt {
             error: ApiError::Unreachable {
                 host: host.to_owned(),
                 what: excerpt(&chain(&error)),
@@ -284,7 +293,7 @@ async fn read(response: Response, host: &str, limit: usize, asked_at: Timestamp)
 }
 
 /// What a status says that is no success.
-async fn refusal(response: Response, host: &str, asked_at: Timestamp) -> Failed {
+async fn refusal(response: Response, host: &str, asked_at: Timestamp) -> FailedAttempt {
     let status = response.status();
     let there = clock(response.headers());
     let after = retry_after(response.headers());
@@ -322,10 +331,10 @@ async fn refusal(response: Response, host: &str, asked_at: Timestamp) -> Failed 
             message,
         },
     };
-    Failed { error, again, after }
+    FailedAttempt { error, again, after }
 }
 
-impl Failed {
+impl FailedAttempt {
     const fn for_good(error: ApiError) -> Self {
         Self {
             error,
@@ -334,18 +343,18 @@ impl Failed {
         }
     }
 
-    fn of(host: &str, failure: transport::Failure) -> Self {
+    fn of(host: &str, failure: transport::TransportError) -> Self {
         let host = host.to_owned();
         match failure {
-            transport::Failure::Forbidden(why) => Self::for_good(ApiError::Refused {
+            transport::TransportError::Forbidden(why) => Self::for_good(ApiError::Refused {
                 host,
                 why: why.to_string(),
             }),
-            transport::Failure::Malformed(what) => Self::for_good(ApiError::Protocol {
+            transport::TransportError::Malformed(what) => Self::for_good(ApiError::Protocol {
                 host,
                 what: excerpt(&what),
             }),
-            transport::Failure::Unreachable { what, transient } => Self {
+            transport::TransportError::Unreachable { what, transient } => Self {
                 error: ApiError::Unreachable {
                     host,
                     what: excerpt(&what),
@@ -357,8 +366,8 @@ impl Failed {
     }
 }
 
-fn refused(url: &Url, why: &transport::guard::Forbidden) -> Failed {
-    Failed::for_good(ApiError::Refused {
+fn refused(url: &Url, why: &transport::guard::Forbidden) -> FailedAttempt {
+    FailedAttempt::for_good(ApiError::Refused {
         host: host_of(url),
         why: why.to_string(),
     })

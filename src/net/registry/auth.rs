@@ -11,14 +11,14 @@ use url::Url;
 
 use super::body::chain;
 use super::challenge::{self, Challenge};
-use super::endpoint::Endpoint;
+use super::endpoint::RegistryEndpoint;
 use super::{Credentials, Presented, RegistryError, body};
 use crate::base::limits;
 use crate::net::registry::docker_credentials::{
-    CredentialsError, Identity, Login, Secret, look_up, without_values,
+    CredentialsKey, DockerCredentialsError, Login, Secret, look_up, without_values,
 };
 use crate::net::registry::metrics::RegistryOperation;
-use crate::net::registry::sender::{Answer, Ask, Turn};
+use crate::net::registry::sender::{RegistryRequest, RegistryResponse, Turn};
 use crate::net::transport::guard::host_of;
 use crate::oci::json::{self, Object};
 
@@ -70,21 +70,21 @@ pub(super) struct TokenKey {
     endpoint: Url,
     repository: String,
     actions: Actions,
-    identity: Identity,
+    identity: CredentialsKey,
 }
 
 #[derive(Clone)]
-struct Token {
+struct BearerToken {
     authorization: HeaderValue,
     until: Instant,
 }
 
 /// The tokens that are kept, bounded.
-pub(super) struct Tokens {
-    kept: quick_cache::sync::Cache<TokenKey, Token>,
+pub(super) struct TokenCache {
+    kept: quick_cache::sync::Cache<TokenKey, BearerToken>,
 }
 
-impl Tokens {
+impl TokenCache {
     pub(super) fn new() -> Self {
         Self {
             kept: quick_cache::sync::Cache::new(TOKENS),
@@ -110,7 +110,7 @@ impl Tokens {
         let until = Instant::now() + granted.life;
         self.kept.insert(
             granted.key,
-            Token {
+            BearerToken {
                 authorization: granted.authorization,
                 until,
             },
@@ -155,7 +155,7 @@ impl Turn<'_> {
             header.set_sensitive(true);
             return Ok(InitialAuth::OfClient(header));
         }
-        let identity = Identity::of(credentials, self.presented())
+        let identity = CredentialsKey::of(credentials, self.presented())
             .await
             .map_err(|error| self.credentials_error(&error))?;
         let key = TokenKey {
@@ -173,7 +173,7 @@ impl Turn<'_> {
     /// Answers the challenge of a 401 with what we may show. None where nothing we have answers it.
     pub(super) async fn answer(
         &self,
-        refused: &Answer,
+        refused: &RegistryResponse,
         key: TokenKey,
         need: &Need<'_>,
     ) -> Result<Option<Granted>, RegistryError> {
@@ -213,7 +213,7 @@ impl Turn<'_> {
     async fn token(
         &self,
         bearer: &Challenge,
-        refused: &Answer,
+        refused: &RegistryResponse,
         login: Option<Login>,
         key: TokenKey,
     ) -> Result<Granted, RegistryError> {
@@ -266,7 +266,7 @@ impl Turn<'_> {
                 let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
                 headers.insert(header::CONTENT_TYPE, form_type);
                 (
-                    Ask {
+                    RegistryRequest {
                         method: Method::POST,
                         url: realm,
                         headers,
@@ -281,7 +281,7 @@ impl Turn<'_> {
                     .append_pair("account", user)
                     .extend_pairs(fields);
                 (
-                    Ask {
+                    RegistryRequest {
                         method: Method::GET,
                         url: realm,
                         headers,
@@ -293,7 +293,7 @@ impl Turn<'_> {
             None => {
                 realm.query_pairs_mut().extend_pairs(fields);
                 (
-                    Ask {
+                    RegistryRequest {
                         method: Method::GET,
                         url: realm,
                         headers,
@@ -315,7 +315,7 @@ impl Turn<'_> {
         read_token(&unverified).map_err(|what| RegistryError::Malformed { host, what })
     }
 
-    fn credentials_error(&self, error: &CredentialsError) -> RegistryError {
+    fn credentials_error(&self, error: &DockerCredentialsError) -> RegistryError {
         RegistryError::Credentials {
             host: self.registry.host.clone(),
             what: chain(error),
@@ -324,7 +324,7 @@ impl Turn<'_> {
 }
 
 /// Under which name credentials for an endpoint are known: the registry's own, or the mirror's.
-fn server_of<'a>(registry: &'a str, endpoint: &'a Endpoint) -> &'a str {
+fn server_of<'a>(registry: &'a str, endpoint: &'a RegistryEndpoint) -> &'a str {
     if endpoint.own { registry } else { &endpoint.host }
 }
 

@@ -115,7 +115,7 @@ pub(super) fn stream(
     host: String,
     idle: Duration,
 ) -> BoxStream<'static, Result<Bytes, RegistryError>> {
-    Idle {
+    IdleReader {
         body: response.into_body(),
         host,
         idle,
@@ -128,8 +128,8 @@ pub(super) fn stream(
     .boxed()
 }
 
-struct Idle {
-    body: transport::Body,
+struct IdleReader {
+    body: transport::IncomingBody,
     host: String,
     idle: Duration,
     /// One timer for the whole stream, armed only while the origin keeps us waiting.
@@ -142,7 +142,7 @@ struct Idle {
     ended: bool,
 }
 
-impl Idle {
+impl IdleReader {
     /// Of a large blob, small chunks are a sign that we are faster than who sends it: then each piece costs a wake-up
     /// here and at the client. A moment later there is more to read at once (as network cards moderate interrupts).
     fn rest_after(&mut self, chunk: &Bytes) {
@@ -154,7 +154,7 @@ impl Idle {
     }
 }
 
-impl Stream for Idle {
+impl Stream for IdleReader {
     type Item = Result<Bytes, RegistryError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -5,32 +5,32 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::auth::Tokens;
+use super::auth::TokenCache;
 use super::body::chain;
-use super::endpoint::{Endpoint, Registry};
+use super::endpoint::{Registry, RegistryEndpoint};
 use super::referrers::WithoutReferrers;
-use super::{Access, RegistryClient, Credentials, RegistryConfig, RegistryError};
+use super::{Access, Credentials, RegistryClient, RegistryConfig, RegistryError};
 use crate::net::registry::metrics::RegistryOperation;
 use crate::net::registry::sender::{Attempts, Turn};
 use crate::net::transport::guard::{Guard, proxies_of_environment};
-use crate::net::transport::{Transport, TransportError, system_roots};
+use crate::net::transport::{Transport, TransportSetupError, system_roots};
 
 /// Registries that no `[[registry]]` names and that are remembered. What a client names decides the key, so it is
 /// bounded; one that was forgotten is only set up again.
 const UNNAMED: usize = 256;
 
 /// What all clones of a client share.
-pub(super) struct Shared {
+pub(super) struct Registries {
     guard: Arc<Guard>,
     named: HashMap<String, Arc<Registry>>,
     unnamed: quick_cache::sync::Cache<String, Arc<Registry>>,
     /// Trusts the system's certificates alone.
     transport: Arc<Transport>,
-    tokens: Tokens,
+    tokens: TokenCache,
     pub(super) without_referrers: WithoutReferrers,
 }
 
-impl Shared {
+impl Registries {
     pub(super) fn new(registries: Vec<RegistryConfig>, own: Vec<SocketAddr>) -> Result<Self, RegistryError> {
         let guard = Arc::new(Guard::new(own, proxies_of_environment()));
         let system = system_roots();
@@ -58,7 +58,7 @@ impl Shared {
             named,
             unnamed: quick_cache::sync::Cache::new(UNNAMED),
             transport: plain,
-            tokens: Tokens::new(),
+            tokens: TokenCache::new(),
             without_referrers: WithoutReferrers::new(),
         })
     }
@@ -83,7 +83,7 @@ impl Shared {
 }
 
 /// One thing that is asked of a registry, at whichever endpoint.
-pub(super) trait Task {
+pub(super) trait RegistryTask {
     /// What it counts as.
     const OPERATION: RegistryOperation;
     /// What it gives.
@@ -96,7 +96,7 @@ pub(super) trait Task {
 impl RegistryClient {
     /// Asks the mirrors in order, then the endpoint, until one gives it. Whatever a mirror says but what was asked for
     /// moves on to the next; what the endpoint says is what is said.
-    pub(super) async fn in_turn<T: Task + Sync>(
+    pub(super) async fn in_turn<T: RegistryTask + Sync>(
         &self,
         host: &str,
         access: &Access,
@@ -141,7 +141,7 @@ impl RegistryClient {
     }
 
     /// Asks the endpoint alone: what is written, and what is the registry's own to say.
-    pub(super) async fn at_own<T: Task + Sync>(
+    pub(super) async fn at_own<T: RegistryTask + Sync>(
         &self,
         host: &str,
         access: &Access,
@@ -164,7 +164,7 @@ impl RegistryClient {
     fn turn<'a>(
         &'a self,
         registry: &'a Registry,
-        endpoint: &'a Endpoint,
+        endpoint: &'a RegistryEndpoint,
         attempts: Attempts,
         access: &'a Access,
         deadline: Instant,
@@ -182,7 +182,7 @@ impl RegistryClient {
     }
 }
 
-async fn perform<T: Task>(turn: &Turn<'_>, task: &T) -> Result<T::Given, RegistryError> {
+async fn perform<T: RegistryTask>(turn: &Turn<'_>, task: &T) -> Result<T::Given, RegistryError> {
     let late = || RegistryError::DeadlineExceeded {
         host: turn.endpoint.host.clone(),
     };
@@ -229,7 +229,7 @@ fn is_silence(error: &RegistryError) -> bool {
     }
 }
 
-fn unusable(host: &str, error: &TransportError) -> RegistryError {
+fn unusable(host: &str, error: &TransportSetupError) -> RegistryError {
     RegistryError::Refused {
         host: host.to_owned(),
         why: chain(error),

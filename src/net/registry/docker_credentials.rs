@@ -76,7 +76,7 @@ pub enum Login {
 /// Under which credentials a token was got: two different ones never share a token. Clients whose own `Authorization`
 /// passes through have no place here: for them we get no tokens at all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Identity {
+pub(super) enum CredentialsKey {
     Anonymous,
     /// A client's own login, as [`Presented::hash`] tells it apart.
     Client([u8; 32]),
@@ -89,12 +89,12 @@ pub(super) enum Identity {
     Helper(String),
 }
 
-impl Identity {
+impl CredentialsKey {
     /// Under which identity these credentials are shown now.
     pub(super) async fn of(
         credentials: &Credentials,
         presented: Option<&Presented>,
-    ) -> Result<Self, CredentialsError> {
+    ) -> Result<Self, DockerCredentialsError> {
         match credentials {
             Credentials::Anonymous => Ok(Self::Anonymous),
             Credentials::Passthrough => Ok(match presented {
@@ -102,7 +102,7 @@ impl Identity {
                 Some(Presented::Header(_)) | None => Self::Anonymous,
             }),
             Credentials::File(path) => {
-                let unreadable = |source| CredentialsError::File {
+                let unreadable = |source| DockerCredentialsError::File {
                     path: path.clone(),
                     source,
                 };
@@ -121,7 +121,7 @@ impl Identity {
 
 /// Why credentials could not be had.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CredentialsError {
+pub(super) enum DockerCredentialsError {
     #[error("`auth` of `{key}` in `{}` is not base64 of `user:password`", path.display())]
     Auth { path: PathBuf, key: String },
     #[error("`{}` cannot be read", path.display())]
@@ -151,7 +151,7 @@ pub(super) async fn look_up(
     presented: Option<&Presented>,
     server: &str,
     repository: &str,
-) -> Result<Option<Login>, CredentialsError> {
+) -> Result<Option<Login>, DockerCredentialsError> {
     match credentials {
         Credentials::Anonymous => Ok(None),
         Credentials::Passthrough => Ok(match presented {
@@ -163,9 +163,13 @@ pub(super) async fn look_up(
     }
 }
 
-async fn from_file(path: &Path, server: &str, repository: &str) -> Result<Option<Login>, CredentialsError> {
-    let Object(file): Object<File> =
-        json::parse(&read(path).await?).map_err(|error| CredentialsError::Syntax {
+async fn from_file(
+    path: &Path,
+    server: &str,
+    repository: &str,
+) -> Result<Option<Login>, DockerCredentialsError> {
+    let Object(file): Object<DockerConfigFile> =
+        json::parse(&read(path).await?).map_err(|error| DockerCredentialsError::Syntax {
             path: path.to_owned(),
             why: without_values(&error),
         })?;
@@ -196,8 +200,8 @@ async fn from_file(path: &Path, server: &str, repository: &str) -> Result<Option
     }
 }
 
-async fn read(path: &Path) -> Result<Vec<u8>, CredentialsError> {
-    let unreadable = |source| CredentialsError::File {
+async fn read(path: &Path) -> Result<Vec<u8>, DockerCredentialsError> {
+    let unreadable = |source| DockerCredentialsError::File {
         path: path.to_owned(),
         source,
     };
@@ -211,7 +215,7 @@ async fn read(path: &Path) -> Result<Vec<u8>, CredentialsError> {
     if u64::try_from(length).is_ok_and(|length| length <= FILE_BYTES) {
         Ok(bytes)
     } else {
-        Err(CredentialsError::FileLarge {
+        Err(DockerCredentialsError::FileLarge {
             path: path.to_owned(),
         })
     }
@@ -219,9 +223,9 @@ async fn read(path: &Path) -> Result<Vec<u8>, CredentialsError> {
 
 /// Docker's format, as far as we read it. Other keys (`HttpHeaders`, `plugins`) are the docker command's own.
 #[derive(serde::Deserialize)]
-struct File {
+struct DockerConfigFile {
     #[serde(default)]
-    auths: BTreeMap<String, Entry>,
+    auths: BTreeMap<String, AuthEntry>,
     #[serde(default, rename = "credHelpers")]
     helpers: BTreeMap<String, String>,
     #[serde(default, rename = "credsStore")]
@@ -229,7 +233,7 @@ struct File {
 }
 
 #[derive(serde::Deserialize)]
-struct Entry {
+struct AuthEntry {
     #[serde(default)]
     auth: String,
     #[serde(default)]
@@ -240,16 +244,16 @@ struct Entry {
     username: String,
 }
 
-impl Entry {
+impl AuthEntry {
     /// None for an empty entry: Docker leaves one where the secret is in a store.
-    fn login(&self, path: &Path, key: &str) -> Result<Option<Login>, CredentialsError> {
+    fn login(&self, path: &Path, key: &str) -> Result<Option<Login>, DockerCredentialsError> {
         if !self.identitytoken.is_empty() {
             return Ok(Some(Login::IdentityToken(Secret::new(
                 self.identitytoken.clone(),
             ))));
         }
         if !self.auth.is_empty() {
-            let wrong = || CredentialsError::Auth {
+            let wrong = || DockerCredentialsError::Auth {
                 path: path.to_owned(),
                 key: key.to_owned(),
             };
@@ -296,7 +300,7 @@ fn normal(key: &str) -> String {
 }
 
 /// The program that the configuration names: by absolute path, or by name with or without its prefix.
-fn program(name: &str) -> Result<String, CredentialsError> {
+fn program(name: &str) -> Result<String, DockerCredentialsError> {
     if name.starts_with('/') {
         return Ok(name.to_owned());
     }
@@ -305,15 +309,15 @@ fn program(name: &str) -> Result<String, CredentialsError> {
 
 /// The program that a credentials file names. Never a path: a file that someone else may write names no program
 /// outside `PATH`.
-fn program_of_file(name: &str) -> Result<String, CredentialsError> {
+fn program_of_file(name: &str) -> Result<String, DockerCredentialsError> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if name.is_empty() || name.len() > 128 || !name.bytes().all(is_plain) {
-        return Err(CredentialsError::HelperName(printable(name.as_bytes())));
+        return Err(DockerCredentialsError::HelperName(printable(name.as_bytes())));
     }
     Ok(format!("docker-credential-{name}"))
 }
 
-async fn from_helper(program: &str, server: &str) -> Result<Option<Login>, CredentialsError> {
+async fn from_helper(program: &str, server: &str) -> Result<Option<Login>, DockerCredentialsError> {
     if server == "docker.io" {
         // `docker login` stores Docker Hub under its old URL, `podman login` under its name.
         let login = ask(Command::new(program), program, HUB_KEY, HELPER_TIME).await?;
@@ -331,7 +335,7 @@ async fn ask(
     program: &str,
     server: &str,
     time: Duration,
-) -> Result<Option<Login>, CredentialsError> {
+) -> Result<Option<Login>, DockerCredentialsError> {
     command
         .arg("get")
         .stdin(Stdio::piped())
@@ -340,14 +344,18 @@ async fn ask(
         .kill_on_drop(true);
     match tokio::time::timeout(time, talk(command, program, server)).await {
         Ok(answer) => answer,
-        Err(tokio::time::error::Elapsed { .. }) => Err(CredentialsError::HelperSlow {
+        Err(tokio::time::error::Elapsed { .. }) => Err(DockerCredentialsError::HelperSlow {
             program: program.to_owned(),
         }),
     }
 }
 
-async fn talk(mut command: Command, program: &str, server: &str) -> Result<Option<Login>, CredentialsError> {
-    let failed = |source| CredentialsError::HelperRun {
+async fn talk(
+    mut command: Command,
+    program: &str,
+    server: &str,
+) -> Result<Option<Login>, DockerCredentialsError> {
+    let failed = |source| DockerCredentialsError::HelperRun {
         program: program.to_owned(),
         source,
     };
@@ -369,7 +377,7 @@ async fn talk(mut command: Command, program: &str, server: &str) -> Result<Optio
             .map_err(failed)?;
     }
     if u64::try_from(printed.len()).is_ok_and(|length| length > HELPER_BYTES) {
-        return Err(CredentialsError::HelperLarge {
+        return Err(DockerCredentialsError::HelperLarge {
             program: program.to_owned(),
         });
     }
@@ -378,13 +386,13 @@ async fn talk(mut command: Command, program: &str, server: &str) -> Result<Optio
         if message.trim() == HELPER_NONE {
             return Ok(None);
         }
-        return Err(CredentialsError::HelperAnswer {
+        return Err(DockerCredentialsError::HelperAnswer {
             program: program.to_owned(),
             message: printable(message.as_bytes()),
         });
     }
     let Object(answer): Object<HelperAnswer> =
-        json::parse(&printed).map_err(|error| CredentialsError::HelperSyntax {
+        json::parse(&printed).map_err(|error| DockerCredentialsError::HelperSyntax {
             program: program.to_owned(),
             why: without_values(&error),
         })?;

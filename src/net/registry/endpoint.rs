@@ -24,8 +24,8 @@ pub(super) struct Registry {
     pub(super) credentials: Credentials,
     pub(super) signatures: Vec<SourceName>,
     pub(super) transport: Arc<Transport>,
-    mirrors: Vec<Endpoint>,
-    endpoint: Endpoint,
+    mirrors: Vec<RegistryEndpoint>,
+    endpoint: RegistryEndpoint,
 }
 
 impl Registry {
@@ -52,11 +52,11 @@ impl Registry {
             |url: &Url| same_origin(url, last) || named.as_ref().is_some_and(|named| same_origin(url, named));
         let mirrors = mirrors
             .iter()
-            .map(|url| Endpoint::new(url, is_own(url), guard))
+            .map(|url| RegistryEndpoint::new(url, is_own(url), guard))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             mirrors,
-            endpoint: Endpoint::new(last, true, guard)?,
+            endpoint: RegistryEndpoint::new(last, true, guard)?,
             host,
             credentials: config.credentials,
             signatures: config.signatures,
@@ -65,18 +65,18 @@ impl Registry {
     }
 
     /// The mirrors that are worth asking now, in order.
-    pub(super) fn mirrors(&self) -> impl Iterator<Item = &Endpoint> {
+    pub(super) fn mirrors(&self) -> impl Iterator<Item = &RegistryEndpoint> {
         self.mirrors.iter().filter(|mirror| !mirror.rests())
     }
 
     /// The endpoint itself: asked last, and its answer is the registry's.
-    pub(super) fn endpoint(&self) -> &Endpoint {
+    pub(super) fn endpoint(&self) -> &RegistryEndpoint {
         &self.endpoint
     }
 }
 
 /// One place where a registry is reached.
-pub(super) struct Endpoint {
+pub(super) struct RegistryEndpoint {
     /// Host and port, for errors.
     pub(super) host: String,
     /// Of the registry itself, rather than of a mirror elsewhere: only here the client's own credentials are shown.
@@ -89,7 +89,7 @@ pub(super) struct Endpoint {
     rests_until: Mutex<Option<Instant>>,
 }
 
-impl Endpoint {
+impl RegistryEndpoint {
     /// The API is below `/v2/` of the URL's path; where the path has a `/v2` already, what follows it goes before each
     /// repository (a proxy cache of Harbor: `https://harbor.example/v2/hub-cache`).
     fn new(url: &Url, own: bool, guard: &Guard) -> Result<Self, RegistryError> {
@@ -179,11 +179,11 @@ impl Endpoint {
 mod tests {
     use url::Url;
 
-    use super::{Endpoint, Guard};
+    use super::{Guard, RegistryEndpoint};
     use crate::net::registry::RegistryError;
 
-    fn endpoint(url: &str) -> Result<Endpoint, RegistryError> {
-        Endpoint::new(
+    fn endpoint(url: &str) -> Result<RegistryEndpoint, RegistryError> {
+        RegistryEndpoint::new(
             &Url::parse(url).unwrap(),
             true,
             &Guard::new(vec!["127.0.0.1:5443".parse().unwrap()], vec![]),

@@ -7,11 +7,11 @@ use futures_util::stream::{self, StreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::auth::{Actions, Need};
-use super::client::Task;
+use super::client::RegistryTask;
 use super::{BlobStream, Credentials, FetchedManifest, RegistryError, Target, body};
 use crate::base::limits;
 use crate::net::registry::metrics::RegistryOperation;
-use crate::net::registry::sender::{Answer, Ask, Turn};
+use crate::net::registry::sender::{RegistryRequest, RegistryResponse, Turn};
 use crate::oci::{Blob, Descriptor, Digest, DigestMismatch, MediaType};
 
 /// What a registry calls the digest of what it sends (distribution-spec 1.1).
@@ -41,13 +41,13 @@ pub(super) struct ManifestTask<'a> {
     pub(super) target: &'a Target,
 }
 
-impl Task for ManifestTask<'_> {
+impl RegistryTask for ManifestTask<'_> {
     const OPERATION: RegistryOperation = RegistryOperation::Manifest;
     type Given = FetchedManifest;
 
     async fn at(&self, turn: &Turn<'_>) -> Result<FetchedManifest, RegistryError> {
         let Self { repository, target } = self;
-        let mut ask = Ask::get(
+        let mut ask = RegistryRequest::get(
             turn.endpoint
                 .url(repository, &format!("manifests/{}", named(target))),
         );
@@ -66,7 +66,7 @@ impl Task for ManifestTask<'_> {
         body::refuse_compressed(&answer.response, &answer.host)?;
         let content_type = content_type(&answer)?;
         let claimed = answer.headers().get(CONTENT_DIGEST).cloned();
-        let Answer { response, host, .. } = answer;
+        let RegistryResponse { response, host, .. } = answer;
         let bytes = body::read_bounded(response, &host, limits::MANIFEST_BYTES).await?;
         let blob = match target {
             Target::Digest(digest) => check(digest, bytes, &host)?,
@@ -88,7 +88,7 @@ pub(super) struct BlobTask<'a> {
     pub(super) limit: usize,
 }
 
-impl Task for BlobTask<'_> {
+impl RegistryTask for BlobTask<'_> {
     const OPERATION: RegistryOperation = RegistryOperation::Blob;
     type Given = Blob;
 
@@ -98,7 +98,7 @@ impl Task for BlobTask<'_> {
             descriptor,
             limit,
         } = self;
-        let ask = Ask::get(
+        let ask = RegistryRequest::get(
             turn.endpoint
                 .url(repository, &format!("blobs/{}", descriptor.digest)),
         );
@@ -114,7 +114,7 @@ impl Task for BlobTask<'_> {
             .expect(&[StatusCode::OK])
             .await?;
         body::refuse_compressed(&answer.response, &answer.host)?;
-        let Answer { response, host, .. } = answer;
+        let RegistryResponse { response, host, .. } = answer;
         let bytes = body::read_bounded(response, &host, *limit).await?;
         sized(descriptor, bytes, &host)
     }
@@ -128,7 +128,7 @@ pub(super) struct BlobStreamTask<'a> {
     pub(super) range: Option<HeaderValue>,
 }
 
-impl Task for BlobStreamTask<'_> {
+impl RegistryTask for BlobStreamTask<'_> {
     const OPERATION: RegistryOperation = RegistryOperation::Blob;
     type Given = BlobStream;
 
@@ -143,7 +143,7 @@ impl Task for BlobStreamTask<'_> {
         let mut headers = HeaderMap::new();
         headers.extend(range.map(|range| (header::RANGE, range.clone())));
         let url = turn.endpoint.url(repository, &format!("blobs/{digest}"));
-        let ask = Ask {
+        let ask = RegistryRequest {
             method: method.clone(),
             url,
             headers,
@@ -170,7 +170,7 @@ impl Task for BlobStreamTask<'_> {
         for name in BLOB_HEADERS {
             headers.extend(answer.headers().get(&name).cloned().map(|value| (name, value)));
         }
-        let Answer { response, host, .. } = answer;
+        let RegistryResponse { response, host, .. } = answer;
         let body = if *method == Method::HEAD {
             stream::empty().boxed()
         } else {
@@ -190,7 +190,7 @@ pub(super) struct TagsTask<'a> {
     pub(super) query: Option<&'a str>,
 }
 
-impl Task for TagsTask<'_> {
+impl RegistryTask for TagsTask<'_> {
     const OPERATION: RegistryOperation = RegistryOperation::Tags;
     type Given = (Bytes, Option<HeaderValue>);
 
@@ -202,7 +202,7 @@ impl Task for TagsTask<'_> {
         for (name, value) in fields.filter(|(name, _)| name == "n" || name == "last") {
             url.query_pairs_mut().append_pair(&name, &value);
         }
-        let ask = Ask::get(url);
+        let ask = RegistryRequest::get(url);
         let answer = turn
             .ask(
                 &ask,
@@ -216,7 +216,7 @@ impl Task for TagsTask<'_> {
             .await?;
         body::refuse_compressed(&answer.response, &answer.host)?;
         let link = answer.headers().get(header::LINK).cloned();
-        let Answer { response, host, .. } = answer;
+        let RegistryResponse { response, host, .. } = answer;
         let bytes = body::read_bounded(response, &host, limits::TAGS_BYTES).await?;
         Ok((bytes, link))
     }
@@ -225,7 +225,7 @@ impl Task for TagsTask<'_> {
 /// What `/v2/` says to someone without credentials.
 pub(super) struct ChallengeTask;
 
-impl Task for ChallengeTask {
+impl RegistryTask for ChallengeTask {
     const OPERATION: RegistryOperation = RegistryOperation::Challenge;
     type Given = Option<HeaderValue>;
 
@@ -234,7 +234,9 @@ impl Task for ChallengeTask {
             // Who logged in would show the gate credentials that it does not use.
             return Ok(None);
         }
-        let answer = turn.send(&Ask::get(turn.endpoint.root().clone()), None).await?;
+        let answer = turn
+            .send(&RegistryRequest::get(turn.endpoint.root().clone()), None)
+            .await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             body::drain(answer.expect(&[StatusCode::OK]).await?.response).await;
             return Ok(None);
@@ -259,7 +261,7 @@ pub(super) fn named(target: &Target) -> String {
 }
 
 /// `Content-Type`, if it was sent.
-pub(super) fn content_type(answer: &Answer) -> Result<Option<String>, RegistryError> {
+pub(super) fn content_type(answer: &RegistryResponse) -> Result<Option<String>, RegistryError> {
     let Some(value) = answer.headers().get(header::CONTENT_TYPE) else {
         return Ok(None);
     };

@@ -8,12 +8,12 @@ use url::Url;
 
 use super::auth::{Actions, Need};
 use super::body::chain;
-use super::client::Task;
+use super::client::RegistryTask;
 use super::{RegistryError, body};
 use crate::base::limits;
 use crate::net::registry::metrics::RegistryOperation;
 use crate::net::registry::read as content;
-use crate::net::registry::sender::{Answer, Ask, Attempts, Turn};
+use crate::net::registry::sender::{Attempts, RegistryRequest, RegistryResponse, Turn};
 use crate::net::transport::guard::{host_of, same_origin};
 use crate::oci::{Blob, Descriptor, Digest, Document, ManifestError, MediaType};
 
@@ -62,7 +62,7 @@ pub(super) struct ReferrersTask<'a> {
     pub(super) without: &'a WithoutReferrers,
 }
 
-impl Task for ReferrersTask<'_> {
+impl RegistryTask for ReferrersTask<'_> {
     const OPERATION: RegistryOperation = RegistryOperation::Referrers;
     type Given = Vec<Descriptor>;
 
@@ -84,7 +84,7 @@ impl Task for ReferrersTask<'_> {
         }
         let mut found = Vec::new();
         for page in 0..limits::REFERRER_PAGES {
-            let mut ask = Ask::get(url);
+            let mut ask = RegistryRequest::get(url);
             let accept = HeaderValue::from_static(MediaType::OciIndex.as_str());
             ask.headers.insert(header::ACCEPT, accept);
             let answer = turn
@@ -137,8 +137,13 @@ impl Task for ReferrersTask<'_> {
 }
 
 impl Turn<'_> {
-    async fn absent(&self, repository: &str, answer: Answer, without: &WithoutReferrers) -> RegistryError {
-        let Answer { response, host, .. } = answer;
+    async fn absent(
+        &self,
+        repository: &str,
+        answer: RegistryResponse,
+        without: &WithoutReferrers,
+    ) -> RegistryError {
+        let RegistryResponse { response, host, .. } = answer;
         // Only a hint: a body that cannot be read says nothing of the route.
         let is_no_route = body::read_bounded(response, &host, limits::ERROR_BYTES)
             .await
@@ -154,7 +159,7 @@ fn is_of_type(descriptor: &Descriptor, artifact_type: &str) -> bool {
 
 /// One page: an OCI index, and called one (a registry that answers any path with its start page has no referrers to
 /// tell of, and must not look as if it had none).
-async fn page_of(answer: Answer) -> Result<Vec<Descriptor>, RegistryError> {
+async fn page_of(answer: RegistryResponse) -> Result<Vec<Descriptor>, RegistryError> {
     body::refuse_compressed(&answer.response, &answer.host)?;
     let content_type = content::content_type(&answer)?;
     if content_type.as_deref().and_then(MediaType::from_content_type) != Some(MediaType::OciIndex) {
@@ -164,7 +169,7 @@ async fn page_of(answer: Answer) -> Result<Vec<Descriptor>, RegistryError> {
             body::printable(said.as_bytes())
         )));
     }
-    let Answer { response, host, .. } = answer;
+    let RegistryResponse { response, host, .. } = answer;
     let bytes = body::read_bounded(response, &host, limits::MANIFEST_BYTES).await?;
     match Document::parse(&Blob::of(bytes), content_type.as_deref()) {
         Ok(Document::Index(index)) => Ok(index.manifests),
@@ -185,7 +190,7 @@ async fn page_of(answer: Answer) -> Result<Vec<Descriptor>, RegistryError> {
 }
 
 /// Where the next page is (RFC 8288, as distribution-spec 1.1 uses it): on the same host and port, or refused.
-fn next_page(answer: &Answer) -> Result<Option<Url>, RegistryError> {
+fn next_page(answer: &RegistryResponse) -> Result<Option<Url>, RegistryError> {
     let Some(target) = next_target(answer.headers()).map_err(|what| answer.malformed(what.to_owned()))?
     else {
         return Ok(None);

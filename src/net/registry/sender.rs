@@ -6,14 +6,14 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
-use super::auth::{Need, InitialAuth, Tokens};
-use super::endpoint::{Endpoint, Registry};
+use super::auth::{InitialAuth, Need, TokenCache};
+use super::endpoint::{Registry, RegistryEndpoint};
 use super::{Access, RegistryError, body, challenge};
 use crate::base::backoff::{backoff, retry_after};
 use crate::base::limits;
 use crate::net::registry::metrics::{RegistryObserver, RegistryOperation, RequestOutcome};
 use crate::net::transport::guard::{Guard, host_of, same_origin};
-use crate::net::transport::{self, Outgoing, Response};
+use crate::net::transport::{self, OutgoingRequest, Response};
 
 /// How often one request is sent in all. Only GET and HEAD, and only where the answer may be better a moment later.
 const ATTEMPTS: u32 = 3;
@@ -24,12 +24,12 @@ const BACKOFF_MOST: Duration = Duration::from_secs(1);
 /// One endpoint that is asked for one thing.
 pub(super) struct Turn<'a> {
     pub(super) registry: &'a Registry,
-    pub(super) endpoint: &'a Endpoint,
+    pub(super) endpoint: &'a RegistryEndpoint,
     pub(super) access: &'a Access,
     pub(super) deadline: Instant,
     pub(super) attempts: Attempts,
     pub(super) guard: &'a Guard,
-    pub(super) tokens: &'a Tokens,
+    pub(super) tokens: &'a TokenCache,
     pub(super) observer: Option<&'a RegistryObserver>,
 }
 
@@ -42,14 +42,14 @@ pub(super) enum Attempts {
 }
 
 /// A request that may be sent more than once.
-pub(super) struct Ask {
+pub(super) struct RegistryRequest {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) body: Option<Bytes>,
 }
 
-impl Ask {
+impl RegistryRequest {
     pub(super) fn get(url: Url) -> Self {
         Self {
             method: Method::GET,
@@ -65,7 +65,7 @@ impl Ask {
 }
 
 /// The head of an answer, and its body unread.
-pub(super) struct Answer {
+pub(super) struct RegistryResponse {
     pub(super) response: Response,
     /// Where it came from, after redirects.
     pub(super) url: Url,
@@ -74,7 +74,7 @@ pub(super) struct Answer {
     from_endpoint: bool,
 }
 
-impl Answer {
+impl RegistryResponse {
     pub(super) fn status(&self) -> StatusCode {
         self.response.status()
     }
@@ -141,7 +141,11 @@ impl Answer {
 impl Turn<'_> {
     /// Sends a request, with credentials where it must be: what is known to be wanted is shown at once, else what the
     /// registry's challenge asks for, once.
-    pub(super) async fn ask(&self, ask: &Ask, need: &Need<'_>) -> Result<Answer, RegistryError> {
+    pub(super) async fn ask(
+        &self,
+        ask: &RegistryRequest,
+        need: &Need<'_>,
+    ) -> Result<RegistryResponse, RegistryError> {
         let shown = self.first(need).await?;
         let answer = self.send(ask, shown.header()).await?;
         // A challenge from where a redirect led is not the registry's.
@@ -171,9 +175,9 @@ impl Turn<'_> {
     /// Sends a request as often as it makes sense before the deadline.
     pub(super) async fn send(
         &self,
-        ask: &Ask,
+        ask: &RegistryRequest,
         authorization: Option<&HeaderValue>,
-    ) -> Result<Answer, RegistryError> {
+    ) -> Result<RegistryResponse, RegistryError> {
         let most = match self.attempts {
             Attempts::Endpoint if ask.is_repeatable() => ATTEMPTS,
             Attempts::Endpoint | Attempts::Mirror => 1,
@@ -201,7 +205,7 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn tokens(&self) -> &Tokens {
+    pub(super) fn tokens(&self) -> &TokenCache {
         self.tokens
     }
 
@@ -217,14 +221,18 @@ impl Turn<'_> {
     }
 
     /// Sends a request and follows its redirects, each of them judged.
-    async fn follow(&self, ask: &Ask, authorization: Option<&HeaderValue>) -> Result<Answer, Failure> {
+    async fn follow(
+        &self,
+        ask: &RegistryRequest,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<RegistryResponse, SendFailure> {
         let mut url = ask.url.clone();
         let mut authorization = authorization;
         for _ in 0..=limits::REDIRECTS {
             let host = host_of(&url);
             let response = self.hop(ask, &url, authorization).await?;
             let from_endpoint = self.is_endpoint(&url);
-            let answer = Answer {
+            let answer = RegistryResponse {
                 response,
                 url,
                 host,
@@ -252,10 +260,10 @@ impl Turn<'_> {
 
     async fn hop(
         &self,
-        ask: &Ask,
+        ask: &RegistryRequest,
         url: &Url,
         authorization: Option<&HeaderValue>,
-    ) -> Result<Response, Failure> {
+    ) -> Result<Response, SendFailure> {
         let private = self.is_endpoint(url) || self.endpoint.is_private().await;
         let lane = self
             .guard
@@ -270,39 +278,39 @@ impl Turn<'_> {
         if let Some(authorization) = authorization {
             headers.insert(header::AUTHORIZATION, authorization.clone());
         }
-        let outgoing = Outgoing {
+        let outgoing = OutgoingRequest {
             method: &ask.method,
             url,
             headers,
             body: ask.body.clone(),
         };
         let answered = self.registry.transport.execute(outgoing, lane).await;
-        answered.map_err(|failure| Failure::of(url, failure))
+        answered.map_err(|failure| SendFailure::of(url, failure))
     }
 }
 
 /// A request that got no answer.
-struct Failure {
+struct SendFailure {
     error: RegistryError,
     /// The same request may meet a better moment. Not so where a certificate is wrong or we ourselves refused.
     transient: bool,
 }
 
-impl Failure {
-    fn of(url: &Url, failure: transport::Failure) -> Self {
+impl SendFailure {
+    fn of(url: &Url, failure: transport::TransportError) -> Self {
         let host = host_of(url);
         match failure {
-            transport::Failure::Forbidden(why) => RegistryError::Refused {
+            transport::TransportError::Forbidden(why) => RegistryError::Refused {
                 host,
                 why: why.to_string(),
             }
             .into(),
-            transport::Failure::Malformed(what) => RegistryError::Malformed {
+            transport::TransportError::Malformed(what) => RegistryError::Malformed {
                 host,
                 what: body::printable(what.as_bytes()),
             }
             .into(),
-            transport::Failure::Unreachable { what, transient } => Self {
+            transport::TransportError::Unreachable { what, transient } => Self {
                 error: RegistryError::Unreachable {
                     host,
                     what: body::printable(what.as_bytes()),
@@ -313,7 +321,7 @@ impl Failure {
     }
 }
 
-impl From<RegistryError> for Failure {
+impl From<RegistryError> for SendFailure {
     fn from(error: RegistryError) -> Self {
         Self {
             error,
@@ -334,7 +342,7 @@ fn is_redirect(status: StatusCode) -> bool {
 }
 
 /// Where a redirect leads. The guard judges the place; that it does not leave TLS is judged here.
-fn next_hop(answer: &Answer, ask: &Ask) -> Result<Url, RegistryError> {
+fn next_hop(answer: &RegistryResponse, ask: &RegistryRequest) -> Result<Url, RegistryError> {
     if !ask.is_repeatable() {
         return Err(answer.malformed(format!(
             "a redirect ({}) of a {} request",

@@ -4,11 +4,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
 use super::auth::{Actions, Need};
-use super::client::Task;
+use super::client::RegistryTask;
 use super::{RegistryError, Target, body};
 use crate::net::registry::metrics::RegistryOperation;
 use crate::net::registry::read::named;
-use crate::net::registry::sender::{Answer, Ask, Turn};
+use crate::net::registry::sender::{RegistryRequest, RegistryResponse, Turn};
 use crate::net::transport::guard::host_of;
 use crate::oci::Blob;
 
@@ -21,7 +21,7 @@ pub(super) struct PushBlobTask<'a> {
     pub(super) blob: &'a Blob,
 }
 
-impl Task for PushBlobTask<'_> {
+impl RegistryTask for PushBlobTask<'_> {
     const OPERATION: RegistryOperation = RegistryOperation::Push;
     type Given = ();
 
@@ -34,7 +34,7 @@ impl Task for PushBlobTask<'_> {
         let url = turn.endpoint.url(repository, &format!("blobs/{}", blob.digest()));
         let known = turn
             .ask(
-                &Ask {
+                &RegistryRequest {
                     method: Method::HEAD,
                     url,
                     headers: HeaderMap::new(),
@@ -50,7 +50,7 @@ impl Task for PushBlobTask<'_> {
         let mut headers = HeaderMap::new();
         // An empty body announces no length of itself, and proxies answer a POST without one with 411.
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        let start = Ask {
+        let start = RegistryRequest {
             method: Method::POST,
             url: turn.endpoint.url(repository, "blobs/uploads/"),
             headers,
@@ -70,7 +70,7 @@ impl Task for PushBlobTask<'_> {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/octet-stream"),
         );
-        let put = Ask {
+        let put = RegistryRequest {
             method: Method::PUT,
             url,
             headers,
@@ -94,7 +94,7 @@ pub(super) struct PushManifestTask<'a> {
     pub(super) blob: &'a Blob,
 }
 
-impl Task for PushManifestTask<'_> {
+impl RegistryTask for PushManifestTask<'_> {
     const OPERATION: RegistryOperation = RegistryOperation::Push;
     type Given = bool;
 
@@ -117,7 +117,7 @@ impl Task for PushManifestTask<'_> {
                 })?;
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, content_type);
-        let put = Ask {
+        let put = RegistryRequest {
             method: Method::PUT,
             url,
             headers,
@@ -144,7 +144,7 @@ pub(super) struct DeleteManifestTask<'a> {
     pub(super) target: &'a Target,
 }
 
-impl Task for DeleteManifestTask<'_> {
+impl RegistryTask for DeleteManifestTask<'_> {
     const OPERATION: RegistryOperation = RegistryOperation::Delete;
     type Given = ();
 
@@ -153,7 +153,7 @@ impl Task for DeleteManifestTask<'_> {
         let url = turn
             .endpoint
             .url(repository, &format!("manifests/{}", named(target)));
-        let delete = Ask {
+        let delete = RegistryRequest {
             method: Method::DELETE,
             url,
             headers: HeaderMap::new(),
@@ -175,7 +175,7 @@ impl Task for DeleteManifestTask<'_> {
 
 impl Turn<'_> {
     /// Where a blob is to be sent: the registry's word, relative or not. Another host gets it without credentials.
-    fn upload_place(&self, started: &Answer) -> Result<Url, RegistryError> {
+    fn upload_place(&self, started: &RegistryResponse) -> Result<Url, RegistryError> {
         let location = started
             .headers()
             .get(header::LOCATION)

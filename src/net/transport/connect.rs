@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::PoolKey;
-use super::guard::{Guard, Lane};
+use super::guard::{ConnectPolicy, Guard};
 use super::tls::TlsStream;
 
 /// How long one connection may take to be made. A registry that is up answers within a round trip or two.
@@ -78,12 +78,18 @@ impl Dialer {
     }
 
     /// A connection on which this place answers, and whether a proxy passes on what is sent there.
-    pub(super) async fn connect(&self, place: &PoolKey) -> Result<(Socket, Option<Forwarded>), ConnectError> {
+    pub(super) async fn connect(
+        &self,
+        place: &PoolKey,
+    ) -> Result<(ConnectedSocket, Option<Forwarded>), ConnectError> {
         let connected = tokio::time::timeout(CONNECT, self.connect_whenever(place)).await;
         connected.unwrap_or(Err(ConnectError::Timeout))
     }
 
-    async fn connect_whenever(&self, place: &PoolKey) -> Result<(Socket, Option<Forwarded>), ConnectError> {
+    async fn connect_whenever(
+        &self,
+        place: &PoolKey,
+    ) -> Result<(ConnectedSocket, Option<Forwarded>), ConnectError> {
         let target = place.uri().map_err(ConnectError::Url)?;
         let host = target.host().unwrap_or_default().to_owned();
         let hop = Connector {
@@ -99,18 +105,27 @@ impl Dialer {
         match proxy {
             None if place.is_tls => {
                 let stream: Box<dyn Io> = Box::new(hop.tcp(target).await?);
-                Ok((Socket::Tls(Box::new(hop.handshake(&host, stream).await?)), None))
+                Ok((
+                    ConnectedSocket::Tls(Box::new(hop.handshake(&host, stream).await?)),
+                    None,
+                ))
             }
-            None => Ok((Socket::Plain(hop.tcp(target).await?), None)),
+            None => Ok((ConnectedSocket::Plain(hop.tcp(target).await?), None)),
             Some(proxy) if place.is_tls => {
                 let tls = hop.clone();
                 let stream = tunnel(&proxy, hop, target).await?;
-                Ok((Socket::Tls(Box::new(tls.handshake(&host, stream).await?)), None))
+                Ok((
+                    ConnectedSocket::Tls(Box::new(tls.handshake(&host, stream).await?)),
+                    None,
+                ))
             }
             Some(proxy) => {
                 let authorization = proxy.basic_auth().cloned();
                 let stream = hop.any(proxy.uri().clone()).await?;
-                Ok((Socket::Proxied(stream), Some(Forwarded { authorization })))
+                Ok((
+                    ConnectedSocket::Proxied(stream),
+                    Some(Forwarded { authorization }),
+                ))
             }
         }
     }
@@ -131,7 +146,7 @@ async fn tunnel(proxy: &Intercept, hop: Connector, target: Uri) -> Result<Box<dy
 #[derive(Clone)]
 struct Connector {
     guard: Arc<Guard>,
-    lane: Lane,
+    lane: ConnectPolicy,
     tls: Arc<ClientConfig>,
 }
 
@@ -190,7 +205,7 @@ impl Service<Uri> for Connector {
 #[derive(Clone)]
 struct Resolver {
     guard: Arc<Guard>,
-    lane: Lane,
+    lane: ConnectPolicy,
 }
 
 impl Service<Name> for Resolver {
@@ -233,14 +248,14 @@ pub(super) trait Io: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Io for T {}
 
 /// A connected socket.
-pub(super) enum Socket {
+pub(super) enum ConnectedSocket {
     Plain(TcpStream),
     /// To a proxy that passes on what it is sent.
     Proxied(Box<dyn Io>),
     Tls(Box<TlsStream>),
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for ConnectedSocket {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -254,7 +269,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for ConnectedSocket {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),

@@ -15,12 +15,12 @@ use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
-use super::connect::{Forwarded, Socket};
+use super::connect::{ConnectedSocket, Forwarded};
 
 /// Header fields that one answer may have. Registries send about twenty.
 const HEADERS: usize = 100;
 
-type Driver = http1::Connection<TokioIo<Socket>, Full<Bytes>>;
+type Driver = http1::Connection<TokioIo<ConnectedSocket>, Full<Bytes>>;
 
 /// A connection that nothing is under way on.
 pub(super) struct Connection {
@@ -34,13 +34,13 @@ pub(super) struct Connection {
 }
 
 /// A request that got no answer.
-pub(super) struct Unanswered {
+pub(super) struct UnansweredRequest {
     pub(super) error: hyper::Error,
     /// Nothing of the request was sent.
     pub(super) unsent: bool,
 }
 
-impl Unanswered {
+impl UnansweredRequest {
     /// The other side closed the connection before it said anything.
     pub(super) fn is_silence(&self) -> bool {
         let error = &self.error;
@@ -55,7 +55,10 @@ impl Unanswered {
 }
 
 impl Connection {
-    pub(super) async fn new(socket: Socket, forwarded: Option<Forwarded>) -> Result<Self, hyper::Error> {
+    pub(super) async fn new(
+        socket: ConnectedSocket,
+        forwarded: Option<Forwarded>,
+    ) -> Result<Self, hyper::Error> {
         let mut builder = http1::Builder::new();
         builder.max_headers(HEADERS);
         let (sender, driver) = builder.handshake(TokioIo::new(socket)).await?;
@@ -86,7 +89,7 @@ impl Connection {
     pub(super) async fn send(
         mut self,
         request: Request<Full<Bytes>>,
-    ) -> Result<(Response<Incoming>, Self), Unanswered> {
+    ) -> Result<(Response<Incoming>, Self), UnansweredRequest> {
         let mut answer = pin!(self.sender.try_send_request(request));
         let answered = poll_fn(|context| {
             if let Poll::Ready(answered) = answer.as_mut().poll(context) {
@@ -98,7 +101,7 @@ impl Connection {
         .await;
         match answered {
             Ok(response) => Ok((response, self)),
-            Err(mut failed) => Err(Unanswered {
+            Err(mut failed) => Err(UnansweredRequest {
                 unsent: failed.take_message().is_some(),
                 error: failed.into_error(),
             }),

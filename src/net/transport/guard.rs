@@ -68,7 +68,7 @@ pub(crate) enum Forbidden {
 /// The rules for one kind of connection. Connections are pooled by host name, so that kinds with different rules for
 /// the addresses of a name need pools of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Lane {
+pub(crate) struct ConnectPolicy {
     /// Never through a proxy: the name or address is of this machine.
     pub(crate) direct: bool,
     /// The port, where one of the gate's listeners has the same: then addresses of this machine are refused.
@@ -92,7 +92,7 @@ impl Guard {
 
     /// Judges a URL as it is written, and says by which rules its name must be resolved. `private`: it is configured,
     /// or a private registry named it.
-    pub(crate) fn check(&self, url: &Url, private: bool) -> Result<Lane, Forbidden> {
+    pub(crate) fn check(&self, url: &Url, private: bool) -> Result<ConnectPolicy, Forbidden> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Forbidden::Scheme);
         }
@@ -101,7 +101,7 @@ impl Guard {
         }
         let port = url.port_or_known_default().ok_or(Forbidden::Scheme)?;
         let own_port = self.own.iter().any(|own| own.port() == port).then_some(port);
-        let lane = Lane {
+        let lane = ConnectPolicy {
             direct: false,
             own_port,
             private,
@@ -114,7 +114,7 @@ impl Guard {
                 }
                 if name == "localhost" || name.ends_with(".localhost") {
                     return if private {
-                        Ok(Lane { direct: true, ..lane })
+                        Ok(ConnectPolicy { direct: true, ..lane })
                     } else {
                         Err(Forbidden::Private)
                     };
@@ -129,7 +129,7 @@ impl Guard {
             Host::Ipv6(address) => IpAddr::V6(address),
         };
         self.address(literal, lane)?;
-        Ok(Lane {
+        Ok(ConnectPolicy {
             direct: embedded(literal).is_loopback(),
             ..lane
         })
@@ -139,7 +139,7 @@ impl Guard {
     /// `url` is on exactly the origin that `service` names, and that is one of the two addresses that Oracle's has, as
     /// they are written (no name leads there), on the port of plain http. Never through a proxy. Of any other service
     /// (a stand-in of it) the usual rules hold.
-    pub(crate) fn to_metadata_service(&self, url: &Url, service: &Url) -> Result<Lane, Forbidden> {
+    pub(crate) fn to_metadata_service(&self, url: &Url, service: &Url) -> Result<ConnectPolicy, Forbidden> {
         if !same_origin(url, service) {
             return Err(Forbidden::Metadata);
         }
@@ -151,18 +151,18 @@ impl Guard {
             Host::Ipv6(address) => Some(IpAddr::V6(address)),
         };
         if is_plain && is_bare && address.is_some_and(|address| ORACLE_METADATA.contains(&address)) {
-            return Ok(Lane {
+            return Ok(ConnectPolicy {
                 direct: true,
                 own_port: None,
                 private: false,
             });
         }
         let lane = self.check(url, true)?;
-        Ok(Lane { direct: true, ..lane })
+        Ok(ConnectPolicy { direct: true, ..lane })
     }
 
     /// Judges one address, written in a URL or found for a name.
-    pub(crate) fn address(&self, address: IpAddr, lane: Lane) -> Result<(), Forbidden> {
+    pub(crate) fn address(&self, address: IpAddr, lane: ConnectPolicy) -> Result<(), Forbidden> {
         if METADATA.contains(&address) {
             return Err(Forbidden::Metadata);
         }

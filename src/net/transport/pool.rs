@@ -22,11 +22,11 @@ const SWEEP: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 pub(super) struct Pool {
-    idle: Mutex<Idle>,
+    idle: Mutex<IdleConnection>,
 }
 
 #[derive(Default)]
-struct Idle {
+struct IdleConnection {
     places: HashMap<PoolKey, Vec<Connection>>,
     count: usize,
     swept: bool,
@@ -60,13 +60,13 @@ impl Pool {
         }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Idle> {
+    fn idle(&self) -> MutexGuard<'_, IdleConnection> {
         // What a panic left behind is whole: at worst the count is too high, and fewer are kept.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Idle {
+impl IdleConnection {
     fn pop(&mut self, place: &PoolKey) -> Option<Connection> {
         let here = self.places.get_mut(place)?;
         let connection = here.pop();

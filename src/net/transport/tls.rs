@@ -45,7 +45,7 @@ pub(super) struct TlsStream {
     tls: UnbufferedClientConnection,
     incoming: Incoming,
     decrypted: Decrypted,
-    outgoing: Outgoing,
+    outgoing: PendingCiphertext,
     /// Nothing is read any more.
     end: Option<End>,
     /// What ended the last read after it had something to give.
@@ -72,7 +72,7 @@ enum Say<'a> {
 
 /// What became of one look at what has come.
 #[derive(PartialEq)]
-enum Step {
+enum TlsStep {
     /// The other side must say something first.
     Blocked,
     More,
@@ -91,7 +91,7 @@ impl TlsStream {
             tls: UnbufferedClientConnection::new(config, name).map_err(tls_error)?,
             incoming: Incoming::new(),
             decrypted: Decrypted::default(),
-            outgoing: Outgoing::default(),
+            outgoing: PendingCiphertext::default(),
             end: None,
             failed: None,
             shut: false,
@@ -146,19 +146,19 @@ impl TlsStream {
     }
 
     /// Says something. What has come before goes first: it is kept for the next read.
-    fn say(&mut self, say: Say<'_>) -> Step {
+    fn say(&mut self, say: Say<'_>) -> TlsStep {
         loop {
             match self.step(&mut ReadBuf::new(&mut []), say) {
-                Step::More => {}
-                step @ (Step::Blocked | Step::Said) => return step,
+                TlsStep::More => {}
+                step @ (TlsStep::Blocked | TlsStep::Said) => return step,
             }
         }
     }
 
     /// Looks at what has come, as far as one record; what is in it for the caller goes to `out`.
-    fn step(&mut self, out: &mut ReadBuf<'_>, say: Say<'_>) -> Step {
+    fn step(&mut self, out: &mut ReadBuf<'_>, say: Say<'_>) -> TlsStep {
         if matches!(self.end, Some(End::Failed(_))) {
-            return Step::Blocked;
+            return TlsStep::Blocked;
         }
         let UnbufferedStatus { mut discard, state } = self.tls.process_tls_records(self.incoming.bytes());
         let stepped = match state {
@@ -169,41 +169,41 @@ impl TlsStream {
                         self.decrypted.put(record.payload, out);
                     }
                     Some(Err(error)) => break Err(error),
-                    None => break Ok(Step::More),
+                    None => break Ok(TlsStep::More),
                 }
             },
             Ok(ConnectionState::EncodeTlsData(mut data)) => {
                 self.outgoing.encode(|room| data.encode(room));
-                Ok(Step::More)
+                Ok(TlsStep::More)
             }
             Ok(ConnectionState::TransmitTlsData(data)) => {
                 // It is in our hands: nothing that comes later overtakes it.
                 data.done();
-                Ok(Step::More)
+                Ok(TlsStep::More)
             }
             Ok(ConnectionState::PeerClosed) => {
                 self.end = Some(End::Closed);
-                Ok(Step::More)
+                Ok(TlsStep::More)
             }
             Ok(ConnectionState::WriteTraffic(mut traffic)) => match say {
                 Say::Bytes(bytes) => self
                     .outgoing
                     .encrypt(bytes.len(), |room| traffic.encrypt(bytes, room)),
                 Say::Close => self.outgoing.encrypt(0, |room| traffic.queue_close_notify(room)),
-                Say::Nothing => Ok(Step::Blocked),
+                Say::Nothing => Ok(TlsStep::Blocked),
             },
             Ok(
                 ConnectionState::BlockedHandshake
                 | ConnectionState::Closed
                 | ConnectionState::ReadEarlyData(_)
                 | _,
-            ) => Ok(Step::Blocked),
+            ) => Ok(TlsStep::Blocked),
             Err(error) => Err(error),
         };
         self.incoming.discard(discard);
         stepped.unwrap_or_else(|error| {
             self.fail(error);
-            Step::Blocked
+            TlsStep::Blocked
         })
     }
 
@@ -233,7 +233,7 @@ impl AsyncRead for TlsStream {
         let before = out.filled().len();
         loop {
             this.decrypted.take(out);
-            while out.remaining() > 0 && this.step(out, Say::Nothing) == Step::More {}
+            while out.remaining() > 0 && this.step(out, Say::Nothing) == TlsStep::More {}
             if !this.outgoing.is_empty() {
                 // An answer to what was read, or an alert. Whoever writes next hears of an error, and so does who reads.
                 let _ = this.poll_sent(context);
@@ -270,11 +270,11 @@ impl AsyncWrite for TlsStream {
         }
         let bytes = bytes.get(..WAITING).unwrap_or(bytes);
         let said = if this.shut {
-            Step::Blocked
+            TlsStep::Blocked
         } else {
             this.say(Say::Bytes(bytes))
         };
-        if said != Step::Said {
+        if said != TlsStep::Said {
             return Poll::Ready(Err(match &this.end {
                 Some(End::Failed(error)) => tls_error(error.clone()),
                 Some(End::Closed | End::Truncated) | None => io::ErrorKind::BrokenPipe.into(),
@@ -391,12 +391,12 @@ impl Decrypted {
 
 /// Encrypted bytes that the socket has not taken.
 #[derive(Default)]
-struct Outgoing {
+struct PendingCiphertext {
     bytes: Vec<u8>,
     sent: usize,
 }
 
-impl Outgoing {
+impl PendingCiphertext {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -421,12 +421,12 @@ impl Outgoing {
         &mut self,
         length: usize,
         mut encrypt: impl FnMut(&mut [u8]) -> Result<usize, EncryptError>,
-    ) -> Result<Step, rustls::Error> {
+    ) -> Result<TlsStep, rustls::Error> {
         let records = length.div_ceil(RECORD).saturating_add(1);
         let mut room = records.saturating_mul(AROUND_RECORD).saturating_add(length);
         loop {
             match self.put(room, &mut encrypt) {
-                Ok(()) => return Ok(Step::Said),
+                Ok(()) => return Ok(TlsStep::Said),
                 Err(EncryptError::InsufficientSize(error)) if error.required_size > room => {
                     room = error.required_size;
                 }

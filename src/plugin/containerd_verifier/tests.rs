@@ -1,4 +1,4 @@
-use super::{Answer, REASON_BYTES, line, of_verdict};
+use super::{REASON_BYTES, VerifierAnswer, line, of_verdict};
 use crate::base::proto::v1;
 
 fn verdict(outcome: i32, text: &str) -> v1::Verdict {
@@ -28,7 +28,7 @@ fn only_allow_and_warn_let_a_pull_through() {
             assert!(!answer.reason.is_empty());
         }
     }
-    let expected = Answer {
+    let expected = VerifierAnswer {
         allowed: true,
         reason: "pullgate: sha256:00 allowed by rule registry.example/**".to_owned(),
     };

@@ -7,7 +7,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::base::limits::{CONFIG_BYTES, INCLUDED_FILES};
-use crate::base::strict_toml::problem::{At, Report, Source};
+use crate::base::strict_toml::problem::{At, ConfigSource, Report};
 use crate::base::strict_toml::value::Text;
 
 /// Why a file gave nothing.
@@ -95,10 +95,10 @@ pub(super) fn read(path: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
 ///
 /// # Errors
 /// As [`FileError`] says.
-pub(super) fn source(path: &Path) -> Result<Source, FileError> {
+pub(super) fn source(path: &Path) -> Result<ConfigSource, FileError> {
     let bytes = read(path, CONFIG_BYTES)?;
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(Source {
+        Ok(text) => Ok(ConfigSource {
             path: path.to_owned(),
             text,
         }),
@@ -114,7 +114,7 @@ pub(super) fn source(path: &Path) -> Result<Source, FileError> {
 }
 
 /// Reads what `include` names: files as they are named, then sorted by name within one pattern, none twice.
-pub(super) fn included(main: &Source, patterns: &[Text<'_>], report: &Report) -> Vec<Source> {
+pub(super) fn included(main: &ConfigSource, patterns: &[Text<'_>], report: &Report) -> Vec<ConfigSource> {
     let mut paths: Vec<(PathBuf, At)> = Vec::new();
     for pattern in patterns {
         for path in matches(main, *pattern, report) {
@@ -155,7 +155,7 @@ const USUAL_FOLDER: &str = "policy.d";
 
 /// Warns of files that lie where included ones usually do and that nothing includes: whoever wrote a rule there believes
 /// that it holds.
-pub(super) fn warn_of_left_out(main: &Source, included: &[Source], report: &Report) {
+pub(super) fn warn_of_left_out(main: &ConfigSource, included: &[ConfigSource], report: &Report) {
     // That a folder which is named can't be read is said where `include` is.
     let Ok(listed) = listed(&main.folder().join(USUAL_FOLDER), "*.toml") else {
         return;
@@ -194,7 +194,7 @@ pub(super) fn warn_of_left_out(main: &Source, included: &[Source], report: &Repo
     }
 }
 
-fn matches(main: &Source, pattern: Text<'_>, report: &Report) -> Vec<PathBuf> {
+fn matches(main: &ConfigSource, pattern: Text<'_>, report: &Report) -> Vec<PathBuf> {
     let whole = main.folder().join(pattern.text);
     let (folder, name) = pattern.text.rsplit_once('/').unwrap_or(("", pattern.text));
     if folder.contains('*') {

@@ -19,11 +19,11 @@ const NAME: usize = 64;
 /// Every `[[key]]` by its name.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    by_name: BTreeMap<String, Entry>,
+    by_name: BTreeMap<String, KeyEntry>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct KeyEntry {
     at: At,
     /// A key that did not load is known by name all the same: its rules need no problem of their own.
     key: Result<Arc<TrustedKey>, Reported>,
@@ -50,7 +50,7 @@ impl Keys {
             return;
         }
         self.by_name
-            .insert(name.text.to_owned(), Entry { at: name.at, key });
+            .insert(name.text.to_owned(), KeyEntry { at: name.at, key });
     }
 
     /// Revokes every key that has a revoked one's public key under another name: who takes a key out because it leaked

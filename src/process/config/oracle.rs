@@ -9,8 +9,8 @@ use crate::base::strict_toml::problem::{Report, Reported};
 use crate::base::strict_toml::table::{Table, TextOrTable};
 use crate::base::strict_toml::value::Text;
 use crate::net::oracle::{
-    Endpoint, Identity, InstancePrincipal, MetadataService, Ocid, Place, PlaceError, Region, Service,
-    OracleRegistryConfig,
+    Identity, InstancePrincipal, MetadataService, Ocid, OracleRegistryConfig, Region, RegionEndpoints,
+    RegionEndpointsError, Service, ServiceEndpoint,
 };
 
 /// Reads the table. `ca` is the registry's own.
@@ -20,7 +20,7 @@ pub(super) fn read(
 ) -> Result<OracleRegistryConfig, Reported> {
     let report = table.report();
     let endpoint = url(&mut table, "endpoint", |text| {
-        Endpoint::new(text, Service::Artifacts)
+        ServiceEndpoint::new(text, Service::Artifacts)
     });
     let region = match table.text("region") {
         Ok(Some(text)) => text
@@ -32,7 +32,7 @@ pub(super) fn read(
     let compartment_id = compartment(&mut table);
     let in_subtree = subtree(&mut table, &compartment_id);
     let federation = url(&mut table, "federation_endpoint", |text| {
-        Endpoint::new(text, Service::Federation)
+        ServiceEndpoint::new(text, Service::Federation)
     });
     let metadata = url(&mut table, "metadata_endpoint", MetadataService::new);
     let identity = identity(&mut table, federation, metadata);
@@ -64,7 +64,7 @@ fn of_region(
     region: Option<(Region, Text<'_>)>,
     identity: &Identity,
     compartment_id: Option<&Ocid>,
-) -> Result<Endpoint, Reported> {
+) -> Result<ServiceEndpoint, Reported> {
     let named = identity.named();
     let of_profile = named.as_ref().and_then(|(_, region)| region.clone());
     let (region, at) = match (region, of_profile) {
@@ -75,8 +75,8 @@ fn of_region(
     // Where the table of regions does not know it, an OCID says the realm.
     let realm_of = named.map(|(tenancy, _)| tenancy).or(compartment_id.cloned());
     let place = match realm_of {
-        Some(ocid) => Place::new(region, &ocid),
-        None => Place::known(region),
+        Some(ocid) => RegionEndpoints::new(region, &ocid),
+        None => RegionEndpoints::known(region),
     };
     place.and_then(|place| place.artifacts()).map_err(|error| {
         let hint = Some("add `endpoint = \"https://artifacts.….oci.…\"` in its place".to_owned());
@@ -121,7 +121,7 @@ fn subtree(table: &mut Table<'_>, compartment_id: &Result<Option<Ocid>, Reported
 
 fn identity(
     table: &mut Table<'_>,
-    federation: Result<Option<Endpoint>, Reported>,
+    federation: Result<Option<ServiceEndpoint>, Reported>,
     metadata: Result<Option<MetadataService>, Reported>,
 ) -> Result<Arc<Identity>, Reported> {
     let report = table.report();
@@ -185,7 +185,7 @@ fn of_environment(text: Text<'_>, report: &Report) -> Result<Option<MetadataServ
 fn url<T>(
     table: &mut Table<'_>,
     key: &'static str,
-    read: impl Fn(&str) -> Result<T, PlaceError>,
+    read: impl Fn(&str) -> Result<T, RegionEndpointsError>,
 ) -> Result<Option<T>, Reported> {
     let Some(text) = table.text(key)? else {
         return Ok(None);

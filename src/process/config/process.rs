@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::{Cache, Daemon, Limits, files, registries};
+use super::{CacheSettings, DaemonSettings, Limits, files, registries};
 use crate::base::limits::CERTIFICATE_BYTES;
 use crate::base::strict_toml::problem::Reported;
 use crate::base::strict_toml::table::{Read, Table, TextOrTable};
@@ -32,8 +32,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Reads `[daemon]`; how long it drains stands in `[limits]`.
-pub(super) fn daemon(table: Option<Table<'_>>) -> Result<Daemon, Reported> {
-    let known = Daemon::default();
+pub(super) fn daemon(table: Option<Table<'_>>) -> Result<DaemonSettings, Reported> {
+    let known = DaemonSettings::default();
     let Some(mut table) = table else { return Ok(known) };
     let state = table
         .text("state")
@@ -42,7 +42,7 @@ pub(super) fn daemon(table: Option<Table<'_>>) -> Result<Daemon, Reported> {
     let admission = socket(&mut table, "admission", "`admission`", ADMISSION_MODE);
     let control = socket(&mut table, "control", "`control`", CONTROL_MODE);
     table.finish();
-    Ok(Daemon {
+    Ok(DaemonSettings {
         state: state?.unwrap_or(known.state),
         metrics: metrics?,
         admission: admission?,
@@ -52,15 +52,15 @@ pub(super) fn daemon(table: Option<Table<'_>>) -> Result<Daemon, Reported> {
 }
 
 /// Reads `[cache]`.
-pub(super) fn cache(table: Option<Table<'_>>) -> Result<Cache, Reported> {
-    let known = Cache::default();
+pub(super) fn cache(table: Option<Table<'_>>) -> Result<CacheSettings, Reported> {
+    let known = CacheSettings::default();
     let Some(mut table) = table else { return Ok(known) };
     let positive = table.duration("positive", Duration::ZERO..=24 * HOUR);
     let negative = table.duration("negative", Duration::ZERO..=HOUR);
     let verdicts = table.count("verdicts", 1..=10_000_000);
     let permits = table.count("permits", 1..=100_000_000);
     table.finish();
-    Ok(Cache {
+    Ok(CacheSettings {
         positive: positive?.unwrap_or(known.positive),
         negative: negative?.unwrap_or(known.negative),
         verdicts: verdicts?.map_or(known.verdicts, |(count, _)| count),
@@ -70,7 +70,7 @@ pub(super) fn cache(table: Option<Table<'_>>) -> Result<Cache, Reported> {
 
 /// Reads `[limits]`: with it, how long the daemon drains.
 pub(super) fn limits(table: Option<Table<'_>>) -> Result<(Limits, Duration), Reported> {
-    let (known, drain) = (Limits::default(), Daemon::default().drain);
+    let (known, drain) = (Limits::default(), DaemonSettings::default().drain);
     let Some(mut table) = table else {
         return Ok((known, drain));
     };
@@ -91,7 +91,7 @@ pub(super) fn limits(table: Option<Table<'_>>) -> Result<(Limits, Duration), Rep
 
 /// What `[door.*]` opens.
 #[derive(Default)]
-pub(super) struct Doors {
+pub(super) struct DoorTables {
     pub(super) registry: Option<RegistryDoor>,
     pub(super) cri: Option<CriDoor>,
 }
@@ -100,9 +100,9 @@ pub(super) struct Doors {
 pub(super) fn doors(
     table: Option<Table<'_>>,
     limits: Result<(Limits, Duration), Reported>,
-) -> Result<Doors, Reported> {
+) -> Result<DoorTables, Reported> {
     let Some(mut table) = table else {
-        return Ok(Doors::default());
+        return Ok(DoorTables::default());
     };
     let registry = match table.table("registry", "`[door.registry]`") {
         Ok(Some(inner)) => registry_door(inner, limits).map(Some),
@@ -117,7 +117,7 @@ pub(super) fn doors(
     table.later("proxy", "the proxy door");
     table.later("docker", "the Docker authorization door");
     table.finish();
-    Ok(Doors {
+    Ok(DoorTables {
         registry: registry?,
         cri: cri?,
     })
@@ -191,7 +191,12 @@ fn registry_door(
 }
 
 /// A Unix socket: its path, or a table of path, mode and group.
-fn socket(table: &mut Table<'_>, key: &'static str, name: &'static str, mode: u32) -> Read<unix::SocketSettings> {
+fn socket(
+    table: &mut Table<'_>,
+    key: &'static str,
+    name: &'static str,
+    mode: u32,
+) -> Read<unix::SocketSettings> {
     match table.text_or_table(key, name)? {
         None => Ok(None),
         Some(TextOrTable::Text(text)) => Ok(Some(unix::SocketSettings {
@@ -208,7 +213,11 @@ fn socket(table: &mut Table<'_>, key: &'static str, name: &'static str, mode: u3
 }
 
 /// Path, mode and group, whatever else the table holds.
-fn socket_keys(table: &mut Table<'_>, example: &'static str, mode: u32) -> Result<unix::SocketSettings, Reported> {
+fn socket_keys(
+    table: &mut Table<'_>,
+    example: &'static str,
+    mode: u32,
+) -> Result<unix::SocketSettings, Reported> {
     let path = table.required_text("listen", example);
     let path = path.and_then(|text| socket_path(table, text));
     let known = socket_mode(table);

@@ -17,7 +17,7 @@ use crate::base::proto::v1;
 use crate::base::proto::v1::control_server::ControlServer;
 use crate::door::admission::{is_wanted, tell};
 use crate::door::listen::grpc;
-use crate::door::listen::unix_socket::Socket;
+use crate::door::listen::unix_socket::BoundSocket;
 use crate::pull::gate::RememberedVerdict;
 use crate::pull::record::KEPT;
 use crate::trust::TrustedKey;
@@ -47,7 +47,7 @@ impl Control {
 
     pub(super) async fn serve(
         self,
-        socket: Socket,
+        socket: BoundSocket,
         connections: usize,
         stop: watch::Receiver<bool>,
         grace: Duration,

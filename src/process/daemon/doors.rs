@@ -10,18 +10,18 @@ use tokio::task::JoinSet;
 
 use super::StartError;
 use super::control::Control;
-use crate::door::listen::unix_socket::Socket;
+use crate::door::listen::unix_socket::BoundSocket;
 use crate::door::{admission, cri, registry};
 use crate::process::config::Config;
 use crate::process::telemetry::MetricsDoor;
 use crate::pull::gate::Gate;
 
 /// The doors, bound and not yet served.
-pub(super) struct Doors {
+pub(super) struct BoundDoors {
     pub(super) registry: Option<registry::RegistryDoor>,
     admission: Option<admission::AdmissionDoor>,
     cri: Option<cri::CriDoor>,
-    control: Option<Socket>,
+    control: Option<BoundSocket>,
     metrics: Option<(MetricsDoor, SocketAddr)>,
     connections: usize,
 }
@@ -35,7 +35,7 @@ pub(super) struct Served {
     pub(super) grace: Duration,
 }
 
-impl Doors {
+impl BoundDoors {
     /// Binds every door that the configuration names.
     pub(super) async fn bind(config: &Config) -> Result<Self, StartError> {
         let registry = match config.registry_door.clone() {
@@ -61,7 +61,7 @@ impl Doors {
             return Err(StartError::NoDoor);
         }
         let control = match &config.daemon.control {
-            Some(socket) => Some(Socket::bind(socket).await?),
+            Some(socket) => Some(BoundSocket::bind(socket).await?),
             None => None,
         };
         let metrics = match config.daemon.metrics {
@@ -92,7 +92,7 @@ impl Doors {
 
     /// What is open, by name and place.
     pub(super) fn open(&self) -> Vec<(&'static str, String)> {
-        let path = |socket: &Socket| socket.path().display().to_string();
+        let path = |socket: &BoundSocket| socket.path().display().to_string();
         let doors = [
             (
                 "registry",

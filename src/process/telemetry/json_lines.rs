@@ -32,18 +32,18 @@ const LAST: Duration = Duration::from_secs(5);
 const LINE: usize = 640;
 
 /// Writes each event as one line.
-pub(super) struct Lines(Arc<Shared>);
+pub(super) struct Lines(Arc<LineQueue>);
 
 /// Ends the writing of lines when it is dropped, after the last one.
 #[derive(Debug)]
 pub(super) struct Writing {
-    shared: Arc<Shared>,
+    shared: Arc<LineQueue>,
     writer: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    gathered: Mutex<Gathered>,
+struct LineQueue {
+    gathered: Mutex<LineBatch>,
     /// There is something to write, or there will never be.
     filled: Condvar,
     /// There is room again.
@@ -51,7 +51,7 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct Gathered {
+struct LineBatch {
     lines: Vec<u8>,
     /// Nothing is added any more.
     has_ended: bool,
@@ -60,7 +60,7 @@ struct Gathered {
 }
 
 /// However the thread that writes ends, nobody may wait for it afterwards.
-struct Writer<'a>(&'a Shared);
+struct Writer<'a>(&'a LineQueue);
 
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
@@ -78,7 +78,7 @@ impl Lines {
     /// # Errors
     /// When no thread can be started.
     pub(super) fn to(output: impl Write + Send + 'static) -> io::Result<(Self, Writing)> {
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::<LineQueue>::default();
         let ours = Arc::clone(&shared);
         let writer = thread::Builder::new()
             .name("log".to_owned())
@@ -120,7 +120,7 @@ fn serialise(event: &Event<'_>, line: &mut Vec<u8>) -> Result<(), serde_json::Er
     object.end()
 }
 
-impl Shared {
+impl LineQueue {
     fn add(&self, line: &[u8]) {
         let mut gathered = self.lock();
         while gathered.lines.len() > MOST && !gathered.has_ended {
@@ -166,7 +166,7 @@ impl Shared {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Gathered> {
+    fn lock(&self) -> MutexGuard<'_, LineBatch> {
         // Nothing in here stops half-way.
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,7 +196,7 @@ impl Drop for Writing {
     }
 }
 
-fn wait<'a>(condition: &Condvar, gathered: MutexGuard<'a, Gathered>) -> MutexGuard<'a, Gathered> {
+fn wait<'a>(condition: &Condvar, gathered: MutexGuard<'a, LineBatch>) -> MutexGuard<'a, LineBatch> {
     condition.wait(gathered).unwrap_or_else(PoisonError::into_inner)
 }
 

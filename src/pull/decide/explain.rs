@@ -4,12 +4,12 @@ use super::{Evaluation, Verdict};
 use crate::base::error_chain::chain;
 use crate::base::reason::Reason;
 use crate::oci::{Digest, Document};
-use crate::pull::policy::{DefaultAction, Mode, Requirement, Rule, EffectiveRule, Signed};
-use crate::pull::verify::{Evidence, CheckedSignature};
+use crate::pull::policy::{DefaultAction, EffectiveRule, Mode, Requirement, Rule, Signed};
+use crate::pull::verify::{CheckedSignature, Evidence};
 
 /// One stage of the way of a pull.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct ExplainStep {
     /// `policy`, `resolve`, `find`, `verify` or `decide`.
     pub stage: &'static str,
     /// What came of it.
@@ -20,8 +20,8 @@ pub struct Step {
 
 /// The steps of a judgement that this ruling led to.
 #[must_use]
-pub fn steps(judgement: &Evaluation, ruling: &EffectiveRule) -> Vec<Step> {
-    let mut steps = vec![Step {
+pub fn steps(judgement: &Evaluation, ruling: &EffectiveRule) -> Vec<ExplainStep> {
+    let mut steps = vec![ExplainStep {
         stage: "policy",
         text: of_policy(ruling),
         passed: !spoke_before_asking(judgement),
@@ -53,16 +53,16 @@ pub fn steps(judgement: &Evaluation, ruling: &EffectiveRule) -> Vec<Step> {
     steps
 }
 
-fn passed(stage: &'static str, text: String) -> Step {
-    Step {
+fn passed(stage: &'static str, text: String) -> ExplainStep {
+    ExplainStep {
         stage,
         text,
         passed: true,
     }
 }
 
-fn failed(stage: &'static str, text: String) -> Step {
-    Step {
+fn failed(stage: &'static str, text: String) -> ExplainStep {
+    ExplainStep {
         stage,
         text,
         passed: false,
@@ -84,7 +84,9 @@ fn spoke_before_asking(judgement: &Evaluation) -> bool {
 
 fn of_policy(ruling: &EffectiveRule) -> String {
     match ruling {
-        EffectiveRule::Default(DefaultAction::Reject) => "no rule covers it, and the default rejects".to_owned(),
+        EffectiveRule::Default(DefaultAction::Reject) => {
+            "no rule covers it, and the default rejects".to_owned()
+        }
         EffectiveRule::Default(DefaultAction::InsecureAcceptAnything) => {
             "no rule covers it, and the default accepts anything".to_owned()
         }
@@ -127,7 +129,7 @@ fn of_document(digest: &Digest, document: &Document) -> String {
     }
 }
 
-fn of_evidence(evidence: &Evidence, cached: bool, steps: &mut Vec<Step>) {
+fn of_evidence(evidence: &Evidence, cached: bool, steps: &mut Vec<ExplainStep>) {
     let places: Vec<&str> = evidence.asked.iter().map(|source| source.as_str()).collect();
     let remembered = if cached {
         ", remembered from an earlier pull"
@@ -144,7 +146,7 @@ fn of_evidence(evidence: &Evidence, cached: bool, steps: &mut Vec<Step>) {
     steps.extend(evidence.judged.iter().map(of_judged));
 }
 
-fn of_judged(judged: &CheckedSignature) -> Step {
+fn of_judged(judged: &CheckedSignature) -> ExplainStep {
     let record = format!("{} {}", judged.source.as_str(), judged.locator);
     match &judged.outcome {
         Ok(verified) => {
@@ -158,7 +160,7 @@ fn of_judged(judged: &CheckedSignature) -> Step {
     }
 }
 
-fn of_verdict(verdict: &Verdict) -> Step {
+fn of_verdict(verdict: &Verdict) -> ExplainStep {
     match verdict {
         Verdict::Allow(permit) => match permit.warned() {
             None => passed("decide", "allow".to_owned()),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 
-use super::{EDGES, Expiry, Derivations, DerivationsError};
+use super::{Derivations, DerivationsError, EDGES, Expiry};
 use crate::oci::{ChildKind, Digest, Repository};
 use crate::pull::decide::Derivation;
 use crate::pull::policy::Generation;
@@ -58,7 +58,7 @@ fn what_was_admitted_survives_a_restart() {
     let permits = reopen(&file, 1000);
     let wanted = cover("app", 49);
     let kept = permits
-        .covering(&repository("app"), wanted.child(), ChildKind::Blob)
+        .parent_of(&repository("app"), wanted.child(), ChildKind::Blob)
         .unwrap();
     assert_eq!(kept.cover, wanted);
     assert!(kept.expires_at > Timestamp::now());
@@ -72,7 +72,7 @@ fn an_edge_that_stands_is_left_to_the_image_that_brought_it() {
         Derivation::restored(repository("app"), child, kind, Digest::sha256(root), generation)
     };
     let root = || {
-        let kept = permits.covering(&repository("app"), &Digest::sha256(b"layer"), ChildKind::Blob);
+        let kept = permits.parent_of(&repository("app"), &Digest::sha256(b"layer"), ChildKind::Blob);
         *kept.unwrap().cover.root()
     };
     remember(&permits, std::iter::once(of(b"one", Generation([7; 32]))), 3600);
@@ -92,22 +92,22 @@ fn an_edge_holds_for_its_own_repository_digest_and_kind_alone() {
     remember(&permits, std::iter::once(edge.clone()), 3600);
     assert!(
         permits
-            .covering(&repository("app"), edge.child(), ChildKind::Blob)
+            .parent_of(&repository("app"), edge.child(), ChildKind::Blob)
             .is_some()
     );
     assert!(
         permits
-            .covering(&repository("app"), edge.child(), ChildKind::Manifest)
+            .parent_of(&repository("app"), edge.child(), ChildKind::Manifest)
             .is_none()
     );
     assert!(
         permits
-            .covering(&repository("app/more"), edge.child(), ChildKind::Blob)
+            .parent_of(&repository("app/more"), edge.child(), ChildKind::Blob)
             .is_none()
     );
     assert!(
         permits
-            .covering(&repository("app"), cover("app", 2).child(), ChildKind::Blob)
+            .parent_of(&repository("app"), cover("app", 2).child(), ChildKind::Blob)
             .is_none()
     );
 }
@@ -127,7 +127,7 @@ fn a_full_file_lets_the_oldest_go() {
     let newest = cover("app", 499);
     assert!(
         permits
-            .covering(&repository("app"), newest.child(), ChildKind::Blob)
+            .parent_of(&repository("app"), newest.child(), ChildKind::Blob)
             .is_some()
     );
     let database = &permits.store.as_ref().unwrap().database;
@@ -153,7 +153,7 @@ fn a_corrupt_file_is_set_aside_and_the_gate_starts() {
     let edge = cover("app", 1);
     assert!(
         permits
-            .covering(&repository("app"), edge.child(), ChildKind::Blob)
+            .parent_of(&repository("app"), edge.child(), ChildKind::Blob)
             .is_none()
     );
     assert!(folder.path().join("permits.corrupt").exists());
@@ -178,7 +178,7 @@ fn a_value_that_is_none_is_not_served() {
     let permits = Derivations::open(Some(&file), 1000).unwrap();
     assert!(
         permits
-            .covering(edge.repository(), edge.child(), edge.kind())
+            .parent_of(edge.repository(), edge.child(), edge.kind())
             .is_none()
     );
 }
@@ -189,17 +189,17 @@ fn the_disk_is_written_once_for_edges_that_stand() {
     let edge = cover("app", 1);
     remember(&permits, std::iter::once(edge.clone()), 3600);
     let first = permits
-        .covering(edge.repository(), edge.child(), edge.kind())
+        .parent_of(edge.repository(), edge.child(), edge.kind())
         .unwrap();
     remember(&permits, std::iter::once(edge.clone()), 3600);
     let second = permits
-        .covering(edge.repository(), edge.child(), edge.kind())
+        .parent_of(edge.repository(), edge.child(), edge.kind())
         .unwrap();
     assert!(std::sync::Arc::ptr_eq(&first, &second));
     // With most of its time gone it is renewed.
     remember(&permits, std::iter::once(edge.clone()), 9000);
     let third = permits
-        .covering(edge.repository(), edge.child(), edge.kind())
+        .parent_of(edge.repository(), edge.child(), edge.kind())
         .unwrap();
     assert!(third.expires_at > first.expires_at);
 }

@@ -14,9 +14,25 @@ use crate::net::registry::BlobStream;
 use crate::oci::{ChildKind, Digest, Repository};
 use crate::pull::decide::{Denial, of_registry};
 use crate::pull::gate::context::Pull;
-use crate::pull::record::{Decision, Outcome};
+use crate::pull::record::{Decision, DecisionOutcome};
 
 /// Leave to serve one blob: an admitted manifest names it, or its rule accepts anything. Only the gate makes one.
+///
+/// A caller can pass it on, and cannot make one: its fields are private.
+///
+/// ```
+/// use pullgate::pull::gate::BlobPermit;
+/// fn pass_on(permit: BlobPermit) -> BlobPermit {
+///     permit
+/// }
+/// ```
+///
+/// ```compile_fail
+/// use pullgate::pull::gate::BlobPermit;
+/// fn forge(permit: BlobPermit) -> BlobPermit {
+///     BlobPermit { ..permit }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct BlobPermit {
     repository: Repository,
@@ -53,9 +69,10 @@ impl Gate {
             Ok(Err(_panic)) => Err(pull.crashed()),
             Err(_elapsed) => Err(pull.late()),
         };
-        let outcome = judged
-            .as_ref()
-            .map_or_else(|denial| Outcome::Deny(denial.reason), |_| Outcome::Allow);
+        let outcome = judged.as_ref().map_or_else(
+            |denial| DecisionOutcome::Deny(denial.reason),
+            |_| DecisionOutcome::Allow,
+        );
         self.recorder.blob(&Decision {
             door: request.door,
             peer: &request.peer,
@@ -126,7 +143,7 @@ impl Gate {
                 reference: &request.reference,
                 digest: Some(&permit.digest),
                 rule: ruling.name(),
-                outcome: Outcome::Deny(reason),
+                outcome: DecisionOutcome::Deny(reason),
                 detail: &denial.detail,
                 cached: false,
                 took: began.elapsed(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::memory::{EvidenceKey, Remembered};
-use super::{Gate, DerivationsError};
+use super::{DerivationsError, Gate};
 use crate::oci::{Digest, Repository};
 
 /// One remembered verdict, for people.

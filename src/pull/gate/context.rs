@@ -7,13 +7,13 @@ use futures_util::FutureExt as _;
 use jiff::Timestamp;
 
 use super::memory::EvidenceKey;
-use super::{CachedEvidence, PullRequest, Purpose, GateSettings};
+use super::{CachedEvidence, GateSettings, PullRequest, Purpose};
 use crate::base::reason::Reason;
 use crate::net::registry::Access;
 use crate::oci::Digest;
-use crate::pull::decide::{PullContext, Denial, Evaluation, Verdict};
+use crate::pull::decide::{Denial, Evaluation, PullContext, Verdict};
 use crate::pull::derivations::StoredDerivation;
-use crate::pull::policy::{DefaultAction, Requirement, Rule, EffectiveRule, Signed};
+use crate::pull::policy::{DefaultAction, EffectiveRule, Requirement, Rule, Signed};
 use crate::pull::resolve::Subject;
 
 /// One pull on its way: what it asks, and the settings it began with.
@@ -87,7 +87,7 @@ impl<'a> Pull<'a> {
     }
 
     /// Whether what is permitted is kept for pulls to come.
-    pub(super) fn leaves_a_trace(self) -> bool {
+    pub(super) fn is_cacheable(self) -> bool {
         !self.accepts_anything() && self.ruling.of_pods().is_none()
     }
 
@@ -130,7 +130,7 @@ impl<'a> Pull<'a> {
     }
 
     /// Runs the stages with the pull's deadline and with a floor under them: late or crashed is denied.
-    pub(super) async fn contained(self, stages: impl Future<Output = Evaluation>) -> Evaluation {
+    pub(super) async fn run_guarded(self, stages: impl Future<Output = Evaluation>) -> Evaluation {
         let stages = AssertUnwindSafe(stages).catch_unwind();
         match tokio::time::timeout_at(self.request.deadline.into(), stages).await {
             Ok(Ok(judgement)) => judgement,

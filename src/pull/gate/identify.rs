@@ -126,19 +126,19 @@ impl Gate {
     /// that was admitted before the policy was changed or the cache cleared stands no longer: a pull may take minutes.
     fn keep_identified(&self, pull: Pull<'_>, document: &Document, root: Digest) {
         let repository = &pull.request.reference.repository;
-        if !pull.leaves_a_trace() {
+        if !pull.is_cacheable() {
             return;
         }
-        let Some(kept) = self.permits.covering(repository, &root, ChildKind::Manifest) else {
+        let Some(kept) = self.permits.parent_of(repository, &root, ChildKind::Manifest) else {
             return;
         };
         let generation = pull.settings.policy.generation();
         if kept.cover.generation() != generation || kept.epoch != pull.epoch {
             return;
         }
-        let covers = document
-            .children()
-            .map(|(child, kind)| Derivation::restored(repository.clone(), child.digest, kind, root, generation));
+        let covers = document.children().map(|(child, kind)| {
+            Derivation::restored(repository.clone(), child.digest, kind, root, generation)
+        });
         self.remember(pull, covers, kept.expires_at);
     }
 }

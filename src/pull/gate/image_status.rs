@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Gate;
 use super::memory::EvidenceKey;
 use crate::oci::{ChildKind, Digest, Repository};
-use crate::pull::policy::{DefaultAction, Mode, Policy, Requirement, EffectiveRule};
+use crate::pull::policy::{DefaultAction, EffectiveRule, Mode, Policy, Requirement};
 
 /// What the policy of now says of a manifest, as far as that is known without asking anyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Known<'_> {
 
     /// Whether an admitted manifest names it, or is it.
     fn covers(&self, child: &Digest, kind: ChildKind) -> bool {
-        let kept = self.gate.permits.covering(self.repository, child, kind);
+        let kept = self.gate.permits.parent_of(self.repository, child, kind);
         kept.is_some_and(|kept| {
             kept.cover.generation() == self.policy.generation()
                 && kept.epoch == self.epoch

@@ -33,7 +33,7 @@ pub(super) struct Question {
     pub(super) epoch: u64,
 }
 
-pub(super) struct Read {
+pub(super) struct ReadSubject {
     pub(super) subject: Arc<Subject>,
     /// `Content-Type` that it was sent and read with: under another one the same bytes may have to be refused.
     pub(super) content_type: Option<String>,
@@ -44,8 +44,8 @@ pub(super) struct Read {
 #[derive(Clone)]
 pub(super) struct ByBytes;
 
-impl Weighter<SubjectKey, Arc<Read>> for ByBytes {
-    fn weight(&self, _: &SubjectKey, read: &Arc<Read>) -> u64 {
+impl Weighter<SubjectKey, Arc<ReadSubject>> for ByBytes {
+    fn weight(&self, _: &SubjectKey, read: &Arc<ReadSubject>) -> u64 {
         u64::try_from(512 + 3 * read.subject.manifest.bytes().len()).unwrap_or(u64::MAX)
     }
 }

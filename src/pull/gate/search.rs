@@ -11,7 +11,7 @@ use crate::oci::{Digest, Repository};
 use crate::pull::find::{Budget, Found, Sought, find};
 use crate::pull::policy::{Requirement, Rule};
 use crate::pull::resolve::Subject;
-use crate::pull::verify::{Evidence, CheckedSignature, Wanted, verify};
+use crate::pull::verify::{CheckedSignature, Evidence, Wanted, verify};
 
 /// Until the rule is satisfied: a place that is not needed is not asked.
 pub(super) async fn gather(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
-use super::{Decision, DoorName, Outcome};
+use super::{Decision, DecisionOutcome, DoorName};
 use crate::oci::Digest;
 
 /// Decisions that are kept, and that a reader may lag behind. One takes some 500 bytes.
@@ -31,7 +31,7 @@ pub struct Recorded {
     /// The rule that spoke: its scope, or `default`.
     pub rule: String,
     /// What was answered.
-    pub outcome: Outcome,
+    pub outcome: DecisionOutcome,
     /// Why, in a clause; empty where there is nothing to say.
     pub detail: String,
     /// Whether who signed was remembered from an earlier pull.
@@ -66,11 +66,11 @@ struct Last {
 
 /// One reader of the decisions.
 #[derive(Debug)]
-pub struct Decisions {
+pub struct DecisionFeed {
     receiver: broadcast::Receiver<Arc<Recorded>>,
 }
 
-impl Decisions {
+impl DecisionFeed {
     /// The next event; it waits for one.
     pub async fn next(&mut self) -> Event {
         match self.receiver.recv().await {
@@ -133,12 +133,12 @@ impl Feed {
         &self,
         most: usize,
         wanted: impl Fn(&Recorded) -> bool,
-    ) -> (Vec<Arc<Recorded>>, Decisions) {
+    ) -> (Vec<Arc<Recorded>>, DecisionFeed) {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = last.kept.iter().rev().filter(|recorded| wanted(recorded));
         let mut before: Vec<_> = newest.take(most).cloned().collect();
         before.reverse();
         let receiver = self.sender.subscribe();
-        (before, Decisions { receiver })
+        (before, DecisionFeed { receiver })
     }
 }

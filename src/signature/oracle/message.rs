@@ -9,7 +9,7 @@ use crate::trust::{SigningAlgorithm, UnknownAlgorithm};
 /// What Oracle's signature says of an image. It holds no time, tag, tenancy or nonce: a signature is good for ever for
 /// its digest and repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct OracleMessage {
     /// Free text of the signer.
     pub description: String,
     /// The digest of the manifest that was signed.
@@ -31,7 +31,7 @@ pub struct Message {
 /// Why bytes are not a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum MessageError {
+pub enum OracleMessageError {
     /// It names none of the four algorithms.
     #[error("the signed signingAlgorithm is unknown")]
     Algorithm(#[source] UnknownAlgorithm),
@@ -43,23 +43,26 @@ pub enum MessageError {
     Json(#[source] JsonError),
 }
 
-impl Message {
+impl OracleMessage {
     /// Reads the bytes of a message: exactly eight fields, each a text. Order and white space are free, for signers
     /// other than Oracle's client (Go SDK, Terraform) spell them otherwise.
     ///
     /// # Errors
     /// As [`MessageError`] says.
-    pub fn parse(bytes: &[u8]) -> Result<Self, MessageError> {
-        let Object(wire): Object<MessageWire> = json::parse(bytes).map_err(MessageError::Json)?;
+    pub fn parse(bytes: &[u8]) -> Result<Self, OracleMessageError> {
+        let Object(wire): Object<MessageWire> = json::parse(bytes).map_err(OracleMessageError::Json)?;
         Ok(Self {
             description: wire.description,
-            image_digest: wire.image_digest.parse().map_err(MessageError::Digest)?,
+            image_digest: wire.image_digest.parse().map_err(OracleMessageError::Digest)?,
             kms_key_id: wire.kms_key_id,
             kms_key_version_id: wire.kms_key_version_id,
             metadata: wire.metadata,
             region: wire.region,
             repository_name: wire.repository_name,
-            signing_algorithm: wire.signing_algorithm.parse().map_err(MessageError::Algorithm)?,
+            signing_algorithm: wire
+                .signing_algorithm
+                .parse()
+                .map_err(OracleMessageError::Algorithm)?,
         })
     }
 }

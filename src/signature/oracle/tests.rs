@@ -669,7 +669,7 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         open_bytes(bytes.clone(), &[release()]).unwrap_err();
-        Message::parse(&bytes).unwrap_err();
+        OracleMessage::parse(&bytes).unwrap_err();
     }
 
     /// Whatever is flipped in a record, it says what was signed or nothing.

@@ -12,7 +12,7 @@ use crate::tool::cli::daemon_client::{answered, control, failed, seconds, within
 
 /// Verbs of `pullgate cache`.
 #[derive(Debug, Subcommand)]
-pub(super) enum Cache {
+pub(super) enum CacheCommand {
     /// Forget every verdict: a signature that was deleted since counts no more
     Clear(Clear),
     /// Show the verdicts on signatures that are remembered
@@ -27,7 +27,7 @@ pub(super) struct Clear {}
 #[derive(Args, Debug)]
 pub(super) struct List {}
 
-impl Cache {
+impl CacheCommand {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         match self {
             Self::Clear(verb) => verb.run(context, out),

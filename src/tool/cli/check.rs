@@ -45,7 +45,7 @@ impl Check {
                 None => self.by_ourselves(config).await,
             }
         })??;
-        let answer = Answer::of(&self.image, &verdict);
+        let answer = CheckReport::of(&self.image, &verdict);
         if context.json {
             serde_json::to_writer_pretty(&mut *out, &answer)?;
             writeln!(out)?;
@@ -129,7 +129,7 @@ impl Check {
 
 /// `--json`. The names are a contract: others script against them.
 #[derive(Serialize)]
-struct Answer {
+struct CheckReport {
     image: String,
     digest: Option<String>,
     verdict: &'static str,
@@ -140,12 +140,12 @@ struct Answer {
     /// The code of what would have blocked it, had its rule not said `mode = "warn"`.
     warned: Option<String>,
     rule: String,
-    signatures: Vec<Signature>,
+    signatures: Vec<CheckedRecord>,
 }
 
 /// One record that was looked at.
 #[derive(Serialize)]
-pub(super) struct Signature {
+pub(super) struct CheckedRecord {
     source: String,
     locator: String,
     format: String,
@@ -155,7 +155,7 @@ pub(super) struct Signature {
     detail: Option<String>,
 }
 
-impl Signature {
+impl CheckedRecord {
     pub(super) fn of(judged: &CheckedSignature) -> Self {
         Self::told(&tell::signature(judged))
     }
@@ -206,7 +206,7 @@ impl Signature {
     }
 }
 
-impl Answer {
+impl CheckReport {
     fn of(image: &Reference, verdict: &v1::Verdict) -> Self {
         let (allowed, warned) = match verdict.outcome() {
             v1::Outcome::Allow => (true, false),
@@ -222,7 +222,7 @@ impl Answer {
             detail: text(&verdict.detail).filter(|_| !allowed),
             warned: text(&verdict.reason).filter(|_| warned),
             rule: verdict.rule.clone(),
-            signatures: verdict.signatures.iter().map(Signature::told).collect(),
+            signatures: verdict.signatures.iter().map(CheckedRecord::told).collect(),
         }
     }
 
@@ -232,7 +232,7 @@ impl Answer {
         writeln!(out, "digest   {}", self.digest.as_deref().unwrap_or("-"))?;
         if !self.signatures.is_empty() {
             writeln!(out)?;
-            Signature::print_all(&self.signatures, context, out)?;
+            CheckedRecord::print_all(&self.signatures, context, out)?;
             writeln!(out)?;
         }
         if self.verdict == "allow" {

@@ -20,7 +20,7 @@ impl Completions {
         let mut script = Vec::new();
         clap_complete::generate(
             self.shell,
-            &mut super::Arguments::command(),
+            &mut super::ToolArguments::command(),
             "pullgate",
             &mut script,
         );
@@ -40,7 +40,7 @@ pub(super) struct Man {
 
 impl Man {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<Exit, CliError> {
-        let command = super::Arguments::command();
+        let command = super::ToolArguments::command();
         let Some(folder) = &self.output else {
             clap_mangen::Man::new(command).render(out)?;
             return Ok(Exit::Yes);

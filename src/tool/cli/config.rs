@@ -14,14 +14,14 @@ use crate::tool::cli::config::view::{ConfigView, ShownKey, ShownRegistry, ShownR
 
 /// Verbs of `pullgate config`.
 #[derive(Debug, Subcommand)]
-pub(super) enum Config {
+pub(super) enum ConfigCommand {
     /// Say everything that is wrong with the configuration, and what will surprise
     Check,
     /// Show the rules, keys and registries that are in force once the configuration is loaded
     Show,
 }
 
-impl Config {
+impl ConfigCommand {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         match self {
             Self::Check => check(context, out),

@@ -10,7 +10,7 @@ use super::output::{CliError, Exit};
 use crate::base::proto::v1::control_client::ControlClient;
 use crate::door::listen::unix_socket as unix;
 use crate::net::uds_client::{Channel, origin};
-use crate::process::config::{Daemon, load_daemon};
+use crate::process::config::{DaemonSettings, load_daemon};
 
 /// How long the daemon may take for what needs no registry.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,7 +27,7 @@ pub(super) async fn control(context: &Context) -> Result<ControlClient<Channel>,
 pub(super) fn socket(
     context: &Context,
     key: &str,
-    of: impl FnOnce(Daemon) -> Option<unix::SocketSettings>,
+    of: impl FnOnce(DaemonSettings) -> Option<unix::SocketSettings>,
 ) -> Result<unix::SocketSettings, CliError> {
     of(load_daemon(&context.config_path)?).ok_or_else(|| {
         let path = context.config_path.display();

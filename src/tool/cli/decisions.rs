@@ -15,7 +15,7 @@ use crate::tool::cli::daemon_client::{answered, connect, control, failed, instan
 
 /// Arguments of `pullgate decisions`.
 #[derive(Args, Debug)]
-pub(super) struct Decisions {
+pub(super) struct DecisionsArgs {
     /// Go on with those to come, until interrupted; with `--json` one object a line
     #[arg(long, short)]
     follow: bool,
@@ -29,7 +29,7 @@ pub(super) struct Decisions {
     lines: u32,
 }
 
-impl Decisions {
+impl DecisionsArgs {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         if self.follow {
             return context.block_on(self.follow(context, out))?;

@@ -9,30 +9,30 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Context;
 use super::output::{CliError, Exit, columns, counted};
 use crate::base::error_chain::chain;
-use crate::tool::demo::{ByHand, Demo as Scene, DemoError, HOST, Outcome};
+use crate::tool::demo::{ByHand, Demo as Scene, DemoError, HOST, PullOutcome};
 
 /// Arguments of `pullgate demo`.
 #[derive(Debug, Args)]
-pub(super) struct Demo {
+pub(super) struct DemoArgs {
     /// Leave it running, and say how to pull from it with docker, ctr and podman
     #[arg(long)]
     keep: bool,
 }
 
-impl Demo {
+impl DemoArgs {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         context.block_on(async {
             let scene = Scene::start().await.map_err(not_begun)?;
             let outcomes = scene.pull_all().await.map_err(not_begun)?;
             let commands = if self.keep { scene.by_hand() } else { Vec::new() };
             if context.json {
-                serde_json::to_writer_pretty(&mut *out, &Answer::of(&scene, &outcomes, &commands))?;
+                serde_json::to_writer_pretty(&mut *out, &DemoReport::of(&scene, &outcomes, &commands))?;
                 writeln!(out)?;
             } else {
                 print(&scene, &outcomes, context, out)?;
                 print_commands(&commands, context, out)?;
             }
-            let exit = if outcomes.iter().all(Outcome::as_expected) {
+            let exit = if outcomes.iter().all(PullOutcome::as_expected) {
                 Exit::Yes
             } else {
                 Exit::No
@@ -49,16 +49,16 @@ impl Demo {
 
 /// `--json`. The names are a contract: others script against them.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct DemoReport<'a> {
     gate: String,
     registry: &'a str,
     as_expected: bool,
-    images: Vec<Image<'a>>,
+    images: Vec<ImageLine<'a>>,
     commands: Vec<Commands<'a>>,
 }
 
 #[derive(Serialize)]
-struct Image<'a> {
+struct ImageLine<'a> {
     image: String,
     about: &'static str,
     result: &'static str,
@@ -77,9 +77,9 @@ struct Commands<'a> {
     commands: &'a [String],
 }
 
-impl<'a> Answer<'a> {
-    fn of(scene: &'a Scene, outcomes: &'a [Outcome<'a>], commands: &'a [ByHand]) -> Self {
-        let images = outcomes.iter().map(|outcome| Image {
+impl<'a> DemoReport<'a> {
+    fn of(scene: &'a Scene, outcomes: &'a [PullOutcome<'a>], commands: &'a [ByHand]) -> Self {
+        let images = outcomes.iter().map(|outcome| ImageLine {
             image: outcome.shown.image.to_string(),
             about: outcome.shown.about,
             result: result(outcome),
@@ -99,14 +99,14 @@ impl<'a> Answer<'a> {
         Self {
             gate: scene.gate().to_string(),
             registry: scene.registry(),
-            as_expected: outcomes.iter().all(Outcome::as_expected),
+            as_expected: outcomes.iter().all(PullOutcome::as_expected),
             images: images.collect(),
             commands: commands.collect(),
         }
     }
 }
 
-fn result(outcome: &Outcome<'_>) -> &'static str {
+fn result(outcome: &PullOutcome<'_>) -> &'static str {
     match (&outcome.result, outcome.reason()) {
         (Ok(_), _) => "pulled",
         (Err(_), Some(_)) => "blocked",
@@ -114,14 +114,14 @@ fn result(outcome: &Outcome<'_>) -> &'static str {
     }
 }
 
-fn printed(outcome: &Outcome<'_>) -> Option<String> {
+fn printed(outcome: &PullOutcome<'_>) -> Option<String> {
     let failed = || outcome.result.as_ref().err().map(|error| chain(error));
     outcome.printed.clone().or_else(failed)
 }
 
 fn print(
     scene: &Scene,
-    outcomes: &[Outcome<'_>],
+    outcomes: &[PullOutcome<'_>],
     context: &Context,
     out: &mut dyn Write,
 ) -> std::io::Result<()> {

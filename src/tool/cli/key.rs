@@ -18,22 +18,22 @@ use crate::trust::PublicKey;
 
 /// Verbs of `pullgate key`.
 #[derive(Debug, Subcommand)]
-pub(super) enum Key {
+pub(super) enum KeyCommand {
     /// Bring the public halves of a key in OCI Vault, as PEM files and the `[[key]]` tables that name them
-    Import(Box<import::Import>),
+    Import(Box<import::KeyImportArgs>),
     /// Show kind, size and fingerprint of a public key
-    Show(Show),
+    Show(KeyShowArgs),
 }
 
 /// Arguments of `pullgate key show`.
 #[derive(Args, Debug)]
-pub(super) struct Show {
+pub(super) struct KeyShowArgs {
     /// The public key, a PEM file, or a certificate of it
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
 
-impl Key {
+impl KeyCommand {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         match self {
             Self::Import(verb) => verb.run(context, out),
@@ -42,7 +42,7 @@ impl Key {
     }
 }
 
-impl Show {
+impl KeyShowArgs {
     fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         let key = read(&self.file)?;
         let fingerprint = key.fingerprint().to_string();

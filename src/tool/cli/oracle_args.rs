@@ -11,8 +11,8 @@ use clap::{Args, ValueEnum};
 use super::output::{CliError, Exit};
 use crate::base::limits::CERTIFICATE_BYTES;
 use crate::net::oracle::{
-    ApiError, Authentication, OracleClient, Endpoint, Identity, IdentityError, InstancePrincipal, MetadataService,
-    Ocid, Place, Profile, Region, Service,
+    ApiError, Authentication, Identity, IdentityError, InstancePrincipal, MetadataService, Ocid,
+    OracleClient, Profile, Region, RegionEndpoints, Service, ServiceEndpoint,
 };
 use crate::tool::signature_store as carry;
 
@@ -30,7 +30,7 @@ pub(super) struct Cloud {
 
     /// How requests are signed; when left out OCI_CLI_AUTH, then as the profile says
     #[arg(long, value_name = "HOW", value_enum)]
-    auth: Option<Auth>,
+    auth: Option<AuthMethod>,
 
     /// The region; when left out OCI_CLI_REGION, then that of the profile
     #[arg(long, value_name = "NAME")]
@@ -52,7 +52,7 @@ pub(super) struct Cloud {
 /// How requests are signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
-enum Auth {
+enum AuthMethod {
     /// With the API key of a user.
     ApiKey,
     /// With the token of `oci session authenticate`.
@@ -79,8 +79,8 @@ impl Cloud {
         let region = region.map_err(|error| usage("the region is not one").because(error))?;
         let endpoint = self.endpoint.clone().or_else(|| variable("OCI_CLI_ENDPOINT"));
         let (identity, own_region, tenancy) = match self.auth()? {
-            Some(Auth::InstancePrincipal) => (instance()?, None, None),
-            auth @ (Some(Auth::ApiKey | Auth::SecurityToken) | None) => self.profile(auth)?,
+            Some(AuthMethod::InstancePrincipal) => (instance()?, None, None),
+            auth @ (Some(AuthMethod::ApiKey | AuthMethod::SecurityToken) | None) => self.profile(auth)?,
         };
         let ca = self
             .cert_bundle
@@ -101,21 +101,26 @@ impl Cloud {
         })
     }
 
-    fn auth(&self) -> Result<Option<Auth>, CliError> {
+    fn auth(&self) -> Result<Option<AuthMethod>, CliError> {
         match (self.auth, variable("OCI_CLI_AUTH")) {
             (Some(auth), _) => Ok(Some(auth)),
             (None, None) => Ok(None),
-            (None, Some(word)) => Auth::from_str(&word, false).map(Some).map_err(|_names_no_value| {
-                usage(format!(
-                    "OCI_CLI_AUTH is `{}`",
-                    crate::base::printable::excerpt(&word)
-                ))
-                .hint("this release signs by `api_key`, `security_token` and `instance_principal`")
-            }),
+            (None, Some(word)) => AuthMethod::from_str(&word, false)
+                .map(Some)
+                .map_err(|_names_no_value| {
+                    usage(format!(
+                        "OCI_CLI_AUTH is `{}`",
+                        crate::base::printable::excerpt(&word)
+                    ))
+                    .hint("this release signs by `api_key`, `security_token` and `instance_principal`")
+                }),
         }
     }
 
-    fn profile(&self, auth: Option<Auth>) -> Result<(Identity, Option<Region>, Option<Ocid>), CliError> {
+    fn profile(
+        &self,
+        auth: Option<AuthMethod>,
+    ) -> Result<(Identity, Option<Region>, Option<Ocid>), CliError> {
         let home = variable("HOME").map(PathBuf::from);
         let path = self.config_path()?;
         let name = self.profile.clone().or_else(|| variable("OCI_CLI_PROFILE"));
@@ -131,13 +136,13 @@ impl Cloud {
             Profile::read(&path, &name, home.as_deref()).map_err(|error| unusable().because(error))?;
         let has_token = matches!(profile.authentication, Authentication::SessionToken { .. });
         match auth {
-            Some(Auth::ApiKey) if has_token => {
+            Some(AuthMethod::ApiKey) if has_token => {
                 return Err(usage(format!(
                     "profile `{name}` has a session token, and no API key of its own"
                 ))
                 .hint("leave --auth out, or name another --profile"));
             }
-            Some(Auth::SecurityToken) if !has_token => {
+            Some(AuthMethod::SecurityToken) if !has_token => {
                 return Err(usage(format!("profile `{name}` has no `security_token_file`"))
                     .hint("`oci session authenticate` makes such a profile"));
             }
@@ -170,15 +175,15 @@ impl Opened {
             .ok_or_else(|| usage("no region is named").hint("give --region, or a `region` in the profile"))
     }
 
-    pub(super) fn artifacts(&self) -> Result<Endpoint, CliError> {
+    pub(super) fn artifacts(&self) -> Result<ServiceEndpoint, CliError> {
         self.reached(Service::Artifacts, None, |place| place.artifacts())
     }
 
-    pub(super) fn kms_crypto(&self, key: &Ocid) -> Result<Endpoint, CliError> {
+    pub(super) fn kms_crypto(&self, key: &Ocid) -> Result<ServiceEndpoint, CliError> {
         self.reached(Service::Kms, Some(key), |place| place.kms_crypto(key))
     }
 
-    pub(super) fn kms_management(&self, key: &Ocid) -> Result<Endpoint, CliError> {
+    pub(super) fn kms_management(&self, key: &Ocid) -> Result<ServiceEndpoint, CliError> {
         self.reached(Service::Kms, Some(key), |place| place.kms_management(key))
     }
 
@@ -186,17 +191,17 @@ impl Opened {
         &self,
         service: Service,
         key: Option<&Ocid>,
-        of: impl FnOnce(&Place) -> Result<Endpoint, crate::net::oracle::PlaceError>,
-    ) -> Result<Endpoint, CliError> {
+        of: impl FnOnce(&RegionEndpoints) -> Result<ServiceEndpoint, crate::net::oracle::RegionEndpointsError>,
+    ) -> Result<ServiceEndpoint, CliError> {
         let nowhere = || usage("there is no endpoint to ask");
         if let Some(endpoint) = &self.endpoint {
-            return Endpoint::new(endpoint, service).map_err(|error| nowhere().because(error));
+            return ServiceEndpoint::new(endpoint, service).map_err(|error| nowhere().because(error));
         }
         let region = self.region()?.clone();
         // Where the table of regions does not know it, an OCID says the realm.
         let place = match self.tenancy.as_ref().or(key) {
-            Some(ocid) => Place::new(region, ocid),
-            None => Place::known(region),
+            Some(ocid) => RegionEndpoints::new(region, ocid),
+            None => RegionEndpoints::known(region),
         };
         place
             .and_then(|place| of(&place))
@@ -208,7 +213,7 @@ fn instance() -> Result<Identity, CliError> {
     let unusable = |name: &str| usage(format!("{name} can't be used"));
     let metadata = variable("OCI_METADATA_BASE_URL").map(|text| MetadataService::new(&text));
     let federation =
-        variable("OCI_CLI_FEDERATION_ENDPOINT").map(|text| Endpoint::new(&text, Service::Federation));
+        variable("OCI_CLI_FEDERATION_ENDPOINT").map(|text| ServiceEndpoint::new(&text, Service::Federation));
     Ok(Identity::instance(InstancePrincipal {
         metadata: metadata
             .transpose()

@@ -9,7 +9,7 @@ use url::Url;
 use super::Context;
 use super::output::{CliError, Exit};
 use crate::net::oracle::OracleRegistries;
-use crate::net::registry::{RegistryClient, Credentials, RegistryConfig};
+use crate::net::registry::{Credentials, RegistryClient, RegistryConfig};
 use crate::oci::Reference;
 use crate::process::config::{Config, DEFAULT_PATH};
 

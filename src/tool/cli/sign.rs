@@ -20,7 +20,7 @@ use crate::net::registry::{Access, RegistryClient};
 use crate::oci::{Digest, Reference};
 use crate::pull::policy::signed_name;
 use crate::pull::resolve::{Subject, resolve};
-use crate::signature::oracle::{Message, Record};
+use crate::signature::oracle::{OracleMessage, Record};
 use crate::tool::cli::oracle_args::{Cloud, compartment_id, image_id};
 use crate::tool::cli::registry_args::Reach;
 use crate::tool::sign::{PrivateKey, SignError, artifact, sign};
@@ -73,7 +73,7 @@ pub(super) struct Sign {
 
     /// Where a record goes that OCI Vault signed; to Oracle's API when left out
     #[arg(long, value_name = "PLACE", value_enum, conflicts_with_all = ["key", "output"])]
-    upload: Option<Upload>,
+    upload: Option<RecordDestination>,
 
     /// The compartment that Oracle's API keeps the record in; that of the image when left out
     #[arg(long, value_name = "OCID", value_parser = compartment_id, conflicts_with_all = ["key", "output"])]
@@ -92,7 +92,7 @@ pub(super) struct Sign {
 
 /// Where a record goes that OCI Vault signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Upload {
+enum RecordDestination {
     /// To Oracle's Artifacts API and to the image's registry.
     Both,
     /// To Oracle's Artifacts API, as Oracle's client does.
@@ -109,7 +109,7 @@ fn algorithm(text: &str) -> Result<SigningAlgorithm, String> {
 
 /// What was done; `--json`.
 #[derive(Serialize)]
-struct Signed {
+struct SignReport {
     image: String,
     digest: String,
     /// The fingerprint.
@@ -123,7 +123,7 @@ struct Signed {
     uploaded: Option<Value>,
 }
 
-impl Signed {
+impl SignReport {
     fn print(&self, context: &Context, out: &mut dyn Write) -> Result<(), CliError> {
         if context.json {
             serde_json::to_writer_pretty(&mut *out, self)?;
@@ -152,14 +152,14 @@ impl Sign {
         Ok(Exit::Yes)
     }
 
-    fn with_key(&self, key: &PrivateKey, context: &Context) -> Result<Signed, CliError> {
+    fn with_key(&self, key: &PrivateKey, context: &Context) -> Result<SignReport, CliError> {
         let image = self.named()?;
         let client = self.reach.client(context, image)?.client;
         let access = self.access();
         context.block_on(async {
             let subject = subject(image, &client, &access).await?;
             let record = self.record(key, *subject.digest(), self.name(image))?;
-            Ok(Signed {
+            Ok(SignReport {
                 image: image.to_string(),
                 digest: subject.digest().to_string(),
                 key: key.fingerprint().to_string(),
@@ -220,7 +220,7 @@ impl Sign {
         repository_name: String,
     ) -> Result<Record, CliError> {
         let fingerprint = || key.fingerprint().to_string();
-        let message = Message {
+        let message = OracleMessage {
             description: self.description.clone(),
             image_digest,
             kms_key_id: self.kms_key_id.clone().unwrap_or_else(fingerprint),

@@ -19,24 +19,24 @@ use super::output::{CliError, Exit};
 
 /// Verbs of `pullgate signature`.
 #[derive(Debug, Subcommand)]
-pub(super) enum Signature {
+pub(super) enum SignatureCommand {
     /// Take records away
     Delete(delete::Delete),
     /// Write the records of an image to a directory, or attach them to an image in another registry
     Export(export::Export),
     /// Bring records from files to the local directory or to a registry
-    Import(import::Import),
+    Import(import::SignatureImportArgs),
     /// List the records of an image
     List(source_args::Of),
     /// Show the records of an image whole
-    Show(list::Show),
+    Show(list::SignatureShowArgs),
     /// Give a record in Oracle's API other tags
-    Tag(tag::Tag),
+    Tag(tag::SignatureTagArgs),
     /// Verify the records of an image under the keys of its rule, or under keys that you name
     Verify(verify::Verify),
 }
 
-impl Signature {
+impl SignatureCommand {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         match self {
             Self::Delete(verb) => verb.run(context, out),

@@ -30,7 +30,7 @@ async fn an_outcome_that_was_not_promised_is_seen() {
     demo.images[2].expected = first;
     demo.images[3].expected = second;
     let outcomes = demo.pull_all().await.unwrap();
-    let seen: Vec<_> = outcomes.iter().map(super::Outcome::as_expected).collect();
+    let seen: Vec<_> = outcomes.iter().map(super::PullOutcome::as_expected).collect();
     assert_eq!(seen, [false, true, false, false, true, true]);
     demo.stop().await;
 }

@@ -2,10 +2,10 @@
 //! (oci-cli 3.95.1, `artifacts_cli_extended.py`, lines 617-628). Whoever verifies takes any spelling; who compares the
 //! two tools' messages by eye or in a script wants the same one.
 
-use crate::signature::oracle::Message;
+use crate::signature::oracle::OracleMessage;
 
 /// Eight fields in alphabetical order, no white space, everything but ASCII escaped.
-pub(super) fn spell(message: &Message) -> String {
+pub(super) fn spell(message: &OracleMessage) -> String {
     let digest = message.image_digest.to_string();
     let fields = [
         ("description", message.description.as_str()),

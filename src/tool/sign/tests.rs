@@ -22,9 +22,9 @@ fn now() -> Timestamp {
     NOW.parse().unwrap()
 }
 
-fn message() -> Message {
+fn message() -> OracleMessage {
     let fingerprint = key().fingerprint().to_string();
-    Message {
+    OracleMessage {
         description: String::new(),
         image_digest: crate::oci::Digest::sha256(b"an image"),
         kms_key_id: fingerprint.clone(),
@@ -72,7 +72,7 @@ fn a_message_is_spelled_as_oracles_client_spells_it() {
         // The fields from another reader than ours, so that a mistake cannot stand on both sides.
         let fields: Value = serde_json::from_slice(&signed).unwrap();
         let text = |field: &str| fields[field].as_str().unwrap().to_owned();
-        let message = Message {
+        let message = OracleMessage {
             description: text("description"),
             image_digest: text("imageDigest").parse().unwrap(),
             kms_key_id: text("kmsKeyId"),
@@ -86,7 +86,7 @@ fn a_message_is_spelled_as_oracles_client_spells_it() {
             spelling::spell(&message),
             String::from_utf8(signed.clone()).unwrap()
         );
-        assert_eq!(Message::parse(&signed), Ok(message));
+        assert_eq!(OracleMessage::parse(&signed), Ok(message));
         messages += 1;
     }
     assert_eq!(messages, 13);
@@ -96,7 +96,7 @@ fn a_message_is_spelled_as_oracles_client_spells_it() {
 fn what_is_signed_opens_at_a_gate_that_trusts_the_key() {
     let key = key();
     for signing_algorithm in SigningAlgorithm::ALL {
-        let signed = Message {
+        let signed = OracleMessage {
             signing_algorithm,
             description: "naïve 🔏".to_owned(),
             ..message()
@@ -129,7 +129,7 @@ fn what_is_signed_opens_at_a_gate_that_trusts_the_key() {
 
 #[test]
 fn a_record_is_what_the_api_keeps() {
-    let ids = Message {
+    let ids = OracleMessage {
         kms_key_id: "ocid1.key.oc1.phx.bgxjkmty6zcls.nijj4e74yg".to_owned(),
         kms_key_version_id: "ocid1.keyversion.b5nq53pf26".to_owned(),
         ..message()
@@ -177,7 +177,7 @@ fn metadata_is_json_text_or_nothing_and_is_signed_as_it_was_given() {
         "{\"a\":1,\"a\":2}",
     ] {
         let record = sign(
-            &Message {
+            &OracleMessage {
                 metadata: metadata.to_owned(),
                 ..message()
             },
@@ -186,13 +186,15 @@ fn metadata_is_json_text_or_nothing_and_is_signed_as_it_was_given() {
         )
         .unwrap();
         assert_eq!(
-            Message::parse(&record.message_bytes().unwrap()).unwrap().metadata,
+            OracleMessage::parse(&record.message_bytes().unwrap())
+                .unwrap()
+                .metadata,
             metadata
         );
     }
     for metadata in [" ", "x", "{", "{}{}", "{'a': 1}", "\u{feff}{}"] {
         let refused = sign(
-            &Message {
+            &OracleMessage {
                 metadata: metadata.to_owned(),
                 ..message()
             },
@@ -208,7 +210,7 @@ fn a_message_is_no_longer_than_the_vault_signs() {
     let room = MESSAGE_BYTES - spelling::spell(&message()).len();
     let signed = |description: String| {
         sign(
-            &Message {
+            &OracleMessage {
                 description,
                 ..message()
             },
@@ -439,10 +441,10 @@ proptest! {
 
     #[test]
     fn any_text_is_read_as_it_was_signed(description in ".{0,60}", region in any::<String>().prop_map(|text| text.chars().take(60).collect::<String>()), repository_name in "\\PC{0,40}") {
-        let message = Message { description, region, repository_name, ..message() };
+        let message = OracleMessage { description, region, repository_name, ..message() };
         let key = key();
         let record = sign(&message, &key, now()).unwrap();
-        prop_assert_eq!(Message::parse(&record.message_bytes().unwrap()), Ok(message.clone()));
+        prop_assert_eq!(OracleMessage::parse(&record.message_bytes().unwrap()), Ok(message.clone()));
         prop_assert_eq!(open(record.to_json(), key.public()).unwrap().repository, Some(message.repository_name));
     }
 }

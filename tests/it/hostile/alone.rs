@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use pullgate::base::limits::CANDIDATES;
 use pullgate::base::reason::Reason;
-use pullgate::fakes::pull_client::{Dialect, PullError};
+use pullgate::fakes::pull_client::{ClientPullError, Dialect};
 use pullgate::oci::Digest;
 
 use super::lies::{Lie, Truth, lies_about_manifests, lies_about_places, lies_about_signatures};
@@ -67,8 +67,8 @@ async fn tell(lie: Lie) -> Option<String> {
     let took = began.elapsed();
     let seen = liar.seen().len();
     let verdict = match result {
-        Ok(Err(PullError::Refused(refusal))) if refusal.reason() == Some(lie.blocked.code()) => None,
-        Ok(Err(PullError::Refused(refusal))) => Some(format!("{} {}", refusal.status, refusal.message)),
+        Ok(Err(ClientPullError::Refused(refusal))) if refusal.reason() == Some(lie.blocked.code()) => None,
+        Ok(Err(ClientPullError::Refused(refusal))) => Some(format!("{} {}", refusal.status, refusal.message)),
         Ok(other) => Some(format!("{other:?}")),
         Err(_elapsed) => Some("no answer".to_owned()),
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use pullgate::net::oracle::wire::{CreateSignature, KeyVersionState, LookUpImage, SignRequest, UpdateTags};
-use pullgate::net::oracle::{ApiError, OracleClient, Endpoint, Identity, Ocid, Service};
+use pullgate::net::oracle::{ApiError, Identity, Ocid, OracleClient, Service, ServiceEndpoint};
 use pullgate::signature::oracle::Record;
 use pullgate::trust::SigningAlgorithm;
 
@@ -23,8 +23,8 @@ async fn a_signature_is_made_kept_tagged_and_deleted() {
     let (tenancy, _) = identity.named().unwrap();
     assert_eq!(tenancy.as_str(), site.tenancy);
     let client = OracleClient::new(identity, Vec::new(), None).unwrap();
-    let artifacts = Endpoint::new(&site.cloud.url(), Service::Artifacts).unwrap();
-    let kms = Endpoint::new(&site.cloud.url(), Service::Kms).unwrap();
+    let artifacts = ServiceEndpoint::new(&site.cloud.url(), Service::Artifacts).unwrap();
+    let kms = ServiceEndpoint::new(&site.cloud.url(), Service::Kms).unwrap();
     let late = Instant::now() + Duration::from_secs(60);
     let (key_id, version_id) = (ocid(&site.key), ocid(&site.version));
 

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use pullgate::base::reason::Reason;
 use pullgate::net::oracle::wire::{FederationRequest, read_token};
 use pullgate::net::oracle::{
-    ApiError, OracleClient, Endpoint, Identity, LeafCertificate, MetadataService, RequestKey, Service,
-    SignatureFilter, RequestSigner,
+    ApiError, Identity, LeafCertificate, MetadataService, OracleClient, RequestKey, RequestSigner, Service,
+    ServiceEndpoint, SignatureFilter,
 };
 use pullgate::process::config::Config;
 
@@ -38,7 +38,7 @@ pub fn token(ends: Timestamp) -> String {
 async fn told(site: &Site, folder: &std::path::Path) -> Option<ApiError> {
     let identity = Identity::profile(folder.join("oci/config"), "DEFAULT", None).unwrap();
     let client = OracleClient::new(identity, Vec::new(), None).unwrap();
-    let artifacts = Endpoint::new(&site.cloud.url(), Service::Artifacts).unwrap();
+    let artifacts = ServiceEndpoint::new(&site.cloud.url(), Service::Artifacts).unwrap();
     let filter = SignatureFilter {
         compartment_id: &site.compartment.parse().unwrap(),
         in_subtree: false,
@@ -154,7 +154,7 @@ async fn session(site: &Site, private: &str) -> String {
     let key = RequestKey::from_pem(&key, None).unwrap();
     let of_session = RequestKey::from_pem(private.as_bytes(), None).unwrap();
     let request = FederationRequest::new(&leaf, &[&intermediate], &of_session).unwrap();
-    let federation = Endpoint::new(&site.cloud.url(), Service::Federation).unwrap();
+    let federation = ServiceEndpoint::new(&site.cloud.url(), Service::Federation).unwrap();
     let operation = pullgate::net::oracle::Operation::federate(&federation, &request);
     let signer = RequestSigner::federation(&leaf, std::sync::Arc::new(key));
     let headers = signer.sign(&operation, Timestamp::now()).unwrap();
@@ -295,9 +295,9 @@ fn the_way_to_the_metadata_service_is_the_identitys_alone() {
     }
     let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for (word, files) in [
-        ("fn to_metadata_service(", vec!["src/transport/guard.rs"]),
-        (".to_metadata_service(", vec!["src/oracle/client/exchange.rs"]),
-        ("exchange.metadata(", vec!["src/oracle/identity/instance.rs"]),
+        ("fn to_metadata_service(", vec!["src/net/transport/guard.rs"]),
+        (".to_metadata_service(", vec!["src/net/oracle/sender.rs"]),
+        ("exchange.metadata(", vec!["src/net/oracle/identity/instance.rs"]),
     ] {
         let mut found = Vec::new();
         callers(&source, word, &mut found);

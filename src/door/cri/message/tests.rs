@@ -1,12 +1,12 @@
 use proptest::prelude::*;
 
-use super::Message;
+use super::GrpcMessage;
 
 proptest! {
     /// A message of ours is framed as it is read.
     #[test]
     fn what_is_framed_is_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let message = Message::framing(&bytes);
+        let message = GrpcMessage::framing(&bytes);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let body = http_body_util::BodyExt::map_err(
             http_body_util::Full::new(message.framed()),

@@ -6,7 +6,7 @@ use hyper::ext::ReasonPhrase;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{Body, PHRASE_BYTES, Puller, base, crashed, cut, denied, referrers, refused, tags};
+use super::{PHRASE_BYTES, Puller, ResponseBody, base, crashed, cut, denied, referrers, refused, tags};
 use crate::base::reason::Reason;
 use crate::door::http_answer;
 use crate::door::registry::route::RouteError;
@@ -24,12 +24,12 @@ fn denial(reason: Reason) -> Denial {
     }
 }
 
-fn body(response: Response<Body>) -> Bytes {
+fn body(response: Response<ResponseBody>) -> Bytes {
     let collected = futures_util::future::FutureExt::now_or_never(response.into_body().collect());
     collected.unwrap().unwrap().to_bytes()
 }
 
-fn told(response: Response<Body>) -> Value {
+fn told(response: Response<ResponseBody>) -> Value {
     let body: Value = serde_json::from_slice(&body(response)).unwrap();
     assert_eq!(
         body["errors"].as_array().unwrap().len(),
@@ -39,7 +39,7 @@ fn told(response: Response<Body>) -> Value {
     body["errors"][0].clone()
 }
 
-fn phrase(response: &Response<Body>) -> String {
+fn phrase(response: &Response<ResponseBody>) -> String {
     String::from_utf8(
         response
             .extensions()

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Answer, Body, Bounds, Handler, Server, serve};
+use super::{DoorAnswer, Handler, ResponseBody, ServeBounds, Server, serve};
 use crate::door::listen::accept::{ACCEPT_PAUSE, next};
 use crate::net::registry::RegistryError;
 use crate::oci::Digest;
@@ -44,7 +44,7 @@ impl Drop for Held {
 type Chunks = BoxStream<'static, Result<Bytes, RegistryError>>;
 
 impl Handler for Toy {
-    async fn handle(&self, request: Request<()>, _peer: &str) -> Answer {
+    async fn handle(&self, request: Request<()>, _peer: &str) -> DoorAnswer {
         let due = Instant::now() + self.due.unwrap_or(NEVER);
         let chunk = || Ok(Bytes::from_static(&[7; 65_536]));
         let broken = RegistryError::Unreachable {
@@ -52,12 +52,12 @@ impl Handler for Toy {
             what: "reset".to_owned(),
         };
         let response = match request.uri().path() {
-            "/large" => Response::new(Body::whole(Bytes::from(vec![7; 64 << 20]))),
+            "/large" => Response::new(ResponseBody::whole(Bytes::from(vec![7; 64 << 20]))),
             "/panic" => panic!("on purpose"),
             "/slow" => {
                 let _held = self.hold();
                 sleep(Duration::from_millis(300)).await;
-                Response::new(Body::whole(Bytes::from_static(b"done")))
+                Response::new(ResponseBody::whole(Bytes::from_static(b"done")))
             }
             "/never" => pending().await,
             "/endless" => self.blob(stream::repeat_with(chunk).boxed(), due),
@@ -76,9 +76,9 @@ impl Handler for Toy {
             }
             "/breaks" => self.blob(stream::iter([chunk(), Err(broken)]).boxed(), due),
             "/ends" => self.blob(stream::iter([chunk()]).boxed(), due),
-            _ => Response::new(Body::whole(Bytes::from_static(b"hello"))),
+            _ => Response::new(ResponseBody::whole(Bytes::from_static(b"hello"))),
         };
-        Answer { response, due }
+        DoorAnswer { response, due }
     }
 }
 
@@ -89,7 +89,7 @@ impl Toy {
     }
 
     /// A blob that claims to be a megabyte.
-    fn blob(&self, chunks: Chunks, due: Instant) -> Response<Body> {
+    fn blob(&self, chunks: Chunks, due: Instant) -> Response<ResponseBody> {
         let held = self.hold();
         let chunks = chunks
             .map(move |chunk| {
@@ -97,7 +97,7 @@ impl Toy {
                 chunk
             })
             .boxed();
-        let mut response = Response::new(Body::blob(chunks, Digest::sha256(b""), due));
+        let mut response = Response::new(ResponseBody::blob(chunks, Digest::sha256(b""), due));
         response
             .headers_mut()
             .insert(CONTENT_LENGTH, HeaderValue::from_static("1048576000"));
@@ -112,18 +112,18 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-const BOUNDS: Bounds = Bounds {
+const BOUNDS: ServeBounds = ServeBounds {
     connections: 16,
     head: NEVER,
     handshake: NEVER,
     stall: NEVER,
 };
 
-async fn run(bounds: Bounds, due: Option<Duration>) -> Running {
+async fn run(bounds: ServeBounds, due: Option<Duration>) -> Running {
     run_with(bounds, due, Duration::from_millis(500)).await
 }
 
-async fn run_with(bounds: Bounds, due: Option<Duration>, grace: Duration) -> Running {
+async fn run_with(bounds: ServeBounds, due: Option<Duration>, grace: Duration) -> Running {
     let toy = Toy {
         due,
         ..Toy::default()
@@ -219,7 +219,7 @@ async fn a_head_has_the_length_and_not_the_body() {
 #[tokio::test]
 async fn a_client_that_stops_reading_is_cut_and_everything_freed() {
     let server = run(
-        Bounds {
+        ServeBounds {
             stall: Duration::from_millis(200),
             ..BOUNDS
         },
@@ -279,7 +279,7 @@ async fn a_client_that_drips_is_cut_whatever_it_was_to_read() {
 #[tokio::test]
 async fn a_client_that_reads_is_not_cut_for_being_slow() {
     let server = run(
-        Bounds {
+        ServeBounds {
             stall: Duration::from_millis(600),
             ..BOUNDS
         },
@@ -325,7 +325,7 @@ async fn a_client_that_goes_away_frees_the_origin() {
 #[tokio::test]
 async fn the_next_connection_waits_for_room() {
     let server = run(
-        Bounds {
+        ServeBounds {
             connections: 2,
             ..BOUNDS
         },
@@ -392,7 +392,7 @@ async fn a_body_is_never_read() {
 #[tokio::test]
 async fn heads_are_bounded_in_time_and_size() {
     let server = run(
-        Bounds {
+        ServeBounds {
             head: Duration::from_millis(200),
             ..BOUNDS
         },

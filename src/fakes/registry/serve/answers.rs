@@ -9,9 +9,9 @@ use crate::fakes::registry::store::StoreError;
 use crate::oci::Digest;
 
 /// What a request is answered with.
-pub(super) struct Answer(Response<Full<Bytes>>);
+pub(super) struct FakeResponse(Response<Full<Bytes>>);
 
-impl Answer {
+impl FakeResponse {
     pub(super) fn empty(status: StatusCode) -> Self {
         let mut response = Response::new(Full::default());
         *response.status_mut() = status;
@@ -32,7 +32,7 @@ impl Answer {
 
     /// The bytes of a blob, or the one range of them that is asked for (RFC 9110, 14.1.2). A header that is none of
     /// the forms, or names several ranges, is left unheeded as 14.2 allows.
-    pub(super) fn ranged(bytes: Bytes, range: Option<&HeaderValue>) -> Result<Self, Refusal> {
+    pub(super) fn ranged(bytes: Bytes, range: Option<&HeaderValue>) -> Result<Self, ErrorResponse> {
         let size = bytes.len();
         let asked = range.and_then(|value| value.to_str().ok()?.strip_prefix("bytes=")?.split_once('-'));
         let bounds = asked.and_then(
@@ -52,10 +52,12 @@ impl Answer {
                 *answer.0.status_mut() = StatusCode::PARTIAL_CONTENT;
                 Ok(answer)
             }
-            Some(_) => Err(
-                Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "SIZE_INVALID", "no such range")
-                    .with(header::CONTENT_RANGE, &format!("bytes */{size}")),
-            ),
+            Some(_) => {
+                Err(
+                    ErrorResponse::new(StatusCode::RANGE_NOT_SATISFIABLE, "SIZE_INVALID", "no such range")
+                        .with(header::CONTENT_RANGE, &format!("bytes */{size}")),
+                )
+            }
         }
     }
 
@@ -104,11 +106,11 @@ impl Answer {
 }
 
 /// An answer that says no: an error body of distribution-spec 1.1, "Error Codes".
-pub(super) struct Refusal(Box<Answer>);
+pub(super) struct ErrorResponse(Box<FakeResponse>);
 
-impl Refusal {
+impl ErrorResponse {
     pub(super) fn new(status: StatusCode, code: &str, message: &str) -> Self {
-        let mut answer = Answer::json(&json!({ "errors": [{ "code": code, "message": message }] }));
+        let mut answer = FakeResponse::json(&json!({ "errors": [{ "code": code, "message": message }] }));
         *answer.0.status_mut() = status;
         Self(Box::new(answer))
     }
@@ -141,12 +143,12 @@ impl Refusal {
         Self(Box::new(self.0.with(name, value)))
     }
 
-    pub(super) fn into_answer(self) -> Answer {
+    pub(super) fn into_answer(self) -> FakeResponse {
         *self.0
     }
 }
 
-impl From<StoreError> for Refusal {
+impl From<StoreError> for ErrorResponse {
     fn from(error: StoreError) -> Self {
         let (status, code) = match error {
             StoreError::Digest => (StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
@@ -158,9 +160,9 @@ impl From<StoreError> for Refusal {
 }
 
 /// Reads a digest of a path or query.
-pub(super) fn parse_digest(text: &str) -> Result<Digest, Refusal> {
+pub(super) fn parse_digest(text: &str) -> Result<Digest, ErrorResponse> {
     text.parse::<Digest>()
-        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", &error.to_string()))
+        .map_err(|error| ErrorResponse::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", &error.to_string()))
 }
 
 const OCTETS: &str = "application/octet-stream";

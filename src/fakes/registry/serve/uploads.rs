@@ -6,20 +6,20 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Query;
-use super::answers::{Answer, Refusal, parse_digest};
-use crate::fakes::registry::{IDLE, Shared, lock};
+use super::FormQuery;
+use super::answers::{ErrorResponse, FakeResponse, parse_digest};
+use crate::fakes::registry::{FakeRegistryState, IDLE, lock};
 use crate::oci::Digest;
 
 /// POST: begins an upload, or takes a blob whole (`?digest=`) or from another repository (`?mount=&from=`).
 pub(super) async fn begin(
-    shared: &Shared,
+    shared: &FakeRegistryState,
     name: &str,
-    query: &Query,
+    query: &FormQuery,
     request: Request<Incoming>,
-) -> Result<Answer, Refusal> {
+) -> Result<FakeResponse, ErrorResponse> {
     if *request.method() != Method::POST {
-        return Err(Refusal::no_such_method());
+        return Err(ErrorResponse::no_such_method());
     }
     let whole = query.digest()?;
     let mount = query.first("mount").map(parse_digest).transpose()?;
@@ -27,67 +27,77 @@ pub(super) async fn begin(
         let mut store = lock(&shared.store);
         if let Some(bytes) = store.blob(from, &digest) {
             store.put_blob(name, digest, bytes)?;
-            return Ok(Answer::blob_created(name, &digest));
+            return Ok(FakeResponse::blob_created(name, &digest));
         }
     }
     let id = format!("{:032x}", rand::random::<u128>());
     lock(&shared.store).begin_upload(name, &id)?;
     match whole {
         Some(digest) => finish(shared, name, &id, &digest, request).await,
-        None => Ok(Answer::upload(StatusCode::ACCEPTED, name, &id, 0)),
+        None => Ok(FakeResponse::upload(StatusCode::ACCEPTED, name, &id, 0)),
     }
 }
 
 /// GET, PATCH, PUT and DELETE of an upload under way.
 pub(super) async fn go_on(
-    shared: &Shared,
+    shared: &FakeRegistryState,
     name: &str,
     id: &str,
-    query: &Query,
+    query: &FormQuery,
     request: Request<Incoming>,
-) -> Result<Answer, Refusal> {
+) -> Result<FakeResponse, ErrorResponse> {
     let size = lock(&shared.store)
         .upload_size(name, id)
-        .ok_or_else(Refusal::upload_unknown)?;
+        .ok_or_else(ErrorResponse::upload_unknown)?;
     match *request.method() {
-        Method::GET => Ok(Answer::upload(StatusCode::NO_CONTENT, name, id, size)),
+        Method::GET => Ok(FakeResponse::upload(StatusCode::NO_CONTENT, name, id, size)),
         Method::PATCH => {
             if !in_order(request.headers(), size) {
-                return Ok(Answer::upload(StatusCode::RANGE_NOT_SATISFIABLE, name, id, size));
+                return Ok(FakeResponse::upload(
+                    StatusCode::RANGE_NOT_SATISFIABLE,
+                    name,
+                    id,
+                    size,
+                ));
             }
             let (bytes, room) = read(shared, request.into_body(), usize::MAX).await?;
             let size = lock(&shared.store).append(name, id, &bytes, room)?;
-            Ok(Answer::upload(StatusCode::ACCEPTED, name, id, size))
+            Ok(FakeResponse::upload(StatusCode::ACCEPTED, name, id, size))
         }
         Method::PUT => {
             if !in_order(request.headers(), size) {
-                return Ok(Answer::upload(StatusCode::RANGE_NOT_SATISFIABLE, name, id, size));
+                return Ok(FakeResponse::upload(
+                    StatusCode::RANGE_NOT_SATISFIABLE,
+                    name,
+                    id,
+                    size,
+                ));
             }
             let digest = query.digest()?;
-            let digest =
-                digest.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "no digest"))?;
+            let digest = digest
+                .ok_or_else(|| ErrorResponse::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "no digest"))?;
             finish(shared, name, id, &digest, request).await
         }
         Method::DELETE => {
             lock(&shared.store).cancel_upload(name, id)?;
-            Ok(Answer::empty(StatusCode::NO_CONTENT))
+            Ok(FakeResponse::empty(StatusCode::NO_CONTENT))
         }
-        _ => Err(Refusal::no_such_method()),
+        _ => Err(ErrorResponse::no_such_method()),
     }
 }
 
 async fn finish(
-    shared: &Shared,
+    shared: &FakeRegistryState,
     name: &str,
     id: &str,
     digest: &Digest,
     request: Request<Incoming>,
-) -> Result<Answer, Refusal> {
+) -> Result<FakeResponse, ErrorResponse> {
     let (bytes, room) = read(shared, request.into_body(), usize::MAX).await?;
     let mut store = lock(&shared.store);
     store.append(name, id, &bytes, room)?;
     store.finish_upload(name, id, digest)?;
-    Ok(Answer::blob_created(name, digest))
+    Ok(FakeResponse::blob_created(name, digest))
 }
 
 /// A chunk that says where it begins must begin where the upload ends ("Pushing a blob in chunks").
@@ -103,11 +113,11 @@ fn in_order(headers: &HeaderMap, size: usize) -> bool {
 
 /// Reads a body frame by frame, each taking up room in the store before it is kept.
 pub(super) async fn read(
-    shared: &Shared,
+    shared: &FakeRegistryState,
     mut body: Incoming,
     limit: usize,
-) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refusal> {
-    let bad = |status, message| Refusal::new(status, "SIZE_INVALID", message);
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ErrorResponse> {
+    let bad = |status, message| ErrorResponse::new(status, "SIZE_INVALID", message);
     let mut bytes = BytesMut::new();
     let mut room: Option<OwnedSemaphorePermit> = None;
     loop {

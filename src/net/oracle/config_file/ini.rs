@@ -42,19 +42,19 @@ pub(super) struct Ini<'a> {
 #[derive(Debug)]
 struct Section<'a> {
     line: usize,
-    entries: BTreeMap<String, Entry<'a>>,
+    entries: BTreeMap<String, IniEntry<'a>>,
 }
 
 /// A value and where it stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry<'a> {
+pub(super) struct IniEntry<'a> {
     pub(super) line: usize,
     pub(super) value: &'a str,
     /// The line that goes on with the value.
     pub(super) continued: Option<usize>,
 }
 
-impl std::fmt::Debug for Entry<'_> {
+impl std::fmt::Debug for IniEntry<'_> {
     /// The value may be a pass phrase.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "line {}", self.line)
@@ -104,7 +104,7 @@ impl<'a> Ini<'a> {
                 .filter(|(key, _)| !key.trim().is_empty())
                 .ok_or((line, SyntaxError::NoDelimiter))?;
             let key = key.trim().to_lowercase();
-            let entry = Entry {
+            let entry = IniEntry {
                 line,
                 value: value.trim(),
                 continued: None,
@@ -121,7 +121,7 @@ impl<'a> Ini<'a> {
     }
 
     /// What stands in a section itself.
-    pub(super) fn get(&self, section: &str, key: &str) -> Option<Entry<'a>> {
+    pub(super) fn get(&self, section: &str, key: &str) -> Option<IniEntry<'a>> {
         self.sections.get(section)?.entries.get(key).copied()
     }
 
@@ -138,7 +138,7 @@ impl<'a> Ini<'a> {
         }
     }
 
-    fn put(&mut self, section: &str, key: &str, entry: Entry<'a>) -> Result<(), SyntaxError> {
+    fn put(&mut self, section: &str, key: &str, entry: IniEntry<'a>) -> Result<(), SyntaxError> {
         let Some(section) = self.sections.get_mut(section) else {
             return Err(SyntaxError::NoSection);
         };

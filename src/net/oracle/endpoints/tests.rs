@@ -6,8 +6,8 @@ const TENANCY: &str = "ocid1.tenancy.oc1..aaaaaaaacatagdyblhcqriqxvorwvajdmlxuvv
 const KEY: &str =
     "ocid1.key.oc1.phx.bgxjkmty6zcls.aby2uv7hsy74clk4cuxus26pahllhhetwhug45ir2eih2uzpainijj4e74yg";
 
-fn place(region: &str) -> Place {
-    Place::new(region.parse().unwrap(), &TENANCY.parse().unwrap()).unwrap()
+fn place(region: &str) -> RegionEndpoints {
+    RegionEndpoints::new(region.parse().unwrap(), &TENANCY.parse().unwrap()).unwrap()
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_key_that_names_no_vault_has_no_endpoint() {
     for text in [TENANCY, "ocid1.key.oc1.phx.unique"] {
         assert!(matches!(
             place("phx").kms_crypto(&text.parse().unwrap()),
-            Err(PlaceError::Key(_))
+            Err(RegionEndpointsError::Key(_))
         ));
     }
 }
@@ -60,7 +60,7 @@ fn the_realm_of_a_new_region_is_the_tenancys_and_none_is_guessed() {
     let region: Region = "xx-newtown-7".parse().unwrap();
     let government = "ocid1.tenancy.oc4..aaaa".parse().unwrap();
     assert_eq!(
-        Place::new(region.clone(), &government)
+        RegionEndpoints::new(region.clone(), &government)
             .unwrap()
             .artifacts()
             .unwrap()
@@ -68,8 +68,8 @@ fn the_realm_of_a_new_region_is_the_tenancys_and_none_is_guessed() {
         "https://artifacts.xx-newtown-7.oci.oraclegovcloud.uk/20160918"
     );
     assert_eq!(
-        Place::new(region.clone(), &"ocid1.tenancy.oc999..aaaa".parse().unwrap()),
-        Err(PlaceError::UnknownRealm {
+        RegionEndpoints::new(region.clone(), &"ocid1.tenancy.oc999..aaaa".parse().unwrap()),
+        Err(RegionEndpointsError::UnknownRealm {
             region,
             realm: "oc999".to_owned()
         })
@@ -96,29 +96,48 @@ fn a_named_endpoint_gets_the_base_path_once() {
             "https://artifacts.example/20160918",
         ),
     ] {
-        let endpoint = Endpoint::new(text, Service::Artifacts).unwrap();
+        let endpoint = ServiceEndpoint::new(text, Service::Artifacts).unwrap();
         assert_eq!(endpoint.to_string(), expected, "{text}");
-        assert_eq!(Endpoint::new(expected, Service::Artifacts), Ok(endpoint.clone()));
+        assert_eq!(
+            ServiceEndpoint::new(expected, Service::Artifacts),
+            Ok(endpoint.clone())
+        );
         assert_eq!(endpoint.is_plain(), text.starts_with("http:"));
     }
     for (text, expected) in [
-        ("", PlaceError::Url(String::new())),
+        ("", RegionEndpointsError::Url(String::new())),
         (
             "artifacts.example",
-            PlaceError::Url("artifacts.example".to_owned()),
+            RegionEndpointsError::Url("artifacts.example".to_owned()),
         ),
-        ("https://", PlaceError::Url("https://".to_owned())),
-        ("ftp://artifacts.example", PlaceError::Scheme("ftp".to_owned())),
-        ("file:///etc/passwd", PlaceError::Scheme("file".to_owned())),
-        ("unix:/run/x", PlaceError::Scheme("unix".to_owned())),
+        ("https://", RegionEndpointsError::Url("https://".to_owned())),
+        (
+            "ftp://artifacts.example",
+            RegionEndpointsError::Scheme("ftp".to_owned()),
+        ),
+        (
+            "file:///etc/passwd",
+            RegionEndpointsError::Scheme("file".to_owned()),
+        ),
+        ("unix:/run/x", RegionEndpointsError::Scheme("unix".to_owned())),
         (
             "https://a:b@artifacts.example",
-            PlaceError::Extra("user name or password"),
+            RegionEndpointsError::Extra("user name or password"),
         ),
-        ("https://artifacts.example?x", PlaceError::Extra("query")),
-        ("https://artifacts.example#x", PlaceError::Extra("fragment")),
+        (
+            "https://artifacts.example?x",
+            RegionEndpointsError::Extra("query"),
+        ),
+        (
+            "https://artifacts.example#x",
+            RegionEndpointsError::Extra("fragment"),
+        ),
     ] {
-        assert_eq!(Endpoint::new(text, Service::Artifacts), Err(expected), "{text}");
+        assert_eq!(
+            ServiceEndpoint::new(text, Service::Artifacts),
+            Err(expected),
+            "{text}"
+        );
     }
 }
 
@@ -151,7 +170,7 @@ proptest! {
 
     #[test]
     fn whatever_is_named_is_refused_or_under_the_base_path(text in "(https?://)?\\PC{0,30}") {
-        if let Ok(endpoint) = Endpoint::new(&text, Service::Kms) {
+        if let Ok(endpoint) = ServiceEndpoint::new(&text, Service::Kms) {
             prop_assert!(endpoint.as_url().path().ends_with("/20180608"));
         }
     }

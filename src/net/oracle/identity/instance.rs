@@ -12,12 +12,12 @@ use url::Url;
 use super::super::client::{ApiError, Call};
 use super::super::wire::{FederationRequest, read_token};
 use super::super::{
-    Endpoint, FederationError, LeafCertificate, Operation, Place, PlaceError, Region, RequestKey,
-    SecurityToken, RequestSigner,
+    FederationError, LeafCertificate, Operation, Region, RegionEndpoints, RegionEndpointsError, RequestKey,
+    RequestSigner, SecurityToken, ServiceEndpoint,
 };
 use super::IdentityError;
 use crate::base::limits::ORACLE_ANSWER_BYTES;
-use crate::net::oracle::sender::{Ask, Exchange};
+use crate::net::oracle::sender::{ApiRequest, Exchange};
 
 /// What is asked for an instance's identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct InstancePrincipal {
     /// The metadata service; the two addresses that Oracle's has where none is named.
     pub metadata: Option<MetadataService>,
     /// The token service; that of the instance's region where none is named.
-    pub federation: Option<Endpoint>,
+    pub federation: Option<ServiceEndpoint>,
 }
 
 /// Where a metadata service is: what `OCI_METADATA_BASE_URL` names.
@@ -37,8 +37,8 @@ impl MetadataService {
     ///
     /// # Errors
     /// As [`PlaceError`] says.
-    pub fn new(text: &str) -> Result<Self, PlaceError> {
-        Endpoint::checked(text).map(Self)
+    pub fn new(text: &str) -> Result<Self, RegionEndpointsError> {
+        ServiceEndpoint::checked(text).map(Self)
     }
 
     /// The URL.
@@ -148,7 +148,7 @@ impl Instance {
         let session_key = Arc::new(session_key);
         let request = FederationRequest::new(&found.leaf, &[found.intermediate.as_slice()], &session_key)?;
         let operation = Operation::federate(&federation, &request);
-        let ask = Ask {
+        let ask = ApiRequest {
             call: Call::Federate,
             operation: &operation,
             limit: ORACLE_ANSWER_BYTES,
@@ -166,25 +166,29 @@ impl Instance {
     }
 
     /// The token service of the region that the instance is in.
-    async fn federation(&self, found: &Found, exchange: Exchange<'_>) -> Result<Endpoint, IdentityError> {
+    async fn federation(
+        &self,
+        found: &InstanceFacts,
+        exchange: Exchange<'_>,
+    ) -> Result<ServiceEndpoint, IdentityError> {
         let service = &found.service;
         let url = service.below("instance/region");
         let region = exchange.metadata(&url, service.as_url()).await;
         let region = region.map_err(|error| IdentityError::Metadata(Box::new(error)))?;
         let region: Region = String::from_utf8_lossy(region.trim_ascii()).parse()?;
-        Ok(Place::new(region, found.leaf.tenancy())?.federation()?)
+        Ok(RegionEndpoints::new(region, found.leaf.tenancy())?.federation()?)
     }
 
     /// What the metadata service says. Certificate and key are two answers, and may be renewed in between: then both are
     /// asked for once more.
-    async fn found(&self, exchange: Exchange<'_>) -> Result<Found, IdentityError> {
+    async fn found(&self, exchange: Exchange<'_>) -> Result<InstanceFacts, IdentityError> {
         match self.asked(exchange).await {
             Err(IdentityError::Certificate(FederationError::Key)) => self.asked(exchange).await,
             other => other,
         }
     }
 
-    async fn asked(&self, exchange: Exchange<'_>) -> Result<Found, IdentityError> {
+    async fn asked(&self, exchange: Exchange<'_>) -> Result<InstanceFacts, IdentityError> {
         let (service, certificate) = self.certificate(exchange).await?;
         let rest = |path| {
             let service = &service;
@@ -199,7 +203,7 @@ impl Instance {
         let leaf = LeafCertificate::from_pem(&certificate)?;
         let key = computed(move || RequestKey::from_pem(&key, None)).await??;
         leaf.check(&key)?;
-        Ok(Found {
+        Ok(InstanceFacts {
             leaf,
             key,
             intermediate,
@@ -248,7 +252,7 @@ impl State {
 }
 
 /// What the metadata service said.
-struct Found {
+struct InstanceFacts {
     leaf: LeafCertificate,
     key: RequestKey,
     intermediate: Vec<u8>,

@@ -16,11 +16,11 @@ pub(super) struct Kept {
     path: PathBuf,
     name: String,
     home: Option<PathBuf>,
-    read: Mutex<Arc<Read>>,
+    read: Mutex<Arc<LoadedProfile>>,
 }
 
 #[derive(Debug)]
-struct Read {
+struct LoadedProfile {
     profile: Profile,
     key: Arc<RequestKey>,
     /// Of the files that were read, as they were before.
@@ -37,7 +37,7 @@ struct Stamp {
 
 impl Kept {
     pub(super) fn new(path: PathBuf, name: &str, home: Option<PathBuf>) -> Result<Self, IdentityError> {
-        let read = Read::now(&path, name, home.as_deref())?;
+        let read = LoadedProfile::now(&path, name, home.as_deref())?;
         Ok(Self {
             path,
             name: name.to_owned(),
@@ -53,21 +53,21 @@ impl Kept {
 
     pub(super) fn signer(&self) -> Result<RequestSigner, IdentityError> {
         let mut read = self.last();
-        if read.stamps != Read::stamps(&self.path, &read.profile.key_file) {
-            read = Arc::new(Read::now(&self.path, &self.name, self.home.as_deref())?);
+        if read.stamps != LoadedProfile::stamps(&self.path, &read.profile.key_file) {
+            read = Arc::new(LoadedProfile::now(&self.path, &self.name, self.home.as_deref())?);
             *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&read);
         }
         // The token's file is read here, each time.
         Ok(read.profile.signer(Arc::clone(&read.key), Timestamp::now())?)
     }
 
-    fn last(&self) -> Arc<Read> {
+    fn last(&self) -> Arc<LoadedProfile> {
         // It is replaced whole: a panic elsewhere leaves nothing half done.
         Arc::clone(&self.read.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Read {
+impl LoadedProfile {
     fn now(path: &Path, name: &str, home: Option<&Path>) -> Result<Self, IdentityError> {
         // Before it is read: what is written in between is read again, and not missed.
         let of_profile = Stamp::of(path);

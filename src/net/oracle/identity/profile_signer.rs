@@ -9,14 +9,14 @@ use jiff::Timestamp;
 use crate::base::files::{self, FileError};
 use crate::base::limits::{KEY_BYTES, SECURITY_TOKEN_BYTES};
 use crate::net::oracle::{
-    Authentication, FingerprintMismatch, Profile, RequestKey, RequestKeyError, SecurityToken, RequestSigner,
+    Authentication, FingerprintMismatch, Profile, RequestKey, RequestKeyError, RequestSigner, SecurityToken,
     TokenError,
 };
 
 /// Why a profile cannot be used to sign.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum CredentialsError {
+pub enum ProfileSignerError {
     /// The session is over.
     #[error(
         "the session token in `{}` ended at {at}: run `oci session refresh`, or `oci session authenticate`",
@@ -67,20 +67,20 @@ impl Profile {
     ///
     /// # Errors
     /// As [`CredentialsError`] says.
-    pub fn key(&self) -> Result<RequestKey, CredentialsError> {
+    pub fn key(&self) -> Result<RequestKey, ProfileSignerError> {
         let path = || self.key_file.clone();
         let key = RequestKey::from_pem(
             &files::read(&self.key_file, KEY_BYTES)?,
             self.pass_phrase.as_ref(),
         )
-        .map_err(|source| CredentialsError::Key { path: path(), source })?;
+        .map_err(|source| ProfileSignerError::Key { path: path(), source })?;
         let fingerprint = match &self.authentication {
             Authentication::ApiKey { fingerprint, .. } => Some(*fingerprint),
             Authentication::SessionToken { fingerprint, .. } => *fingerprint,
         };
         if let Some(fingerprint) = fingerprint {
             key.check(fingerprint)
-                .map_err(|source| CredentialsError::Fingerprint {
+                .map_err(|source| ProfileSignerError::Fingerprint {
                     path: path(),
                     profile: self.name.clone(),
                     source,
@@ -94,13 +94,13 @@ impl Profile {
     ///
     /// # Errors
     /// As [`CredentialsError`] says.
-    pub fn signer(&self, key: Arc<RequestKey>, now: Timestamp) -> Result<RequestSigner, CredentialsError> {
+    pub fn signer(&self, key: Arc<RequestKey>, now: Timestamp) -> Result<RequestSigner, ProfileSignerError> {
         match &self.authentication {
             Authentication::ApiKey { user, .. } => Ok(RequestSigner::api_key(&self.tenancy, user, key)),
             Authentication::SessionToken { token_file, .. } => {
                 let (token, at) = read_token(token_file)?;
                 if at <= now {
-                    return Err(CredentialsError::Ended {
+                    return Err(ProfileSignerError::Ended {
                         path: token_file.clone(),
                         at,
                     });
@@ -114,7 +114,7 @@ impl Profile {
     ///
     /// # Errors
     /// As [`CredentialsError`] says.
-    pub fn check_token(&self) -> Result<(), CredentialsError> {
+    pub fn check_token(&self) -> Result<(), ProfileSignerError> {
         match &self.authentication {
             Authentication::ApiKey { .. } => Ok(()),
             Authentication::SessionToken { token_file, .. } => read_token(token_file).map(drop),
@@ -122,8 +122,8 @@ impl Profile {
     }
 }
 
-fn read_token(path: &Path) -> Result<(SecurityToken, Timestamp), CredentialsError> {
-    let no_token = |source| CredentialsError::Token {
+fn read_token(path: &Path) -> Result<(SecurityToken, Timestamp), ProfileSignerError> {
+    let no_token = |source| ProfileSignerError::Token {
         path: path.to_owned(),
         source,
     };

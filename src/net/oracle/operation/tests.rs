@@ -2,7 +2,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::net::oracle::wire::{CreateSignature, ImageSignature, LookUpImage, RECORDED, SignRequest};
-use crate::net::oracle::{Place, Service};
+use crate::net::oracle::{RegionEndpoints, Service};
 use crate::trust::SigningAlgorithm;
 
 const COMPARTMENT: &str =
@@ -27,8 +27,8 @@ fn goes_to(operation: &Operation, name: &str) {
     assert_eq!(operation.body.is_empty(), exchange["body"] == "", "{name}");
 }
 
-fn artifacts() -> Endpoint {
-    Place::new("phx".parse().unwrap(), &TENANCY.parse().unwrap())
+fn artifacts() -> ServiceEndpoint {
+    RegionEndpoints::new("phx".parse().unwrap(), &TENANCY.parse().unwrap())
         .unwrap()
         .artifacts()
         .unwrap()
@@ -126,7 +126,7 @@ fn the_others_go_where_oracles_client_goes() {
         format!("/20160918/container/images/{}", signature.image_id)
     );
 
-    let kms = Endpoint::new("http://127.0.0.1:43881", Service::Kms).unwrap();
+    let kms = ServiceEndpoint::new("http://127.0.0.1:43881", Service::Kms).unwrap();
     let key: Ocid = signature.record.kms_key_id.parse().unwrap();
     let version: Ocid = signature.record.kms_key_version_id.parse().unwrap();
     goes_to(&Operation::get_key_version(&kms, &key, &version), "key version");

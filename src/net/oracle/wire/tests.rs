@@ -4,7 +4,7 @@ use super::*;
 use crate::base::limits::{CANDIDATES, ERROR_BYTES, ORACLE_ANSWER_BYTES, ORACLE_PAGE_BYTES, RECORD_BYTES};
 use crate::net::oracle::{LeafCertificate, RequestKey};
 use crate::oci::Repository;
-use crate::signature::oracle::{Message, Record};
+use crate::signature::oracle::{OracleMessage, Record};
 use crate::trust::SigningAlgorithm;
 
 /// Exchanges of Oracle's own client with a stand-in for the service.
@@ -81,7 +81,7 @@ fn a_listed_record_is_the_projects_own() {
     assert_eq!(signature.id.kind(), "containerimagesignature");
     assert_eq!(signature.image_id.kind(), "containerimage");
     assert_eq!(signature.record.kms_key_id, KEY);
-    let message = Message::parse(&signature.record.message_bytes().unwrap()).unwrap();
+    let message = OracleMessage::parse(&signature.record.message_bytes().unwrap()).unwrap();
     assert_eq!(message.image_digest.to_string(), DIGEST);
     // The same as a record of the list by itself, as `get` gives it but for `createdBy`, and as it is kept.
     assert_eq!(

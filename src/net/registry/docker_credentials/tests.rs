@@ -3,7 +3,9 @@ use std::time::{Duration, Instant};
 
 use tokio::process::Command;
 
-use super::{CredentialsError, Identity, Login, Presented, Secret, ask, look_up, normal, program};
+use super::{
+    CredentialsKey, DockerCredentialsError, Login, Presented, Secret, ask, look_up, normal, program,
+};
 use crate::net::registry::Credentials;
 
 fn basic(user: &str, password: &str) -> Login {
@@ -20,7 +22,7 @@ fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-async fn found(text: &str, server: &str, repository: &str) -> Result<Option<Login>, CredentialsError> {
+async fn found(text: &str, server: &str, repository: &str) -> Result<Option<Login>, DockerCredentialsError> {
     let (_folder, path) = file(text);
     look_up(&Credentials::File(path), None, server, repository).await
 }
@@ -100,16 +102,16 @@ async fn a_file_that_is_not_one_is_an_error() {
     ] {
         let error = found(text, "quay.io", "a").await.unwrap_err();
         let said = match &error {
-            CredentialsError::Syntax { .. } => "syntax",
-            CredentialsError::Auth { .. } => "auth",
-            CredentialsError::HelperName(_) => "name",
-            CredentialsError::HelperRun { .. } => "run",
-            CredentialsError::FileLarge { .. } => "large",
-            CredentialsError::File { .. }
-            | CredentialsError::HelperAnswer { .. }
-            | CredentialsError::HelperLarge { .. }
-            | CredentialsError::HelperSlow { .. }
-            | CredentialsError::HelperSyntax { .. } => panic!("{error:?}"),
+            DockerCredentialsError::Syntax { .. } => "syntax",
+            DockerCredentialsError::Auth { .. } => "auth",
+            DockerCredentialsError::HelperName(_) => "name",
+            DockerCredentialsError::HelperRun { .. } => "run",
+            DockerCredentialsError::FileLarge { .. } => "large",
+            DockerCredentialsError::File { .. }
+            | DockerCredentialsError::HelperAnswer { .. }
+            | DockerCredentialsError::HelperLarge { .. }
+            | DockerCredentialsError::HelperSlow { .. }
+            | DockerCredentialsError::HelperSyntax { .. } => panic!("{error:?}"),
         };
         assert_eq!(said, kind, "{text:.60}");
         if kind != "name" {
@@ -124,7 +126,7 @@ async fn a_file_that_is_not_one_is_an_error() {
     )
     .await;
     assert!(
-        matches!(missing, Err(CredentialsError::File { .. })),
+        matches!(missing, Err(DockerCredentialsError::File { .. })),
         "{missing:?}"
     );
 }
@@ -149,14 +151,14 @@ fn helpers_are_named_and_not_pathed() {
         &"x".repeat(129),
     ] {
         assert!(
-            matches!(program(name), Err(CredentialsError::HelperName(_))),
+            matches!(program(name), Err(DockerCredentialsError::HelperName(_))),
             "{name}"
         );
     }
 }
 
 /// Runs a shell script as a helper: `$0` is the verb.
-async fn helper(script: &str) -> Result<Option<Login>, CredentialsError> {
+async fn helper(script: &str) -> Result<Option<Login>, DockerCredentialsError> {
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(script);
     ask(command, "helper", "quay.io:5000", Duration::from_millis(500)).await
@@ -201,16 +203,16 @@ async fn a_helper_that_fails_is_an_error_and_never_anonymous() {
         let begin = Instant::now();
         let error = helper(script).await.unwrap_err();
         let said = match &error {
-            CredentialsError::HelperAnswer { .. } => "answer",
-            CredentialsError::HelperSyntax { .. } => "syntax",
-            CredentialsError::HelperLarge { .. } => "large",
-            CredentialsError::HelperSlow { .. } => "slow",
-            CredentialsError::Auth { .. }
-            | CredentialsError::File { .. }
-            | CredentialsError::FileLarge { .. }
-            | CredentialsError::HelperName(_)
-            | CredentialsError::HelperRun { .. }
-            | CredentialsError::Syntax { .. } => panic!("{error:?}"),
+            DockerCredentialsError::HelperAnswer { .. } => "answer",
+            DockerCredentialsError::HelperSyntax { .. } => "syntax",
+            DockerCredentialsError::HelperLarge { .. } => "large",
+            DockerCredentialsError::HelperSlow { .. } => "slow",
+            DockerCredentialsError::Auth { .. }
+            | DockerCredentialsError::File { .. }
+            | DockerCredentialsError::FileLarge { .. }
+            | DockerCredentialsError::HelperName(_)
+            | DockerCredentialsError::HelperRun { .. }
+            | DockerCredentialsError::Syntax { .. } => panic!("{error:?}"),
         };
         assert_eq!(said, kind, "{script}");
         assert!(begin.elapsed() < Duration::from_secs(10));
@@ -223,13 +225,13 @@ async fn a_helper_that_fails_is_an_error_and_never_anonymous() {
 async fn a_login_makes_another_identity() {
     let (_folder, path) = file("{}");
     let credentials = Credentials::File(path.clone());
-    let before = Identity::of(&credentials, None).await.unwrap();
-    assert_eq!(Identity::of(&credentials, None).await.unwrap(), before);
+    let before = CredentialsKey::of(&credentials, None).await.unwrap();
+    assert_eq!(CredentialsKey::of(&credentials, None).await.unwrap(), before);
     std::fs::write(&path, "{ }").unwrap();
-    assert_ne!(Identity::of(&credentials, None).await.unwrap(), before);
+    assert_ne!(CredentialsKey::of(&credentials, None).await.unwrap(), before);
     assert_eq!(
-        Identity::of(&Credentials::Passthrough, None).await.unwrap(),
-        Identity::Anonymous
+        CredentialsKey::of(&Credentials::Passthrough, None).await.unwrap(),
+        CredentialsKey::Anonymous
     );
 }
 
@@ -246,7 +248,7 @@ async fn a_login_that_a_client_presented_answers_where_credentials_pass_through_
     }
     let other = Presented::Login(basic("user", "hunter3"));
     let identity = async |presented| {
-        Identity::of(&Credentials::Passthrough, Some(presented))
+        CredentialsKey::of(&Credentials::Passthrough, Some(presented))
             .await
             .unwrap()
     };

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::support::*;
-use crate::net::registry::{Access, RegistryClient, Credentials, RegistryOperation, RequestOutcome, RegistryError, Target};
+use crate::net::registry::{
+    Access, Credentials, RegistryClient, RegistryError, RegistryOperation, RequestOutcome, Target,
+};
 use crate::oci::{Repository, Tag};
 
 const CLIENT: &str = "Bearer of-the-client";
@@ -71,7 +73,10 @@ async fn an_anonymous_token_is_got_once_and_kept() {
         RegistryOperation::Manifest,
         RegistryOperation::Manifest,
     ];
-    assert_eq!(counted.all(), kinds.map(|operation| (operation, RequestOutcome::Ok)));
+    assert_eq!(
+        counted.all(),
+        kinds.map(|operation| (operation, RequestOutcome::Ok))
+    );
     // Another repository needs another token.
     let other = Repository::new(HOST, "team/other").unwrap();
     client
@@ -185,7 +190,10 @@ async fn one_clients_token_is_never_anothers() {
         kind(&pull(&client, &someone("Bearer of-bob")).await),
         RequestOutcome::Unauthorized
     );
-    assert_eq!(kind(&pull(&client, &anyone()).await), RequestOutcome::Unauthorized);
+    assert_eq!(
+        kind(&pull(&client, &anyone()).await),
+        RequestOutcome::Unauthorized
+    );
     pull(&client, &someone("Bearer of-alice")).await.unwrap();
     let shown: Vec<_> = liar
         .seen()
@@ -307,7 +315,10 @@ async fn a_token_realm_that_lies_has_its_own_error() {
     spaces.extend_from_slice(b"\r\n");
     let nested = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     for (reply, outcome) in [
-        (Reply::Forever(endless, spaces, Duration::ZERO), RequestOutcome::TooLarge),
+        (
+            Reply::Forever(endless, spaces, Duration::ZERO),
+            RequestOutcome::TooLarge,
+        ),
         // 404 of the realm is not 404 of the image.
         (answer("404 Not Found", &[], ""), RequestOutcome::Malformed),
         (answer("400 Bad Request", &[], ""), RequestOutcome::Malformed),
@@ -320,14 +331,20 @@ async fn a_token_realm_that_lies_has_its_own_error() {
             RequestOutcome::Unauthorized,
         ),
         (answer("403 Forbidden", &[], ""), RequestOutcome::Unauthorized),
-        (answer("500 Internal Server Error", &[], ""), RequestOutcome::Unreachable),
+        (
+            answer("500 Internal Server Error", &[], ""),
+            RequestOutcome::Unreachable,
+        ),
         (
             answer("200 OK", &[("content-encoding", "gzip")], "x"),
             RequestOutcome::Malformed,
         ),
         (answer("200 OK", &[], ""), RequestOutcome::Malformed),
         (answer("200 OK", &[], "{}"), RequestOutcome::Malformed),
-        (answer("200 OK", &[], r#"{"token":""}"#), RequestOutcome::Malformed),
+        (
+            answer("200 OK", &[], r#"{"token":""}"#),
+            RequestOutcome::Malformed,
+        ),
         (answer("200 OK", &[], r#"["good"]"#), RequestOutcome::Malformed),
         (
             answer("200 OK", &[], r#"{"token":"good","token":"bad"}"#),
@@ -354,7 +371,10 @@ async fn a_token_realm_that_lies_has_its_own_error() {
         assert_eq!(kind(&result), outcome, "{result:?}");
         assert_eq!(
             counted.all(),
-            [(RegistryOperation::Token, outcome), (RegistryOperation::Manifest, outcome)]
+            [
+                (RegistryOperation::Token, outcome),
+                (RegistryOperation::Manifest, outcome)
+            ]
         );
     }
 }
@@ -519,10 +539,19 @@ async fn the_registrys_challenge_is_asked_for_without_credentials() {
     for (reply, expected) in [
         (answer("200 OK", &[], "{}"), Ok(None)),
         (challenge(good), Ok(Some(good.parse().unwrap()))),
-        (challenge("Bearer realm=\"file:///x\""), Err(RequestOutcome::Malformed)),
-        (answer("401 Unauthorized", &[], ""), Err(RequestOutcome::Malformed)),
+        (
+            challenge("Bearer realm=\"file:///x\""),
+            Err(RequestOutcome::Malformed),
+        ),
+        (
+            answer("401 Unauthorized", &[], ""),
+            Err(RequestOutcome::Malformed),
+        ),
         (answer("404 Not Found", &[], ""), Err(RequestOutcome::NotFound)),
-        (answer("403 Forbidden", &[], ""), Err(RequestOutcome::Unauthorized)),
+        (
+            answer("403 Forbidden", &[], ""),
+            Err(RequestOutcome::Unauthorized),
+        ),
         (
             answer("500 Internal Server Error", &[], ""),
             Err(RequestOutcome::Unreachable),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::support::*;
 use crate::base::limits;
-use crate::net::registry::{Credentials, RequestOutcome, RegistryError, Target};
+use crate::net::registry::{Credentials, RegistryError, RequestOutcome, Target};
 use crate::oci::{Digest, Tag};
 
 const TYPE: &str = "application/vnd.example.signature+json";
@@ -146,7 +146,12 @@ async fn an_answer_that_is_no_http_is_refused() {
         "HTTP/1.1 9999 OK\r\n\r\n".to_owned(),
     ] {
         let result = manifest_of(Reply::Close(head.clone().into_bytes()), Duration::from_secs(5)).await;
-        assert_eq!(kind(&result), RequestOutcome::Malformed, "{:.60}: {result:?}", head);
+        assert_eq!(
+            kind(&result),
+            RequestOutcome::Malformed,
+            "{:.60}: {result:?}",
+            head
+        );
     }
 }
 
@@ -302,7 +307,11 @@ async fn what_is_no_list_of_referrers_is_not_an_empty_one() {
         let body = body.to_owned();
         let (found, _) =
             referrers_of(move |_, _| answer("200 OK", &[("content-type", content_type)], &body)).await;
-        assert_eq!(kind(&found), RequestOutcome::Malformed, "{content_type}: {found:?}");
+        assert_eq!(
+            kind(&found),
+            RequestOutcome::Malformed,
+            "{content_type}: {found:?}"
+        );
     }
     let (found, _) =
         referrers_of(|_, _| Reply::Close(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n\xff".to_vec())).await;

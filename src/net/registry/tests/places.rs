@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use super::support::*;
-use crate::net::registry::{Access, RegistryClient, Credentials, RequestOutcome, RegistryConfig, RegistryError, Target};
+use crate::net::registry::{
+    Access, Credentials, RegistryClient, RegistryConfig, RegistryError, RequestOutcome, Target,
+};
 use crate::oci::{Repository, Tag};
 
 fn latest() -> Target {
@@ -193,7 +195,9 @@ async fn a_host_that_an_image_names_is_judged_as_well() {
 async fn a_configuration_that_could_never_work_is_refused_when_it_is_read() {
     let own: Vec<SocketAddr> = vec!["127.0.0.1:5443".parse().unwrap()];
     let refused = |config: RegistryConfig| {
-        let error = RegistryClient::new(vec![config], own.clone()).map(|_| ()).unwrap_err();
+        let error = RegistryClient::new(vec![config], own.clone())
+            .map(|_| ())
+            .unwrap_err();
         assert!(matches!(error, RegistryError::Refused { .. }), "{error:?}");
         assert!(!format!("{error:?}").contains("secret"), "{error:?}");
     };

@@ -12,10 +12,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::support::*;
 use crate::net::registry::{
-    Credentials, RegistryOperation, RequestOutcome, RegistryConfig, RegistryError, SourceName, Target,
+    Credentials, RegistryConfig, RegistryError, RegistryOperation, RequestOutcome, SourceName, Target,
 };
 use crate::net::transport::guard::Guard;
-use crate::net::transport::{Outgoing, Transport};
+use crate::net::transport::{OutgoingRequest, Transport};
 use crate::oci::{Digest, DigestMismatch, Tag};
 
 fn latest() -> Target {
@@ -76,7 +76,10 @@ async fn a_manifest_is_read_and_hashed() {
     assert_eq!(request.header("authorization"), None);
     assert_eq!(request.header("cookie"), None);
     assert_eq!(request.header("referer"), None);
-    assert_eq!(counted.all(), [(RegistryOperation::Manifest, RequestOutcome::Ok); 2]);
+    assert_eq!(
+        counted.all(),
+        [(RegistryOperation::Manifest, RequestOutcome::Ok); 2]
+    );
 }
 
 #[tokio::test]
@@ -334,13 +337,22 @@ async fn a_blob_stream_that_is_not_the_blob_is_an_error() {
     let digest = Digest::sha256(b"content");
     for (reply, outcome) in [
         (answer("404 Not Found", &[], ""), RequestOutcome::NotFound),
-        (answer("206 Partial Content", &[], "con"), RequestOutcome::Malformed),
-        (answer("416 Range Not Satisfiable", &[], ""), RequestOutcome::Malformed),
+        (
+            answer("206 Partial Content", &[], "con"),
+            RequestOutcome::Malformed,
+        ),
+        (
+            answer("416 Range Not Satisfiable", &[], ""),
+            RequestOutcome::Malformed,
+        ),
         (
             answer("200 OK", &[("content-encoding", "gzip")], "x"),
             RequestOutcome::Malformed,
         ),
-        (answer("500 Internal Server Error", &[], ""), RequestOutcome::Unreachable),
+        (
+            answer("500 Internal Server Error", &[], ""),
+            RequestOutcome::Unreachable,
+        ),
     ] {
         let liar = Liar::new(move |_, _| reply.clone()).await;
         let client = liar.client(Credentials::Anonymous);
@@ -434,7 +446,7 @@ async fn a_standstill_ends_a_stream() {
     let guard = Arc::new(Guard::new(vec![], vec![]));
     let (url, method) = (liar.url("/").parse().unwrap(), Method::GET);
     let lane = guard.check(&url, true).unwrap();
-    let outgoing = Outgoing {
+    let outgoing = OutgoingRequest {
         method: &method,
         url: &url,
         headers: HeaderMap::new(),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::support::*;
-use crate::net::registry::{Credentials, RequestOutcome, RegistryError, Target};
+use crate::net::registry::{Credentials, RegistryError, RequestOutcome, Target};
 use crate::oci::Tag;
 
 async fn pull(liar: &Liar, time: Duration) -> Result<(), RegistryError> {

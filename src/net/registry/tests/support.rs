@@ -13,7 +13,8 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use crate::net::registry::{
-    Access, RegistryClient, Credentials, RegistryOperation, RequestOutcome, Presented, RegistryConfig, RegistryError, SourceName,
+    Access, Credentials, Presented, RegistryClient, RegistryConfig, RegistryError, RegistryOperation,
+    RequestOutcome, SourceName,
 };
 use crate::oci::{Blob, Descriptor, Digest, Repository};
 

@@ -188,6 +188,10 @@ async fn what_was_not_stored_is_said() {
         assert_eq!(kind(&pushed), outcome, "{line}");
         let line_was_ok = line == "200 OK";
         let deleted = kind(&client.delete_manifest(&repository(), &latest, &anyone()).await);
-        assert_eq!(deleted, if line_was_ok { RequestOutcome::Ok } else { outcome }, "{line}");
+        assert_eq!(
+            deleted,
+            if line_was_ok { RequestOutcome::Ok } else { outcome },
+            "{line}"
+        );
     }
 }

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use url::Url;
 
-use super::{Forbidden, Guard, Lane, host_of, is_private, proxy_host, same_origin};
+use super::{ConnectPolicy, Forbidden, Guard, host_of, is_private, proxy_host, same_origin};
 
 fn guard() -> Guard {
     let own: Vec<SocketAddr> = ["127.0.0.1:5443", "0.0.0.0:9464", "[::]:9465", "192.0.2.7:9466"]
@@ -11,7 +11,7 @@ fn guard() -> Guard {
     Guard::new(own, vec!["proxy.corp.example".to_owned()])
 }
 
-fn check(url: &str, private: bool) -> Result<Lane, Forbidden> {
+fn check(url: &str, private: bool) -> Result<ConnectPolicy, Forbidden> {
     guard().check(&Url::parse(url).unwrap(), private)
 }
 
@@ -105,7 +105,7 @@ fn a_name_on_an_own_port_is_resolved_under_the_rule_against_ourselves() {
     let lane = check("http://localhost:5443/", true).unwrap();
     assert_eq!(
         lane,
-        Lane {
+        ConnectPolicy {
             direct: true,
             own_port: Some(5443),
             private: true
@@ -135,7 +135,7 @@ fn a_name_on_an_own_port_is_resolved_under_the_rule_against_ourselves() {
 fn the_metadata_service_is_reached_by_its_own_way_alone() {
     let url = |text: &str| Url::parse(text).unwrap();
     let to = |text: &str, service: &str| guard().to_metadata_service(&url(text), &url(service));
-    let direct = Lane {
+    let direct = ConnectPolicy {
         direct: true,
         own_port: None,
         private: false,

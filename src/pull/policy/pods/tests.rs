@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Pod, Pods};
-use crate::pull::policy::{DefaultAction, Generation, Mode, Policy, Requirement, Rule, EffectiveRule};
+use crate::pull::policy::{DefaultAction, EffectiveRule, Generation, Mode, Policy, Requirement, Rule};
 
 fn pods(namespaces: &[&str], labels: &[(&str, &str)]) -> Pods {
     Pods {

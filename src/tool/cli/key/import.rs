@@ -17,7 +17,7 @@ use crate::trust::PublicKey;
 
 /// Arguments of `pullgate key import`.
 #[derive(Args, Debug)]
-pub(in crate::tool::cli) struct Import {
+pub(in crate::tool::cli) struct KeyImportArgs {
     /// The key
     #[arg(long, value_name = "OCID", value_parser = key_id)]
     kms_key_id: Ocid,
@@ -45,7 +45,7 @@ pub(in crate::tool::cli) struct Import {
 }
 
 /// One line of the answer.
-struct Told {
+struct ImportLine {
     version: String,
     state: String,
     /// None where it was passed over.
@@ -54,7 +54,7 @@ struct Told {
     key: Option<PublicKey>,
 }
 
-impl Import {
+impl KeyImportArgs {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         let base = match &self.name {
             Some(name) => name.clone(),
@@ -76,7 +76,7 @@ impl Import {
                 .map(str::to_owned)
                 .collect();
             for version in gone {
-                told.push(Told {
+                told.push(ImportLine {
                     state: "gone".to_owned(),
                     change: Some(file.revoke(&version)),
                     name: file.name_of(&version).map(str::to_owned),
@@ -88,7 +88,7 @@ impl Import {
         let path = file.path().to_owned();
         let written = file.write()?;
         if context.json {
-            let keys: Vec<Value> = told.iter().map(Told::json).collect();
+            let keys: Vec<Value> = told.iter().map(ImportLine::json).collect();
             let answer = json!({
                 "kms_key_id": self.kms_key_id.as_str(),
                 "file": path.display().to_string(),
@@ -98,7 +98,7 @@ impl Import {
             serde_json::to_writer_pretty(&mut *out, &answer)?;
             writeln!(out)?;
         } else {
-            let rows: Vec<Vec<String>> = told.iter().map(Told::row).collect();
+            let rows: Vec<Vec<String>> = told.iter().map(ImportLine::row).collect();
             let heads = ["NAME", "STATE", "CHANGE", "BITS", "FINGERPRINT"];
             columns(out, context.paint, &heads, &rows)?;
             let word = if written { "written" } else { "as it was" };
@@ -189,12 +189,12 @@ pub(in crate::tool::cli) fn public_half(version: &KeyVersion) -> Result<PublicKe
     }
 }
 
-fn take(file: &mut KeyFile, version: &KeyVersion, base: &str) -> Result<Told, CliError> {
+fn take(file: &mut KeyFile, version: &KeyVersion, base: &str) -> Result<ImportLine, CliError> {
     let id = version.id.as_str();
     let state = version.lifecycle_state.as_str().to_owned();
     let known = file.name_of(id).map(str::to_owned);
     if version.lifecycle_state != KeyVersionState::Enabled {
-        return Ok(Told {
+        return Ok(ImportLine {
             version: id.to_owned(),
             state,
             change: known.is_some().then(|| file.revoke(id)),
@@ -204,7 +204,7 @@ fn take(file: &mut KeyFile, version: &KeyVersion, base: &str) -> Result<Told, Cl
     }
     let key = public_half(version)?;
     let name = known.unwrap_or_else(|| format!("{base}-{}", ending(&version.id)));
-    Ok(Told {
+    Ok(ImportLine {
         version: id.to_owned(),
         state,
         change: Some(file.put(&version.id, &name, &key)?),
@@ -213,7 +213,7 @@ fn take(file: &mut KeyFile, version: &KeyVersion, base: &str) -> Result<Told, Cl
     })
 }
 
-impl Told {
+impl ImportLine {
     fn change(&self) -> &'static str {
         self.change.map_or("passed over", Change::as_str)
     }

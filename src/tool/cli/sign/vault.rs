@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Sign, Signed, Upload, subject, unsigned};
+use super::{RecordDestination, Sign, SignReport, subject, unsigned};
 use crate::net::oracle::wire::{
     ContainerImage, CreateSignature, ImageSignature, KeyVersionState, LifecycleState, LookUpImage,
     SignRequest,
@@ -15,7 +15,7 @@ use crate::net::oracle::wire::{
 use crate::net::oracle::{ApiError, Ocid};
 use crate::oci::{Digest, Reference};
 use crate::pull::resolve::Subject;
-use crate::signature::oracle::{Message, Record};
+use crate::signature::oracle::{OracleMessage, Record};
 use crate::tool::cli::Context;
 use crate::tool::cli::key::public_half;
 use crate::tool::cli::oracle_args::{Opened, key_id, key_version_id, refused};
@@ -24,18 +24,18 @@ use crate::tool::sign::{signed_elsewhere, spelled};
 use crate::trust::PublicKey;
 
 /// The key that signs.
-struct Key {
+struct VaultKey {
     id: Ocid,
     version: Ocid,
 }
 
 impl Sign {
-    pub(super) fn in_vault(&self, context: &Context) -> Result<Signed, CliError> {
+    pub(super) fn in_vault(&self, context: &Context) -> Result<SignReport, CliError> {
         let key = self.vault_key()?;
         let (to_oracle, to_registry) = match (self.upload, &self.output) {
-            (_, Some(_)) | (Some(Upload::Referrer), None) => (false, true),
-            (Some(Upload::Both), None) => (true, true),
-            (Some(Upload::Oracle) | None, None) => (true, false),
+            (_, Some(_)) | (Some(RecordDestination::Referrer), None) => (false, true),
+            (Some(RecordDestination::Both), None) => (true, true),
+            (Some(RecordDestination::Oracle) | None, None) => (true, false),
         };
         if to_oracle && self.repository_name.is_some() {
             let message =
@@ -96,7 +96,7 @@ impl Sign {
                 }
                 (Some(_) | None, _) => None,
             };
-            Ok(Signed {
+            Ok(SignReport {
                 image: self.label(),
                 digest: digest.to_string(),
                 key: public.fingerprint().to_string(),
@@ -107,7 +107,7 @@ impl Sign {
         })?
     }
 
-    fn vault_key(&self) -> Result<Key, CliError> {
+    fn vault_key(&self) -> Result<VaultKey, CliError> {
         let read = |text: &Option<String>, of: fn(&str) -> Result<Ocid, String>| {
             of(text.as_deref().unwrap_or_default()).map_err(|error| {
                 CliError::new("no key in OCI Vault is named", Exit::Usage)
@@ -115,7 +115,7 @@ impl Sign {
                     .hint("--kms-key-id and --kms-key-version-id take the OCIDs of a key and of a version of it")
             })
         };
-        Ok(Key {
+        Ok(VaultKey {
             id: read(&self.kms_key_id, key_id)?,
             version: read(&self.kms_key_version_id, key_version_id)?,
         })
@@ -151,12 +151,12 @@ impl Sign {
     /// As Oracle's client makes it of the same input.
     fn message(
         &self,
-        key: &Key,
+        key: &VaultKey,
         opened: &Opened,
         image_digest: Digest,
         repository_name: String,
-    ) -> Result<Message, CliError> {
-        Ok(Message {
+    ) -> Result<OracleMessage, CliError> {
+        Ok(OracleMessage {
             description: self.description.clone(),
             image_digest,
             kms_key_id: key.id.to_string(),
@@ -169,7 +169,7 @@ impl Sign {
     }
 
     /// What the signature will be checked under. An AES or EC key, or one that may not be used, ends it here.
-    async fn public_half(&self, opened: &Opened, key: &Key) -> Result<PublicKey, CliError> {
+    async fn public_half(&self, opened: &Opened, key: &VaultKey) -> Result<PublicKey, CliError> {
         let management = opened.kms_management(&key.id)?;
         let version = opened
             .client
@@ -264,7 +264,12 @@ fn not_uploaded(error: ApiError) -> CliError {
 }
 
 /// The vault's signature over the message, if it is one.
-async fn sign(opened: &Opened, key: &Key, message: &Message, public: &PublicKey) -> Result<Record, CliError> {
+async fn sign(
+    opened: &Opened,
+    key: &VaultKey,
+    message: &OracleMessage,
+    public: &PublicKey,
+) -> Result<Record, CliError> {
     let bytes = spelled(message).map_err(unsigned)?;
     let request = SignRequest::new(&key.id, &key.version, message.signing_algorithm, bytes.clone())
         .map_err(|error| CliError::new("the image was not signed", Exit::Usage).because(error))?;

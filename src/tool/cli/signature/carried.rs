@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::base::limits;
 use crate::oci::Digest;
-use crate::signature::oracle::{Message, Record};
+use crate::signature::oracle::{OracleMessage, Record};
 use crate::tool::cli::{CliError, Exit};
 use crate::tool::signature_store::{
     Carried, IMPORT_BYTES, {self as carry},
@@ -124,6 +124,6 @@ pub(super) fn digest_of(record: &Record) -> Result<Digest, CliError> {
     let bytes = record
         .message_bytes()
         .map_err(|error| unusable().because(error))?;
-    let message = Message::parse(&bytes).map_err(|error| unusable().because(error))?;
+    let message = OracleMessage::parse(&bytes).map_err(|error| unusable().because(error))?;
     Ok(message.image_digest)
 }

@@ -13,7 +13,7 @@ use crate::net::registry::SourceName;
 use crate::tool::cli::Context;
 use crate::tool::cli::oracle_args::{Opened, refused, signature_id};
 use crate::tool::cli::output::{CliError, Exit, counted};
-use crate::tool::cli::signature::source_args::{Asked, Collected, Of, in_oracle, record_id};
+use crate::tool::cli::signature::source_args::{Collected, Of, QueriedSource, in_oracle, record_id};
 use crate::tool::signature_store::{self as carry, Carried};
 
 /// Arguments of `pullgate signature delete`.
@@ -112,7 +112,7 @@ impl Delete {
         let locator = &held.candidate.locator;
         let gone = match (held.source, &found.asked) {
             (SourceName::Directory, _) => carry::remove(Path::new(locator)),
-            (SourceName::Referrers | SourceName::Tag, Asked::Registry(client, access)) => {
+            (SourceName::Referrers | SourceName::Tag, QueriedSource::Registry(client, access)) => {
                 let referrer = locator.parse().map_err(|error: crate::oci::DigestError| {
                     CliError::new(format!("`{locator}` is no referrer"), Exit::CouldNotTell).because(error)
                 })?;
@@ -125,7 +125,10 @@ impl Delete {
                     access,
                 ))?
             }
-            (SourceName::OracleApi | SourceName::Referrers | SourceName::Tag, Asked::Oracle(opened)) => {
+            (
+                SourceName::OracleApi | SourceName::Referrers | SourceName::Tag,
+                QueriedSource::Oracle(opened),
+            ) => {
                 let id = signature_id(locator).map_err(|error| {
                     CliError::new(
                         format!("`{locator}` is no record of Oracle's API"),
@@ -135,7 +138,7 @@ impl Delete {
                 })?;
                 return delete_from_oracle(context, opened, &id);
             }
-            (SourceName::OracleApi, Asked::Registry(..)) => return Err(out_of_reach(held)),
+            (SourceName::OracleApi, QueriedSource::Registry(..)) => return Err(out_of_reach(held)),
         };
         gone.map_err(|error| {
             CliError::new(format!("the record `{locator}` was not deleted"), Exit::CouldNotTell)
@@ -148,8 +151,8 @@ impl Delete {
 /// Before any of them is deleted: all of them can be.
 fn check_reach(found: &Collected, doomed: &[&Carried]) -> Result<(), CliError> {
     match found.asked {
-        Asked::Oracle(_) => Ok(()),
-        Asked::Registry(..) => doomed
+        QueriedSource::Oracle(_) => Ok(()),
+        QueriedSource::Registry(..) => doomed
             .iter()
             .find(|held| held.source == SourceName::OracleApi)
             .map_or(Ok(()), |held| Err(out_of_reach(held))),

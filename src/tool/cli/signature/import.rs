@@ -23,7 +23,7 @@ use crate::tool::signature_store as carry;
 
 /// Arguments of `pullgate signature import`.
 #[derive(Args, Debug)]
-pub(in crate::tool::cli) struct Import {
+pub(in crate::tool::cli) struct SignatureImportArgs {
     /// Files of records, or directories that `signature export` wrote. A file holds one record, or a list of them as
     /// `oci artifacts container image-signature list` prints it
     #[arg(value_name = "PATH", required = true)]
@@ -41,7 +41,7 @@ pub(in crate::tool::cli) struct Import {
     reach: Reach,
 }
 
-impl Import {
+impl SignatureImportArgs {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         let mut records = Vec::new();
         for path in &self.paths {

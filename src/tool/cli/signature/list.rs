@@ -14,7 +14,7 @@ use crate::tool::cli::signature::source_args::{Of, in_oracle, record_id};
 
 /// Arguments of `pullgate signature show`.
 #[derive(Args, Debug)]
-pub(in crate::tool::cli) struct Show {
+pub(in crate::tool::cli) struct SignatureShowArgs {
     #[command(flatten)]
     of: Of,
 
@@ -43,7 +43,7 @@ pub(super) fn list(of: &Of, context: &Context, out: &mut dyn Write) -> Result<Ex
     found.tell(context)
 }
 
-impl Show {
+impl SignatureShowArgs {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         if let (Some(id), None) = (&self.id, &self.of.image) {
             let id = record_id(id)?;

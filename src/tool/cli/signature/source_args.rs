@@ -98,11 +98,11 @@ pub(super) struct Collected {
     pub(super) unreadable: Vec<String>,
     /// What could not be looked at.
     pub(super) troubles: Vec<String>,
-    pub(super) asked: Asked,
+    pub(super) asked: QueriedSource,
 }
 
 /// Who was asked, to be asked again.
-pub(super) enum Asked {
+pub(super) enum QueriedSource {
     Oracle(Box<Opened>),
     Registry(Box<RegistryClient>, Access),
 }
@@ -186,7 +186,7 @@ impl Of {
                 held: carried,
                 unreadable: Vec::new(),
                 troubles: troubles.collect(),
-                asked: Asked::Registry(Box::new(client), access),
+                asked: QueriedSource::Registry(Box::new(client), access),
             })
         })?
     }
@@ -264,7 +264,7 @@ impl Of {
             held,
             unreadable,
             troubles: troubles.collect(),
-            asked: Asked::Oracle(Box::new(opened)),
+            asked: QueriedSource::Oracle(Box::new(opened)),
         })
     }
 }

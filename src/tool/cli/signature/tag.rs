@@ -16,7 +16,7 @@ use crate::tool::cli::output::{CliError, Exit};
 /// Arguments of `pullgate signature tag`. As with Oracle's `update`, the tags of a kind that is given replace all that the
 /// record has of that kind, and the other kind stays.
 #[derive(Args, Debug)]
-pub(in crate::tool::cli) struct Tag {
+pub(in crate::tool::cli) struct SignatureTagArgs {
     /// The record: its OCID, as `signature list` names it
     #[arg(long, value_name = "OCID", alias = "image-signature-id", value_parser = signature_id)]
     id: Ocid,
@@ -42,7 +42,7 @@ fn defined(text: &str) -> Result<BTreeMap<String, BTreeMap<String, Value>>, Stri
         .map_err(|error| format!("not a JSON object of namespaces with tags in them: {error}"))
 }
 
-impl Tag {
+impl SignatureTagArgs {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         let opened = self.cloud.open()?;
         let artifacts = opened.artifacts()?;

@@ -51,7 +51,10 @@ fn the_key_of_the_profile_is_opened_and_is_the_one_that_it_names() {
     for session in [false, true] {
         let (_folder, profile) = folder(session, other);
         let error = profile.key().unwrap_err();
-        assert!(matches!(error, CredentialsError::Fingerprint { .. }), "{error:?}");
+        assert!(
+            matches!(error, ProfileSignerError::Fingerprint { .. }),
+            "{error:?}"
+        );
         let text = chain(&error);
         assert!(text.contains(other) && text.contains(FINGERPRINT), "{text}");
     }
@@ -62,7 +65,7 @@ fn the_key_of_the_profile_is_opened_and_is_the_one_that_it_names() {
     };
     assert_eq!(
         wrong.key().unwrap_err(),
-        CredentialsError::Key {
+        ProfileSignerError::Key {
             path: profile.key_file.clone(),
             source: RequestKeyError::NoPassPhrase
         }
@@ -70,7 +73,7 @@ fn the_key_of_the_profile_is_opened_and_is_the_one_that_it_names() {
     std::fs::remove_file(&profile.key_file).unwrap();
     assert!(matches!(
         profile.key(),
-        Err(CredentialsError::File(FileError::Io { .. }))
+        Err(ProfileSignerError::File(FileError::Io { .. }))
     ));
 }
 
@@ -82,14 +85,14 @@ fn the_token_is_read_for_each_use() {
     let path = folder.path().join("token");
     assert!(matches!(
         signer(),
-        Err(CredentialsError::File(FileError::Io { .. }))
+        Err(ProfileSignerError::File(FileError::Io { .. }))
     ));
     std::fs::write(&path, token(1001)).unwrap();
     signer().unwrap();
     std::fs::write(&path, token(1000)).unwrap();
     assert_eq!(
         signer().unwrap_err(),
-        CredentialsError::Ended {
+        ProfileSignerError::Ended {
             path: path.clone(),
             at: Timestamp::from_second(1000).unwrap()
         }
@@ -98,7 +101,7 @@ fn the_token_is_read_for_each_use() {
         std::fs::write(&path, content).unwrap();
         assert_eq!(
             signer().unwrap_err(),
-            CredentialsError::Token {
+            ProfileSignerError::Token {
                 path: path.clone(),
                 source
             }
@@ -107,6 +110,6 @@ fn the_token_is_read_for_each_use() {
     std::fs::write(&path, "a".repeat(SECURITY_TOKEN_BYTES + WHITE_SPACE + 1)).unwrap();
     assert!(matches!(
         signer(),
-        Err(CredentialsError::File(FileError::TooLarge { .. }))
+        Err(ProfileSignerError::File(FileError::TooLarge { .. }))
     ));
 }
