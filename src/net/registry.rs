@@ -29,6 +29,7 @@ use url::Url;
 
 use self::client::Registries;
 use self::referrers::ReferrersTask;
+use crate::base::printable::excerpt;
 pub use crate::net::registry::docker_credentials::{Login, Secret};
 pub use crate::net::registry::metrics::{RegistryObserver, RegistryOperation, RequestOutcome};
 use crate::net::registry::read::{BlobStreamTask, BlobTask, ChallengeTask, ManifestTask, TagsTask};
@@ -61,7 +62,7 @@ impl RegistryConfig {
     /// [`RegistryError::Refused`] when the host makes no URL.
     pub fn default_for(host: &str) -> Result<Self, RegistryError> {
         let refused = |why: &str| RegistryError::Refused {
-            host: body::printable(host.as_bytes()),
+            host: excerpt(host),
             why: why.to_owned(),
         };
         let server = if host == "docker.io" { HUB } else { host };
@@ -488,7 +489,7 @@ impl RegistryClient {
         access: &Access,
     ) -> Result<Option<HeaderValue>, RegistryError> {
         let host = normalised_registry(registry).map_err(|error| RegistryError::Refused {
-            host: body::printable(registry.as_bytes()),
+            host: excerpt(registry),
             why: error.to_string(),
         })?;
         self.at_own(&host, access, ChallengeTask).await

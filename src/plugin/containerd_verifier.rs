@@ -12,7 +12,7 @@ use tokio::time::timeout_at;
 use tonic::{Code, Request};
 
 use crate::base::error_chain::chain;
-use crate::base::printable::excerpt;
+use crate::base::printable::{excerpt, printable};
 use crate::base::proto::v1;
 use crate::base::proto::v1::admission_client::AdmissionClient;
 use crate::net::uds_client::{Channel, UdsConnectError, origin};
@@ -138,12 +138,9 @@ fn of_verdict(verdict: &v1::Verdict) -> VerifierAnswer {
     }
 }
 
-/// One line without control characters, cut to what containerd can carry.
+/// One printable line, cut to the length that containerd can carry.
 fn line(text: &str) -> String {
-    let mut line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let mut line = printable(text);
     if line.len() > REASON_BYTES {
         let dots = "…";
         let mut end = REASON_BYTES - dots.len();

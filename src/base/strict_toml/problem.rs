@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::base::printable::printable_character;
+
 /// Characters of a line that are shown: a line may be as long as its file.
 const SHOWN: usize = 120;
 
@@ -225,7 +227,12 @@ fn render(note: Note, sources: &[&ConfigSource]) -> Problem {
         0
     };
     let shown = without_passwords(place.line_text);
-    let line_text = shown.chars().skip(skipped).take(SHOWN).map(printable).collect();
+    let line_text = shown
+        .chars()
+        .skip(skipped)
+        .take(SHOWN)
+        .map(shown_character)
+        .collect();
     let indent = before.saturating_sub(skipped);
     let mut message = note.message;
     if let Some(also) = note.also {
@@ -298,12 +305,12 @@ fn without_passwords(line: &str) -> String {
     shown
 }
 
-/// A control character in a file must not reach the terminal of whoever reads the error.
-fn printable(character: char) -> char {
-    if character.is_control() && character != '\t' {
-        char::REPLACEMENT_CHARACTER
-    } else {
+/// A tab stays a tab: the caret stands below the right column for any width of a tab.
+fn shown_character(character: char) -> char {
+    if character == '\t' {
         character
+    } else {
+        printable_character(character)
     }
 }
 

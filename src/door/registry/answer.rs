@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::body::ResponseBody;
 use super::route::RouteError;
 use crate::base::error_chain::chain;
+use crate::base::printable::printable;
 use crate::base::reason::Reason;
 use crate::door::http_answer;
 use crate::net::registry::BlobStream;
@@ -327,19 +328,6 @@ fn in_short(denial: &Denial) -> String {
         "" | ELLIPSIS => format!("{head}; {next}"),
         detail => format!("{head}: {detail}; {next}"),
     }
-}
-
-/// The text with everything that a terminal or a log line would act on escaped: a registry may have chosen it.
-fn printable(unverified_text: &str) -> String {
-    let mut printable = String::with_capacity(unverified_text.len());
-    for letter in unverified_text.chars() {
-        if matches!(letter, '"' | '\'' | '\\') {
-            printable.push(letter);
-        } else {
-            printable.extend(letter.escape_debug());
-        }
-    }
-    printable
 }
 
 /// At most `most` bytes of a text, ended where a word ends and marked as cut.

@@ -11,11 +11,9 @@ use http::header;
 use tokio::time::{Instant, Sleep};
 
 use super::RegistryError;
-use crate::base::limits;
+use crate::base::printable::{excerpt, excerpt_bytes};
+use crate::base::{error_chain, limits};
 use crate::net::transport::{self, BrokenOff, Response, Unread};
-
-/// Longest message of a registry that an error quotes.
-const QUOTED: usize = 256;
 
 /// Most entries of an error document (distribution-spec 1.1, "Error Codes") that are quoted.
 const QUOTED_ERRORS: usize = 3;
@@ -71,28 +69,11 @@ pub(super) async fn words(response: Response) -> String {
     match serde_json::from_slice::<ErrorDocument>(&body) {
         Ok(document) => {
             let messages = document.errors.iter().take(QUOTED_ERRORS).map(ErrorEntry::text);
-            printable(messages.collect::<Vec<_>>().join("; ").as_bytes())
+            excerpt(messages.collect::<Vec<_>>().join("; ").trim())
         }
-        Err(_) if is_text => printable(&body),
+        Err(_) if is_text => excerpt_bytes(body.trim_ascii()),
         Err(_) => String::new(),
     }
-}
-
-/// Quotes text from outside: printable ASCII as it is, everything else escaped (a terminal's control sequences, a
-/// newline that would forge a log line), at most 256 bytes of it.
-pub(super) fn printable(unverified: &[u8]) -> String {
-    let mut quoted = String::new();
-    for byte in unverified.trim_ascii() {
-        if quoted.len() >= QUOTED {
-            quoted.push_str("...");
-            break;
-        }
-        match byte {
-            b' '..=b'~' => quoted.push(char::from(*byte)),
-            _ => quoted.extend(byte.escape_ascii().map(char::from)),
-        }
-    }
-    quoted
 }
 
 /// Refuses a compressed body: we asked for none.
@@ -102,7 +83,7 @@ pub(super) fn refuse_compressed(response: &Response, host: &str) -> Result<(), R
             host: host.to_owned(),
             what: format!(
                 "`Content-Encoding: {}` was not asked for",
-                printable(encoding.as_bytes())
+                excerpt_bytes(encoding.as_bytes())
             ),
         })
     })
@@ -199,7 +180,7 @@ fn broke_off(host: &str, error: &BrokenOff) -> RegistryError {
 
 /// An error and its causes in one printable line.
 pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    printable(crate::base::error_chain::chain(error).as_bytes())
+    excerpt(&error_chain::chain(error))
 }
 
 /// The error document of distribution-spec 1.1, as far as it is quoted. Unknown and missing keys are of no interest:
@@ -224,20 +205,5 @@ impl ErrorEntry {
             (true, _) => self.message.clone(),
             (false, true) => self.code.clone(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::printable;
-
-    #[test]
-    fn what_a_registry_says_cannot_move_a_cursor_or_forge_a_line() {
-        assert_eq!(printable(b" denied: `x` \"y\" \n"), "denied: `x` \"y\"");
-        assert_eq!(printable(b"a\x1b[2Jb\r\nc\0"), r"a\x1b[2Jb\r\nc\x00");
-        assert_eq!(printable("\u{202e}ü".as_bytes()), r"\xe2\x80\xae\xc3\xbc");
-        let long = printable(&[b'x'; 10_000]);
-        assert_eq!(long.len(), 259);
-        assert!(long.ends_with("x..."));
     }
 }

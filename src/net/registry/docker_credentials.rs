@@ -14,8 +14,8 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use super::body::printable;
 use super::{Credentials, Presented};
+use crate::base::printable::excerpt;
 use crate::oci::json::{self, JsonError, Object};
 
 /// Largest credentials file that is read.
@@ -312,7 +312,7 @@ fn program(name: &str) -> Result<String, DockerCredentialsError> {
 fn program_of_file(name: &str) -> Result<String, DockerCredentialsError> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if name.is_empty() || name.len() > 128 || !name.bytes().all(is_plain) {
-        return Err(DockerCredentialsError::HelperName(printable(name.as_bytes())));
+        return Err(DockerCredentialsError::HelperName(excerpt(name)));
     }
     Ok(format!("docker-credential-{name}"))
 }
@@ -388,7 +388,7 @@ async fn talk(
         }
         return Err(DockerCredentialsError::HelperAnswer {
             program: program.to_owned(),
-            message: printable(message.as_bytes()),
+            message: excerpt(message.trim()),
         });
     }
     let Object(answer): Object<HelperAnswer> =

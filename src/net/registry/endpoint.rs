@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use url::Url;
 
-use super::body::printable;
 use super::{Credentials, RegistryConfig, RegistryError, SourceName};
+use crate::base::printable::excerpt;
 use crate::net::transport::guard::{Guard, host_of, same_origin};
 use crate::net::transport::{Transport, endpoint_is_private};
 use crate::oci::normalised_registry;
@@ -36,7 +36,7 @@ impl Registry {
     ) -> Result<Self, RegistryError> {
         // As images name it: `index.docker.io` and a default port are other spellings of one registry.
         let host = normalised_registry(&config.host).map_err(|error| RegistryError::Refused {
-            host: printable(config.host.as_bytes()),
+            host: excerpt(&config.host),
             why: error.to_string(),
         })?;
         let refused = |why: &str| RegistryError::Refused {

@@ -10,6 +10,7 @@ use super::auth::{Actions, Need};
 use super::client::RegistryTask;
 use super::{BlobStream, Credentials, FetchedManifest, RegistryError, Target, body};
 use crate::base::limits;
+use crate::base::printable::excerpt_bytes;
 use crate::net::registry::metrics::RegistryOperation;
 use crate::net::registry::sender::{RegistryRequest, RegistryResponse, Turn};
 use crate::oci::{Blob, Descriptor, Digest, DigestMismatch, MediaType};
@@ -267,10 +268,9 @@ pub(super) fn content_type(answer: &RegistryResponse) -> Result<Option<String>, 
     };
     match value.to_str() {
         Ok(text) if text.len() <= CONTENT_TYPE_BYTES => Ok(Some(text.to_owned())),
-        Ok(_) | Err(_) => Err(answer.malformed(format!(
-            "`Content-Type` is `{}`",
-            body::printable(value.as_bytes())
-        ))),
+        Ok(_) | Err(_) => {
+            Err(answer.malformed(format!("`Content-Type` is `{}`", excerpt_bytes(value.as_bytes()))))
+        }
     }
 }
 
@@ -304,7 +304,7 @@ fn claimed_digest(claimed: &HeaderValue, host: &str) -> Result<Digest, RegistryE
         host: host.to_owned(),
         what: format!(
             "`Docker-Content-Digest` is `{}`",
-            body::printable(claimed.as_bytes())
+            excerpt_bytes(claimed.as_bytes())
         ),
     })
 }

@@ -11,6 +11,7 @@ use super::body::chain;
 use super::client::RegistryTask;
 use super::{RegistryError, body};
 use crate::base::limits;
+use crate::base::printable::excerpt_bytes;
 use crate::net::registry::metrics::RegistryOperation;
 use crate::net::registry::read as content;
 use crate::net::registry::sender::{Attempts, RegistryRequest, RegistryResponse, Turn};
@@ -166,7 +167,7 @@ async fn page_of(answer: RegistryResponse) -> Result<Vec<Descriptor>, RegistryEr
         let said = content_type.as_deref().unwrap_or("-");
         return Err(answer.malformed(format!(
             "referrers are an index, not `{}`",
-            body::printable(said.as_bytes())
+            excerpt_bytes(said.as_bytes())
         )));
     }
     let RegistryResponse { response, host, .. } = answer;

@@ -11,6 +11,7 @@ use super::endpoint::{Registry, RegistryEndpoint};
 use super::{Access, RegistryError, body, challenge};
 use crate::base::backoff::{backoff, retry_after};
 use crate::base::limits;
+use crate::base::printable::excerpt;
 use crate::net::registry::metrics::{RegistryObserver, RegistryOperation, RequestOutcome};
 use crate::net::transport::guard::{Guard, host_of, same_origin};
 use crate::net::transport::{self, OutgoingRequest, Response};
@@ -307,13 +308,13 @@ impl SendFailure {
             .into(),
             transport::TransportError::Malformed(what) => RegistryError::Malformed {
                 host,
-                what: body::printable(what.as_bytes()),
+                what: excerpt(&what),
             }
             .into(),
             transport::TransportError::Unreachable { what, transient } => Self {
                 error: RegistryError::Unreachable {
                     host,
-                    what: body::printable(what.as_bytes()),
+                    what: excerpt(&what),
                 },
                 transient,
             },

@@ -37,7 +37,7 @@ fn only_allow_and_warn_let_a_pull_through() {
 
 #[test]
 fn a_reason_is_one_short_line() {
-    assert_eq!(line("a\nb\u{1b}[2Jc"), "a b [2Jc");
+    assert_eq!(line("a\nb\u{1b}[2Jc"), r"a\nb\u{1b}[2Jc");
     for filler in ["x", "é", "語", "🦀"] {
         let long = line(&filler.repeat(REASON_BYTES + 1));
         assert!(

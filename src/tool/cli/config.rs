@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::output::{CliError, Exit, columns, counted};
+use crate::base::printable::printable;
 use crate::process::config::{self, Problem};
 use crate::tool::cli::config::view::{ConfigView, ShownKey, ShownRegistry, ShownRule};
 
@@ -184,17 +185,4 @@ impl ShownProblem {
             hint: problem.hint.clone(),
         }
     }
-}
-
-/// A path may hold anything; a terminal must not.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|each| {
-            if each.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                each
-            }
-        })
-        .collect()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::printable;
+use crate::base::printable::printable;
 use crate::net::oracle::OracleRegistryConfig;
 use crate::net::registry::{Credentials, RegistryConfig};
 use crate::process::config::{self, show_duration};
