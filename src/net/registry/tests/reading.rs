@@ -172,7 +172,7 @@ async fn the_registrys_words_are_quoted_and_harmless() {
     else {
         panic!("{error:?}")
     };
-    assert_eq!(message, r"403 Forbidden: DENIED: no \x1b[31mway\nx; UNKNOWN");
+    assert_eq!(message, r"403 Forbidden: DENIED: no \u{1b}[31mway\nx; UNKNOWN");
     let [error, _] = both(answer(
         "500 Internal Server Error",
         &[("content-type", "text/plain")],
