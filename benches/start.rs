@@ -116,7 +116,7 @@ fn look_up(rounds: usize) {
             let unknown: Vec<Repository> = asked(rules, "web").iter().map(beside).collect();
             let speaks = |name: &Repository| {
                 matches!(
-                    black_box(policy.ruling(black_box(name), None)),
+                    black_box(policy.effective_rule(black_box(name), None)),
                     EffectiveRule::Rule(_)
                 )
             };

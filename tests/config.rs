@@ -121,7 +121,7 @@ fn a_registry_without_endpoint_is_reached_at_its_host() {
 fn every_rule_arrives_from_every_file() {
     let config = load(&fixtures().join("valid/design/pullgate.toml"));
     let policy = &config.policy;
-    assert_eq!(policy.default_ruling(), DefaultAction::Reject);
+    assert_eq!(policy.default_action(), DefaultAction::Reject);
     let scopes: Vec<&str> = policy.rules().iter().map(|rule| rule.scope.as_str()).collect();
     assert_eq!(
         scopes,
@@ -188,7 +188,7 @@ fn every_rule_arrives_from_every_file() {
 #[test]
 fn the_installed_default_loads_and_lets_nothing_through() {
     let config = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/pullgate.toml"));
-    assert_eq!(config.policy.default_ruling(), DefaultAction::Reject);
+    assert_eq!(config.policy.default_action(), DefaultAction::Reject);
     assert!(config.policy.rules().is_empty() && config.policy.keys().is_empty());
     assert!(config.registry_door.unwrap().listen.ip().is_loopback());
 }

@@ -246,7 +246,7 @@ fn every_field_of_a_log_line_is_named() {
     let log = tracing_subscriber::registry().with(seen.clone());
     tracing::subscriber::with_default(log, || {
         let reference = "registry.example/shop/web:1.4".parse().unwrap();
-        Recorder::new(&mut Registry::default()).pull(&Decision {
+        Recorder::new(&mut Registry::default()).record_pull(&Decision {
             door: DoorName::Registry,
             peer: "127.0.0.1:1",
             reference: &reference,
@@ -255,7 +255,7 @@ fn every_field_of_a_log_line_is_named() {
             outcome: DecisionOutcome::Deny(Reason::Unsigned),
             detail: "no signature found (looked in: referrers, tag, directory)",
             cached: false,
-            took: Duration::ZERO,
+            elapsed: Duration::ZERO,
         });
     });
     let fields = seen.0.lock().unwrap();

@@ -20,9 +20,11 @@ use crate::base::proto::v1;
 use crate::base::proto::v1::admission_server::{Admission, AdmissionServer};
 use crate::door::listen::accept::stopped;
 use crate::door::listen::{grpc, unix_socket as unix};
-use crate::pull::decide::{Evaluation, steps};
+use crate::pull::decide::{Evaluation, explain};
 use crate::pull::gate::{Gate, PullRequest};
-use crate::pull::record::{DecisionFeed, DecisionOutcome, Event, KEPT, Recorded};
+use crate::pull::record::{
+    DecisionFeed, DecisionOutcome, FeedEvent, MAX_RECORDED_DECISIONS, RecordedDecision,
+};
 
 /// `[daemon] admission`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,8 +147,8 @@ impl Admission for Answers {
         request: Request<v1::ExplainRequest>,
     ) -> Result<Response<v1::ExplainResponse>, Status> {
         let judged = self.judge(request, |request| request.check).await?;
-        let ruling = judged.request.ruling(&self.gate.settings().policy);
-        let steps = steps(&judged.judgement, &ruling);
+        let ruling = judged.request.effective_rule(&self.gate.settings().policy);
+        let steps = explain(&judged.judgement, &ruling);
         Ok(Response::new(v1::ExplainResponse {
             verdict: Some(judged.verdict),
             steps: steps.into_iter().map(tell::step).collect(),
@@ -162,7 +164,8 @@ impl Admission for Answers {
     ) -> Result<Response<Self::WatchDecisionsStream>, Status> {
         let place = place(&self.watchers)?;
         let asked = request.into_inner();
-        let backlog = usize::try_from(asked.backlog).map_or(KEPT, |most| most.min(KEPT));
+        let backlog = usize::try_from(asked.backlog)
+            .map_or(MAX_RECORDED_DECISIONS, |most| most.min(MAX_RECORDED_DECISIONS));
         let denials_only = asked.denials_only;
         let (before, decisions) = self
             .gate
@@ -184,7 +187,7 @@ impl Admission for Answers {
 
 /// One watcher. Nothing gathers for it here: what it does not fetch in time, the feed drops and counts.
 struct Watching {
-    before: VecDeque<Arc<Recorded>>,
+    before: VecDeque<Arc<RecordedDecision>>,
     decisions: DecisionFeed,
     denials_only: bool,
     stop: watch::Receiver<bool>,
@@ -202,17 +205,17 @@ impl Watching {
                 () = stopped(&mut self.stop) => return None,
             };
             match event {
-                Event::Decision(recorded) if is_wanted(&recorded, self.denials_only) => {
+                FeedEvent::Decision(recorded) if is_wanted(&recorded, self.denials_only) => {
                     return Some(tell::event(&recorded));
                 }
-                Event::Decision(_) => {}
-                Event::Missed(missed) => return Some(tell::missed(missed)),
-                Event::End => return None,
+                FeedEvent::Decision(_) => {}
+                FeedEvent::Missed(missed) => return Some(tell::missed(missed)),
+                FeedEvent::End => return None,
             }
         }
     }
 }
 
-pub(crate) fn is_wanted(recorded: &Recorded, denials_only: bool) -> bool {
+pub(crate) fn is_wanted(recorded: &RecordedDecision, denials_only: bool) -> bool {
     !denials_only || recorded.outcome != DecisionOutcome::Allow
 }

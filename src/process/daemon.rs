@@ -23,7 +23,7 @@ use crate::net::oracle::{ApiError, OracleRegistries};
 use crate::net::registry::{RegistryClient, RegistryError};
 use crate::process::config::{Config, ConfigErrors};
 use crate::pull::gate::{DerivationsError, Gate, GateSettings, Storage};
-use crate::pull::record::Requests;
+use crate::pull::record::RequestMetrics;
 
 /// Why the daemon could not start.
 #[derive(Debug, thiserror::Error)]
@@ -107,9 +107,9 @@ impl Daemon {
         let settings = settings(&config, own.clone(), &counters.requests)?;
         counters.keys_of(&settings);
         let storage = Storage {
-            permits: Some(state.join("permits.redb")),
-            most_permits: config.cache.permits,
-            most_verdicts: config.cache.verdicts,
+            derivations_file: Some(state.join("permits.redb")),
+            max_derivations: config.cache.permits,
+            max_records: config.cache.verdicts,
         };
         let gate = Arc::new(Gate::new(settings, &storage, &mut metrics)?);
         Ok(Self {
@@ -218,7 +218,7 @@ async fn next(hangup: &mut Signal, terminate: &mut Signal, interrupt: &mut Signa
 pub fn settings(
     config: &Config,
     own: Vec<SocketAddr>,
-    requests: &Requests,
+    requests: &RequestMetrics,
 ) -> Result<GateSettings, SettingsError> {
     let oracle = OracleRegistries::new(&config.oracle, &own, Some(&requests.oracle_observer()))?;
     Ok(GateSettings {
@@ -226,8 +226,8 @@ pub fn settings(
         policy: Arc::clone(&config.policy),
         client: RegistryClient::new(config.registries.clone(), own)?.observed(requests.observer()),
         signatures: config.daemon.state.join("signatures"),
-        positive: config.cache.positive,
-        negative: config.cache.negative,
+        positive_ttl: config.cache.positive,
+        negative_ttl: config.cache.negative,
     })
 }
 

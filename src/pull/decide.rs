@@ -5,7 +5,7 @@ mod explain;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use explain::{ExplainStep, steps};
+pub use explain::{ExplainStep, explain};
 use http::HeaderValue;
 use jiff::Timestamp;
 
@@ -37,7 +37,7 @@ use crate::pull::verify::{CheckedSignature, Evidence};
 #[derive(Clone, Debug)]
 pub struct Permit {
     subject: Arc<Subject>,
-    warned: Option<Box<Denial>>,
+    warning: Option<Box<Denial>>,
 }
 
 impl Permit {
@@ -61,13 +61,13 @@ impl Permit {
 
     /// What would have blocked the pull, had its rule not said `mode = "warn"`.
     #[must_use]
-    pub fn warned(&self) -> Option<&Denial> {
-        self.warned.as_deref()
+    pub fn warning(&self) -> Option<&Denial> {
+        self.warning.as_deref()
     }
 
     /// What this permit covers: the manifest itself, and through its checked hashes, of an index its manifests, of a
     /// manifest its configuration and layers. `root` is the manifest that was judged by itself.
-    pub fn covers(&self, root: Digest, generation: Generation) -> impl Iterator<Item = Derivation> {
+    pub fn derivations(&self, root: Digest, generation: Generation) -> impl Iterator<Item = Derivation> {
         let subject = &self.subject;
         let children = subject.document.children();
         let children = children.map(|(child, kind)| (child.digest, kind));
@@ -95,7 +95,7 @@ pub struct Derivation {
 impl Derivation {
     /// One that was kept by an earlier process. Whoever writes the state directory is trusted as the process is.
     #[must_use]
-    pub const fn restored(
+    pub const fn new(
         repository: Repository,
         child: Digest,
         kind: ChildKind,
@@ -199,7 +199,7 @@ pub struct Evaluation {
     /// Whether who signed was remembered from an earlier pull.
     pub cached: bool,
     /// How long who signed is remembered from now on, where it is `cached`.
-    pub left: Option<Duration>,
+    pub evidence_ttl: Option<Duration>,
     /// The manifest that was judged by itself, where this one is covered by it.
     pub root: Option<Digest>,
 }
@@ -276,7 +276,7 @@ impl PullContext<'_> {
     /// As [`Self::not_denied`], of content that is at hand, by each digest that it has.
     fn content_not_denied(self, manifest: &Blob) -> Result<(), Box<Denial>> {
         self.policy
-            .denied_of(manifest.bytes())
+            .denied_digest_of(manifest.bytes())
             .map_or(Ok(()), |digest| Err(self.denied(digest)))
     }
 
@@ -291,14 +291,14 @@ impl PullContext<'_> {
         if let Err(denial) = self.content_not_denied(&subject.manifest) {
             return Verdict::Deny(denial);
         }
-        match self.satisfied(&subject, evidence, now) {
+        match self.check_requirement(&subject, evidence, now) {
             Ok(()) => Verdict::Allow(Permit {
                 subject,
-                warned: None,
+                warning: None,
             }),
             Err(denial) if self.warns() => Verdict::Allow(Permit {
                 subject,
-                warned: Some(denial),
+                warning: Some(denial),
             }),
             Err(denial) => Verdict::Deny(denial),
         }
@@ -317,7 +317,7 @@ impl PullContext<'_> {
         {
             Ok(()) if covered => Verdict::Allow(Permit {
                 subject,
-                warned: None,
+                warning: None,
             }),
             Ok(()) => Verdict::Deny(self.not_derived(&digest)),
             Err(denial) => Verdict::Deny(denial),
@@ -330,7 +330,7 @@ impl PullContext<'_> {
         matches!(self.ruling, EffectiveRule::Rule(rule) if rule.mode == Mode::Warn)
     }
 
-    fn satisfied(
+    fn check_requirement(
         self,
         subject: &Subject,
         evidence: Option<&Evidence>,
@@ -360,7 +360,7 @@ impl PullContext<'_> {
                 if signers >= signed.threshold.get() {
                     return Ok(());
                 }
-                let (reason, detail) = most_telling(evidence, signers, signed.threshold.get(), now);
+                let (reason, detail) = primary_failure(evidence, signers, signed.threshold.get(), now);
                 Err(self.denial(reason, Some(*digest), detail))
             }
         }
@@ -372,7 +372,7 @@ impl PullContext<'_> {
         let (reason, digest, challenge) = match error {
             ResolveError::Manifest { digest, .. } => (Reason::Malformed, Some(*digest), None),
             ResolveError::Registry(error) => {
-                let (reason, challenge) = of_registry(error);
+                let (reason, challenge) = registry_failure(error);
                 (reason, None, challenge)
             }
         };
@@ -404,7 +404,7 @@ impl PullContext<'_> {
 
 /// What a registry's failure is answered as when the image itself was asked for.
 #[must_use]
-pub fn of_registry(error: &RegistryError) -> (Reason, Option<HeaderValue>) {
+pub fn registry_failure(error: &RegistryError) -> (Reason, Option<HeaderValue>) {
     match error {
         RegistryError::Credentials { .. } => (Reason::RegistryUnauthorized, None),
         RegistryError::DeadlineExceeded { .. } => (Reason::DeadlineExceeded, None),
@@ -420,7 +420,12 @@ pub fn of_registry(error: &RegistryError) -> (Reason, Option<HeaderValue>) {
 }
 
 /// Of everything that went wrong, what says most (the order of [`Reason`]), in words.
-fn most_telling(evidence: &Evidence, signers: usize, threshold: usize, now: Timestamp) -> (Reason, String) {
+fn primary_failure(
+    evidence: &Evidence,
+    signers: usize,
+    threshold: usize,
+    now: Timestamp,
+) -> (Reason, String) {
     let places: Vec<_> = evidence.asked.iter().map(|source| source.as_str()).collect();
     let mut worst = (
         Reason::Unsigned,

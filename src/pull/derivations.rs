@@ -52,10 +52,10 @@ const IN_MEMORY: usize = 65_536;
 /// An edge with the time until which its root's verdict is remembered.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredDerivation {
-    pub(crate) cover: Derivation,
+    pub(crate) derivation: Derivation,
     pub(crate) expires_at: Timestamp,
     /// When the first key of its rule ends.
-    pub(crate) ends_at: Timestamp,
+    pub(crate) keys_end_at: Timestamp,
     /// What was kept in an earlier epoch is a fact still, and no verdict any more.
     pub(crate) epoch: u64,
 }
@@ -159,14 +159,14 @@ impl Derivations {
             let stands = self.memory.get(&child).is_some_and(|kept| {
                 let left = kept.expires_at.as_second() - now.as_second();
                 let whole = expires_at.as_second() - now.as_second();
-                let same = kept.cover.generation() == cover.generation() && kept.epoch == epoch;
+                let same = kept.derivation.generation() == cover.generation() && kept.epoch == epoch;
                 same && left * 2 > whole
             });
             if !stands {
                 let kept = Arc::new(StoredDerivation {
-                    cover,
+                    derivation: cover,
                     expires_at,
-                    ends_at,
+                    keys_end_at: ends_at,
                     epoch,
                 });
                 self.memory.insert(child, Arc::clone(&kept));
@@ -342,7 +342,7 @@ fn write(database: &Database, batch: &[Arc<StoredDerivation>], most: usize) -> R
     {
         let mut table = transaction.open_table(EDGES)?;
         for kept in batch {
-            let cover = &kept.cover;
+            let cover = &kept.derivation;
             let key = key(cover.repository(), cover.child(), cover.kind());
             table.insert(&key, encode(kept).as_slice())?;
         }
@@ -374,12 +374,12 @@ fn expiry(value: &[u8]) -> i64 {
 
 fn encode(kept: &StoredDerivation) -> Vec<u8> {
     state::Derived {
-        root: kept.cover.root().to_string(),
-        generation: kept.cover.generation().0.to_vec(),
+        root: kept.derivation.root().to_string(),
+        generation: kept.derivation.generation().0.to_vec(),
         expires_at: kept.expires_at.as_second(),
-        manifest: kept.cover.kind() == ChildKind::Manifest,
+        manifest: kept.derivation.kind() == ChildKind::Manifest,
         epoch: kept.epoch,
-        ends_at: kept.ends_at.as_second(),
+        ends_at: kept.keys_end_at.as_second(),
     }
     .encode_to_vec()
 }
@@ -396,9 +396,9 @@ fn decode(
     let expires_at = Timestamp::from_second(derived.expires_at).ok()?;
     let same_kind = derived.manifest == (kind == ChildKind::Manifest);
     same_kind.then(|| StoredDerivation {
-        cover: Derivation::restored(repository.clone(), *child, kind, root, generation),
+        derivation: Derivation::new(repository.clone(), *child, kind, root, generation),
         expires_at,
-        ends_at: Timestamp::from_second(derived.ends_at).unwrap_or(Timestamp::MAX),
+        keys_end_at: Timestamp::from_second(derived.ends_at).unwrap_or(Timestamp::MAX),
         epoch: derived.epoch,
     })
 }

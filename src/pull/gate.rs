@@ -34,11 +34,11 @@ use crate::pull::decide::{Denial, Derivation, Evaluation, Verdict};
 pub use crate::pull::derivations::DerivationsError;
 use crate::pull::derivations::{Derivations, Expiry};
 use crate::pull::find::SourceFailure;
-pub use crate::pull::gate::cached_verdicts::RememberedVerdict;
+pub use crate::pull::gate::cached_verdicts::CachedVerdict;
 use crate::pull::gate::context::Pull;
 pub use crate::pull::gate::image_status::ImageStatus;
 use crate::pull::policy::Policy;
-use crate::pull::record::{Decision, DecisionFeed, Recorded, Recorder};
+use crate::pull::record::{Decision, DecisionFeed, RecordedDecision, Recorder};
 pub use crate::pull::request::{DescribedManifest, PullRequest, Purpose};
 use crate::pull::resolve::{self, ResolveError, Subject, fetch};
 use crate::pull::verify::Evidence;
@@ -55,20 +55,20 @@ pub struct GateSettings {
     /// `<state>/signatures`, for the `directory` source.
     pub signatures: PathBuf,
     /// How long an allow is remembered. Zero: not at all.
-    pub positive: Duration,
+    pub positive_ttl: Duration,
     /// How long a denial is remembered. Zero: not at all.
-    pub negative: Duration,
+    pub negative_ttl: Duration,
 }
 
 /// What is fixed for the life of the process.
 #[derive(Clone, Debug)]
 pub struct Storage {
     /// The file that keeps what was admitted across a restart; none: in memory alone.
-    pub permits: Option<PathBuf>,
+    pub derivations_file: Option<PathBuf>,
     /// How many edges that file may hold.
-    pub most_permits: usize,
+    pub max_derivations: usize,
     /// How many signature records the remembered verdicts may hold.
-    pub most_verdicts: usize,
+    pub max_records: usize,
 }
 
 /// The gate: one for the process, shared by all doors.
@@ -80,7 +80,7 @@ pub struct Gate {
     evidence: Cache<EvidenceKey, Arc<Remembered>, ByRecords>,
     questions: SingleFlight<Question, Result<Arc<Subject>, ResolveError>>,
     searches: SingleFlight<(EvidenceKey, CredentialsHash), Arc<Evidence>>,
-    permits: Derivations,
+    derivations: Derivations,
     recorder: Recorder,
 }
 
@@ -94,21 +94,21 @@ impl Gate {
         storage: &Storage,
         metrics: &mut Registry,
     ) -> Result<Self, DerivationsError> {
-        let most = u64::try_from(storage.most_verdicts).unwrap_or(u64::MAX);
+        let most = u64::try_from(storage.max_records).unwrap_or(u64::MAX);
         Ok(Self {
             settings: ArcSwap::from_pointee(settings),
             subjects: Cache::with_weighter(SUBJECTS, SUBJECT_BYTES, ByBytes),
             readers: Cache::new(READERS),
-            evidence: Cache::with_weighter(storage.most_verdicts, most, ByRecords),
+            evidence: Cache::with_weighter(storage.max_records, most, ByRecords),
             questions: SingleFlight::new(Freshness::Change),
             searches: SingleFlight::new(Freshness::Stand),
-            permits: Derivations::open(storage.permits.as_deref(), storage.most_permits)?,
+            derivations: Derivations::open(storage.derivations_file.as_deref(), storage.max_derivations)?,
             recorder: Recorder::new(metrics),
         })
     }
 
     /// Swaps policy and registries whole. A pull keeps what it began with.
-    pub fn replace(&self, settings: GateSettings) {
+    pub fn replace_settings(&self, settings: GateSettings) {
         self.settings.store(Arc::new(settings));
     }
 
@@ -119,16 +119,16 @@ impl Gate {
     }
 
     /// Records what a door found out by itself on a pull that it had asked about.
-    pub fn note(&self, decision: &Decision<'_>) {
-        self.recorder.pull(decision);
+    pub fn record(&self, decision: &Decision<'_>) {
+        self.recorder.record_pull(decision);
     }
 
     /// The decisions of all doors: see [`Recorder::watch`].
     pub fn watch(
         &self,
         most: usize,
-        wanted: impl Fn(&Recorded) -> bool,
-    ) -> (Vec<Arc<Recorded>>, DecisionFeed) {
+        wanted: impl Fn(&RecordedDecision) -> bool,
+    ) -> (Vec<Arc<RecordedDecision>>, DecisionFeed) {
         self.recorder.watch(most, wanted)
     }
 
@@ -137,12 +137,12 @@ impl Gate {
     pub async fn admit(&self, request: &PullRequest) -> Evaluation {
         let began = Instant::now();
         let settings = self.settings();
-        let ruling = request.ruling(&settings.policy);
+        let ruling = request.effective_rule(&settings.policy);
         let pull = Pull {
             settings: &settings,
             ruling: &ruling,
             request,
-            epoch: self.permits.epoch(),
+            epoch: self.derivations.epoch(),
         };
         let stages = pin!(self.judge(pull));
         let judgement = pull.run_guarded(stages).await;
@@ -154,13 +154,17 @@ impl Gate {
             let digest = *permit.subject().digest();
             // What is covered by what is covered is good for as long as that is, from the root's own judgement on.
             let above = judgement.root.and_then(|_| {
-                self.permits
+                self.derivations
                     .parent_of(&request.reference.repository, &digest, ChildKind::Manifest)
             });
-            let left = judgement.left.map_or(Timestamp::MAX, from_now);
+            let left = judgement.evidence_ttl.map_or(Timestamp::MAX, from_now);
             let until = above.map_or(left, |kept| kept.expires_at);
             let root = judgement.root.unwrap_or(digest);
-            self.remember(pull, permit.covers(root, settings.policy.generation()), until);
+            self.remember(
+                pull,
+                permit.derivations(root, settings.policy.generation()),
+                until,
+            );
         }
         let PullRequest {
             door,
@@ -168,12 +172,12 @@ impl Gate {
             reference,
             ..
         } = request;
-        let decision = Decision::of(&judgement, *door, peer, reference, began.elapsed());
+        let decision = Decision::from_evaluation(&judgement, *door, peer, reference, began.elapsed());
         match &judgement.verdict {
             Verdict::Deny(denial) if request.is_asked_for_credentials(denial) => {
-                self.recorder.challenge(&decision);
+                self.recorder.record_challenge(&decision);
             }
-            Verdict::Allow(_) | Verdict::Deny(_) => self.recorder.pull(&decision),
+            Verdict::Allow(_) | Verdict::Deny(_) => self.recorder.record_pull(&decision),
         }
         judgement
     }
@@ -183,7 +187,7 @@ impl Gate {
         if let Err(denial) = pull.before_asking() {
             return pull.denied(denial);
         }
-        if pull.ruling.of_pods().is_some() {
+        if pull.ruling.pod_rule_name().is_some() {
             // What is covered elsewhere was judged under another rule.
             return self.judge_by_itself(pull).await;
         }
@@ -255,7 +259,9 @@ impl Gate {
         match request.purpose {
             Purpose::Serve => of(shown).filter(|read| read.at.elapsed() < SUBJECT_LIFE),
             // Nothing of it is handed out, and it can not have changed: whoever read it last, and when, does as well.
-            Purpose::Judge(_) => of(shown).or_else(|| of(self.readers.get(&(repository.clone(), digest))?)),
+            Purpose::VerdictOnly(_) => {
+                of(shown).or_else(|| of(self.readers.get(&(repository.clone(), digest))?))
+            }
         }
     }
 
@@ -286,22 +292,22 @@ impl Gate {
     async fn admitted_cover(&self, pull: Pull<'_>, kind: ChildKind) -> Option<Derivation> {
         let repository = &pull.request.reference.repository;
         let digest = pull.request.reference.digest?;
-        let kept = self.permits.parent_of(repository, &digest, kind)?;
+        let kept = self.derivations.parent_of(repository, &digest, kind)?;
         // Kept for who asks whether it is admitted: it is judged by itself.
-        if kind == ChildKind::Manifest && *kept.cover.root() == digest {
+        if kind == ChildKind::Manifest && *kept.derivation.root() == digest {
             return None;
         }
         if pull.stands(&kept) {
-            return Some(kept.cover.clone());
+            return Some(kept.derivation.clone());
         }
         let reference = Reference {
             repository: repository.clone(),
             tag: None,
-            digest: Some(*kept.cover.root()),
+            digest: Some(*kept.derivation.root()),
         };
         let request = PullRequest {
             reference,
-            purpose: pull.request.purpose.of_another(),
+            purpose: pull.request.purpose.for_another_manifest(),
             ..pull.request.clone()
         };
         let root = Pull {
@@ -311,14 +317,14 @@ impl Gate {
         let judged = Box::pin(self.judge_by_itself(root)).await;
         match judged.verdict {
             Verdict::Allow(_) => {
-                let cover = Derivation::restored(
+                let cover = Derivation::new(
                     repository.clone(),
                     digest,
                     kind,
-                    *kept.cover.root(),
+                    *kept.derivation.root(),
                     pull.settings.policy.generation(),
                 );
-                let until = judged.left.map_or(Timestamp::MAX, from_now);
+                let until = judged.evidence_ttl.map_or(Timestamp::MAX, from_now);
                 self.remember(pull, std::iter::once(cover.clone()), until);
                 Some(cover)
             }
@@ -329,7 +335,7 @@ impl Gate {
     /// Remembers edges, until then at most: a key whose window ends covers nothing after it.
     fn remember(&self, pull: Pull<'_>, covers: impl Iterator<Item = Derivation>, until: Timestamp) {
         let now = Timestamp::now();
-        let life = from_now(pull.settings.positive).min(until);
+        let life = from_now(pull.settings.positive_ttl).min(until);
         let ends = pull.signed().into_iter().flat_map(|(_, signed)| &signed.keys);
         let ends = ends.filter_map(|key| key.not_after).filter(|end| *end > now);
         let ends_at = ends.fold(Timestamp::MAX, Timestamp::min);
@@ -337,7 +343,7 @@ impl Gate {
             expires_at: life.min(ends_at),
             ends_at,
         };
-        self.permits.remember(covers, now, life, pull.epoch);
+        self.derivations.remember(covers, now, life, pull.epoch);
     }
 
     /// Who signed the subject: remembered, or found and verified now. `None` where the rule wants no signature.
@@ -370,16 +376,16 @@ impl Gate {
             return;
         };
         let (digest, life) = match verdict {
-            Verdict::Allow(permit) if permit.warned().is_none() => {
-                (*permit.subject().digest(), pull.settings.positive)
+            Verdict::Allow(permit) if permit.warning().is_none() => {
+                (*permit.subject().digest(), pull.settings.positive_ttl)
             }
-            Verdict::Allow(permit) => (*permit.subject().digest(), pull.settings.negative),
+            Verdict::Allow(permit) => (*permit.subject().digest(), pull.settings.negative_ttl),
             Verdict::Deny(denial) => match denial.digest {
-                Some(digest) => (digest, pull.settings.negative),
+                Some(digest) => (digest, pull.settings.negative_ttl),
                 None => return,
             },
         };
-        let satisfied = matches!(verdict, Verdict::Allow(permit) if permit.warned().is_none());
+        let satisfied = matches!(verdict, Verdict::Allow(permit) if permit.warning().is_none());
         if life.is_zero() || (!satisfied && !evidence.troubles.is_empty()) {
             return;
         }

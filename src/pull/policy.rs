@@ -22,10 +22,10 @@ pub struct Policy {
     denied: BTreeSet<Digest>,
     rules: ScopeIndex<Arc<Rule>>,
     /// Those that speak for one namespace alone.
-    namespaced: BTreeMap<String, ScopeIndex<Arc<Rule>>>,
+    by_namespace: BTreeMap<String, ScopeIndex<Arc<Rule>>>,
     /// Those that speak for pods with some labels alone: which one speaks before the other of one scope.
-    labelled: ScopeIndex<Vec<Arc<Rule>>>,
-    listed: Vec<Arc<Rule>>,
+    by_labels: ScopeIndex<Vec<Arc<Rule>>>,
+    all: Vec<Arc<Rule>>,
     keys: Vec<Arc<TrustedKey>>,
     generation: Generation,
 }
@@ -253,9 +253,9 @@ impl EffectiveRule {
 
     /// The name of the rule where it speaks for some pods alone: what was found under it says nothing of others.
     #[must_use]
-    pub fn of_pods(&self) -> Option<&str> {
+    pub fn pod_rule_name(&self) -> Option<&str> {
         match self {
-            Self::Rule(rule) if !rule.pods.are_all() => Some(&rule.name),
+            Self::Rule(rule) if !rule.pods.is_unrestricted() => Some(&rule.name),
             Self::Rule(_) | Self::Default(_) => None,
         }
     }
@@ -272,9 +272,9 @@ pub struct DuplicateScope {
 }
 
 /// Of two rules the one with the more specific scope; of one scope the first.
-fn before<'a>(first: Option<&'a Arc<Rule>>, second: Option<&'a Arc<Rule>>) -> Option<&'a Arc<Rule>> {
+fn more_specific<'a>(first: Option<&'a Arc<Rule>>, second: Option<&'a Arc<Rule>>) -> Option<&'a Arc<Rule>> {
     match (first, second) {
-        (Some(first), Some(second)) if second.scope.is_before(&first.scope) => Some(second),
+        (Some(first), Some(second)) if second.scope.is_more_specific_than(&first.scope) => Some(second),
         (first, second) => first.or(second),
     }
 }
@@ -297,10 +297,10 @@ impl Policy {
         let mut listed = Vec::with_capacity(rules.len());
         for (second, rule) in rules.into_iter().map(Arc::new).enumerate() {
             let is_second = if !rule.pods.labels.is_empty() {
-                let here = labelled.at(&rule.scope).get_or_insert_default();
-                let is_second = here.iter().any(|other| other.pods.overlap(&rule.pods));
+                let here = labelled.entry(&rule.scope).get_or_insert_default();
+                let is_second = here.iter().any(|other| other.pods.overlaps(&rule.pods));
                 here.push(Arc::clone(&rule));
-                here.sort_by(|one, other| one.pods.before(&other.pods));
+                here.sort_by(|one, other| one.pods.cmp_precedence(&other.pods));
                 is_second
             } else if rule.pods.namespaces.is_empty() {
                 index.insert(&rule.scope, Arc::clone(&rule)).is_some()
@@ -326,9 +326,9 @@ impl Policy {
             default,
             denied,
             rules: index,
-            namespaced,
-            labelled,
-            listed,
+            by_namespace: namespaced,
+            by_labels: labelled,
+            all: listed,
             keys,
             generation,
         })
@@ -338,16 +338,17 @@ impl Policy {
     /// that is known: of the rules for one scope, one for its labels speaks before one for its namespace, and that before
     /// the one for all.
     #[must_use]
-    pub fn ruling(&self, repository: &Repository, pod: Option<&Pod>) -> EffectiveRule {
+    pub fn effective_rule(&self, repository: &Repository, pod: Option<&Pod>) -> EffectiveRule {
         let general = self.rules.most_specific(repository);
         let of_namespace = pod
-            .and_then(|pod| self.namespaced.get(&pod.namespace))
+            .and_then(|pod| self.by_namespace.get(&pod.namespace))
             .and_then(|rules| rules.most_specific(repository));
         let of_labels = pod.and_then(|pod| {
-            self.labelled
-                .most_specific_of(repository, &|rules| rules.iter().find(|rule| rule.pods.hold(pod)))
+            self.by_labels.most_specific_with(repository, &|rules| {
+                rules.iter().find(|rule| rule.pods.include(pod))
+            })
         });
-        let rule = before(of_labels, before(of_namespace, general));
+        let rule = more_specific(of_labels, more_specific(of_namespace, general));
         rule.map_or(EffectiveRule::Default(self.default), |rule| {
             EffectiveRule::Rule(Arc::clone(rule))
         })
@@ -362,7 +363,7 @@ impl Policy {
     /// The denied digest that these bytes have, under whichever algorithm they were asked for: a list of `sha256:…` would
     /// not stop the same manifest by its `sha512:…`.
     #[must_use]
-    pub fn denied_of(&self, bytes: &[u8]) -> Option<Digest> {
+    pub fn denied_digest_of(&self, bytes: &[u8]) -> Option<Digest> {
         if self.denied.is_empty() {
             return None;
         }
@@ -373,14 +374,14 @@ impl Policy {
 
     /// What happens to an image that no rule speaks for.
     #[must_use]
-    pub const fn default_ruling(&self) -> DefaultAction {
+    pub const fn default_action(&self) -> DefaultAction {
         self.default
     }
 
     /// Every rule, by scope.
     #[must_use]
     pub fn rules(&self) -> &[Arc<Rule>] {
-        &self.listed
+        &self.all
     }
 
     /// Every digest that is never let through.

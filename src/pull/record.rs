@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use feed::Feed;
-pub use feed::{DecisionFeed, Event, KEPT, Recorded};
+pub use feed::{DecisionFeed, FeedEvent, MAX_RECORDED_DECISIONS, RecordedDecision};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -66,7 +66,7 @@ pub struct Decision<'a> {
     /// Whether who signed was remembered from an earlier pull.
     pub cached: bool,
     /// From the door to the answer.
-    pub took: Duration,
+    pub elapsed: Duration,
 }
 
 /// What was answered.
@@ -104,7 +104,7 @@ impl DecisionOutcome {
 impl<'a> Decision<'a> {
     /// The decision that a judgement is.
     #[must_use]
-    pub fn of(
+    pub fn from_evaluation(
         judgement: &'a Evaluation,
         door: DoorName,
         peer: &'a str,
@@ -113,7 +113,7 @@ impl<'a> Decision<'a> {
     ) -> Self {
         let (outcome, detail) = match &judgement.verdict {
             Verdict::Allow(permit) => permit
-                .warned()
+                .warning()
                 .map_or((DecisionOutcome::Allow, ""), |warned: &Denial| {
                     (DecisionOutcome::Warn(warned.reason), warned.detail.as_str())
                 }),
@@ -128,7 +128,7 @@ impl<'a> Decision<'a> {
             outcome,
             detail,
             cached: judgement.cached,
-            took,
+            elapsed: took,
         }
     }
 }
@@ -191,35 +191,35 @@ impl Recorder {
         // From zero on: the first denial is an increase then, for who watches for one, and not a series out of nothing.
         for outcome in std::iter::once(DecisionOutcome::Allow).chain(Reason::ALL.map(DecisionOutcome::Deny)) {
             for door in [DoorName::Admission, DoorName::Cri, DoorName::Registry] {
-                drop(recorder.pulls.get_or_create(&PullLabels::of(door, outcome)));
+                drop(recorder.pulls.get_or_create(&PullLabels::new(door, outcome)));
             }
             drop(
                 recorder
                     .blobs
-                    .get_or_create(&PullLabels::of(DoorName::Registry, outcome)),
+                    .get_or_create(&PullLabels::new(DoorName::Registry, outcome)),
             );
         }
         recorder
     }
 
     /// Records the decision on a manifest.
-    pub fn pull(&self, decision: &Decision<'_>) {
+    pub fn record_pull(&self, decision: &Decision<'_>) {
         let Decision { door, outcome, .. } = *decision;
-        self.pulls.get_or_create(&PullLabels::of(door, outcome)).inc();
+        self.pulls.get_or_create(&PullLabels::new(door, outcome)).inc();
         let labels = DurationLabels {
             door: Label(door.as_str()),
             verdict: Label(outcome.verdict()),
         };
         self.durations
             .get_or_create(&labels)
-            .observe(decision.took.as_secs_f64());
+            .observe(decision.elapsed.as_secs_f64());
         self.write(decision);
     }
 
     /// Records the decision on a blob. Allowed ones are counted only: one line a pull is what people read.
-    pub fn blob(&self, decision: &Decision<'_>) {
+    pub fn record_blob(&self, decision: &Decision<'_>) {
         self.blobs
-            .get_or_create(&PullLabels::of(decision.door, decision.outcome))
+            .get_or_create(&PullLabels::new(decision.door, decision.outcome))
             .inc();
         if decision.outcome != DecisionOutcome::Allow {
             self.write(decision);
@@ -228,7 +228,7 @@ impl Recorder {
 
     /// Records that a client was asked for credentials. A client with a pull secret asks without it first: that is no
     /// decision yet, and whoever counts denials must not count it.
-    pub fn challenge(&self, decision: &Decision<'_>) {
+    pub fn record_challenge(&self, decision: &Decision<'_>) {
         self.challenges.inc();
         tracing::info!(
             target: "pullgate::challenge",
@@ -242,7 +242,7 @@ impl Recorder {
     }
 
     fn write(&self, decision: &Decision<'_>) {
-        let recorded = Recorded::of(decision);
+        let recorded = RecordedDecision::from_decision(decision);
         recorded.write();
         self.feed.add(recorded);
     }
@@ -252,15 +252,15 @@ impl Recorder {
     pub fn watch(
         &self,
         most: usize,
-        wanted: impl Fn(&Recorded) -> bool,
-    ) -> (Vec<Arc<Recorded>>, DecisionFeed) {
+        wanted: impl Fn(&RecordedDecision) -> bool,
+    ) -> (Vec<Arc<RecordedDecision>>, DecisionFeed) {
         self.feed.watch(most, wanted)
     }
 }
 
 /// Counts what is asked of registries, and of Oracle's services.
 #[derive(Clone, Debug, std::default::Default)]
-pub struct Requests {
+pub struct RequestMetrics {
     registries: Family<RequestLabels, Counter>,
     oracle: Family<RequestLabels, Counter>,
 }
@@ -271,7 +271,7 @@ struct RequestLabels {
     outcome: Label,
 }
 
-impl Requests {
+impl RequestMetrics {
     /// A counter that stands in `registry`.
     pub fn new(registry: &mut Registry) -> Self {
         let requests = Self::default();
@@ -316,7 +316,7 @@ impl Requests {
 }
 
 impl PullLabels {
-    const fn of(door: DoorName, outcome: DecisionOutcome) -> Self {
+    const fn new(door: DoorName, outcome: DecisionOutcome) -> Self {
         Self {
             door: Label(door.as_str()),
             verdict: Label(outcome.verdict()),
@@ -325,13 +325,13 @@ impl PullLabels {
     }
 }
 
-impl Recorded {
+impl RecordedDecision {
     /// The same fields for allow and deny, so that one search finds both.
     fn write(&self) {
         let digest = self
             .digest
             .map_or_else(|| "-".to_owned(), |digest| digest.to_string());
-        let took = u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX);
+        let took = u64::try_from(self.elapsed.as_micros()).unwrap_or(u64::MAX);
         // The whole in the message, for whoever reads the journal as it comes; the same in fields, for who searches it.
         let of = |what: &str| match &*self.detail {
             "" => format!("{what}: {}", self.reference),

@@ -35,7 +35,7 @@ pub enum Purpose {
     Serve,
     /// The door tells the verdict alone, and who asks fetches by himself. Whose credentials the manifest was read with
     /// is nothing to him: what a digest names is the same for all.
-    Judge(Option<DescribedManifest>),
+    VerdictOnly(Option<DescribedManifest>),
 }
 
 /// What who asks was told of the manifest, beside its digest.
@@ -50,8 +50,8 @@ pub struct DescribedManifest {
 impl PullRequest {
     /// The rule that speaks for it.
     #[must_use]
-    pub fn ruling(&self, policy: &Policy) -> EffectiveRule {
-        policy.ruling(&self.reference.repository, self.pod.as_ref())
+    pub fn effective_rule(&self, policy: &Policy) -> EffectiveRule {
+        policy.effective_rule(&self.reference.repository, self.pod.as_ref())
     }
 
     /// Whether a denial is the registry's question for credentials, which goes to a client that has shown none yet: he
@@ -63,10 +63,10 @@ impl PullRequest {
 
 impl Purpose {
     /// The same for another manifest than the one that was described.
-    pub(crate) const fn of_another(&self) -> Self {
+    pub(crate) const fn for_another_manifest(&self) -> Self {
         match self {
             Self::Serve => Self::Serve,
-            Self::Judge(_) => Self::Judge(None),
+            Self::VerdictOnly(_) => Self::VerdictOnly(None),
         }
     }
 }

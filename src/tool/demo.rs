@@ -161,13 +161,13 @@ impl Demo {
             oracle: OracleRegistries::default(),
             // No source of the registry reads it.
             signatures: PathBuf::new(),
-            positive: Duration::from_secs(60),
-            negative: Duration::from_secs(1),
+            positive_ttl: Duration::from_secs(60),
+            negative_ttl: Duration::from_secs(1),
         };
         let storage = Storage {
-            permits: None,
-            most_permits: 1024,
-            most_verdicts: 1024,
+            derivations_file: None,
+            max_derivations: 1024,
+            max_records: 1024,
         };
         let gate = Arc::new(Gate::new(settings, &storage, &mut Metrics::default())?);
         let (stop, stopped) = watch::channel(false);

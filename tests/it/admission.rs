@@ -638,7 +638,7 @@ async fn who_watches_sees_what_was_what_comes_and_how_much_was_missed() {
                 presented: None,
                 deadline: Instant::now() + LATEST,
                 pod: None,
-                purpose: pullgate::pull::gate::Purpose::Judge(None),
+                purpose: pullgate::pull::gate::Purpose::VerdictOnly(None),
             })
             .await;
     }
@@ -703,7 +703,7 @@ async fn forgotten_verdicts_stand_no_more_over_a_restart_too() {
     let record = signer::get("release").record(&stored.digest, REPOSITORY);
     put_into_directory(&node.state(), &stored.digest, "one", &record.to_string());
     node.pull(&image("acme/app:v1")).await.unwrap();
-    assert_eq!(node.gate.remembered().len(), 1);
+    assert_eq!(node.gate.cached_verdicts().len(), 1);
     let folder = node
         .state()
         .join("signatures/sha256")
@@ -716,7 +716,7 @@ async fn forgotten_verdicts_stand_no_more_over_a_restart_too() {
     runtime.blob(&image("acme/app:v1"), &layer).await.unwrap();
 
     assert_eq!(node.gate.clear().unwrap(), 1);
-    assert_eq!(node.gate.remembered().len(), 0);
+    assert_eq!(node.gate.cached_verdicts().len(), 0);
     let refused = runtime.blob(&image("acme/app:v1"), &layer).await;
     assert!(
         refused.is_err(),

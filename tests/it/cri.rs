@@ -1572,7 +1572,7 @@ async fn what_was_admitted_stands_over_a_restart() {
         .unwrap()
         .repository;
     assert_eq!(
-        node.gate.standing(&repository, &signed.digest, None),
+        node.gate.image_status(&repository, &signed.digest, None),
         pullgate::pull::gate::ImageStatus::Admitted
     );
 }

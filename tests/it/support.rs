@@ -17,7 +17,7 @@ use pullgate::oci::{Descriptor, Digest, Reference};
 use pullgate::process::config::Config;
 use pullgate::process::daemon;
 use pullgate::pull::gate::{Gate, Storage};
-use pullgate::pull::record::Requests;
+use pullgate::pull::record::RequestMetrics;
 use rustix::process::{Pid, Signal, kill_process};
 use signer::{Signer, attach};
 use tempfile::TempDir;
@@ -92,7 +92,7 @@ pub struct Node {
     pub gate: Arc<Gate>,
     pub addr: SocketAddr,
     pub metrics: Registry,
-    requests: Requests,
+    requests: RequestMetrics,
     folder: TempDir,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -111,12 +111,12 @@ impl Node {
             .unwrap();
         let addr = door.local_addr();
         let storage = Storage {
-            permits: Some(config.daemon.state.join("permits.redb")),
-            most_permits: config.cache.permits,
-            most_verdicts: config.cache.verdicts,
+            derivations_file: Some(config.daemon.state.join("permits.redb")),
+            max_derivations: config.cache.permits,
+            max_records: config.cache.verdicts,
         };
         let mut metrics = Registry::with_prefix("pullgate");
-        let requests = Requests::new(&mut metrics);
+        let requests = RequestMetrics::new(&mut metrics);
         let settings = daemon::settings(&config, vec![addr], &requests).unwrap();
         let gate = Arc::new(Gate::new(settings, &storage, &mut metrics).unwrap());
         let (stop, stopped) = watch::channel(false);
@@ -136,7 +136,7 @@ impl Node {
     pub fn reload(&self, config: &str) {
         let config = load(self.folder.path(), config);
         self.gate
-            .replace(daemon::settings(&config, vec![self.addr], &self.requests).unwrap());
+            .replace_settings(daemon::settings(&config, vec![self.addr], &self.requests).unwrap());
     }
 
     /// Ends, and leaves the folder to the next.

@@ -89,7 +89,7 @@ pub(super) fn read(
         presented,
         deadline,
         pod: None,
-        purpose: Purpose::Judge(described),
+        purpose: Purpose::VerdictOnly(described),
     })
 }
 

@@ -5,13 +5,13 @@ use crate::base::proto::v1;
 use crate::oci::{Descriptor, Document};
 use crate::pull::decide::{Denial, Evaluation, ExplainStep, Verdict};
 use crate::pull::policy::Generation;
-use crate::pull::record::{DecisionOutcome, Recorded};
+use crate::pull::record::{DecisionOutcome, RecordedDecision};
 use crate::pull::verify::CheckedSignature;
 
 /// The verdict that a judgement is.
 pub(crate) fn verdict(judgement: &Evaluation, generation: Generation) -> v1::Verdict {
     let (outcome, found): (_, Option<&Denial>) = match &judgement.verdict {
-        Verdict::Allow(permit) => match permit.warned() {
+        Verdict::Allow(permit) => match permit.warning() {
             None => (v1::Outcome::Allow, None),
             Some(denial) => (v1::Outcome::Warn, Some(denial)),
         },
@@ -92,7 +92,7 @@ pub(super) fn manifest_for(judgement: &Evaluation, wanted: &v1::Platform) -> Opt
 }
 
 /// A decision of the record.
-pub(crate) fn decision(recorded: &Recorded) -> v1::Decision {
+pub(crate) fn decision(recorded: &RecordedDecision) -> v1::Decision {
     let (outcome, reason) = match recorded.outcome {
         DecisionOutcome::Allow => (v1::Outcome::Allow, ""),
         DecisionOutcome::Deny(reason) => (v1::Outcome::Deny, reason.code()),
@@ -113,11 +113,11 @@ pub(crate) fn decision(recorded: &Recorded) -> v1::Decision {
         reason: reason.to_owned(),
         detail: recorded.detail.clone(),
         cached: recorded.cached,
-        took: prost_types::Duration::try_from(recorded.took).ok(),
+        took: prost_types::Duration::try_from(recorded.elapsed).ok(),
     }
 }
 
-pub(super) fn event(recorded: &Recorded) -> v1::WatchDecisionsResponse {
+pub(super) fn event(recorded: &RecordedDecision) -> v1::WatchDecisionsResponse {
     v1::WatchDecisionsResponse {
         event: Some(v1::watch_decisions_response::Event::Decision(decision(recorded))),
     }

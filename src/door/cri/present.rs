@@ -91,7 +91,7 @@ fn is_shown(gate: &Gate, image: &cri::Image, named: Option<&Repository>) -> bool
     let named = named.filter(|named| images::names(image).any(|(_, of)| of == **named));
     let mut digests = digests(image).filter(|(repository, _)| named.is_none_or(|named| repository == named));
     digests.any(|(repository, digest)| {
-        gate.standing(&repository, &digest, identifier.as_ref()) == ImageStatus::Admitted
+        gate.image_status(&repository, &digest, identifier.as_ref()) == ImageStatus::Admitted
     })
 }
 

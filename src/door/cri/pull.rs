@@ -141,7 +141,7 @@ fn read(
         pod,
         presented,
         deadline,
-        purpose: Purpose::Judge(None),
+        purpose: Purpose::VerdictOnly(None),
     };
     Ok((image, request))
 }
@@ -363,8 +363,11 @@ impl ForwardedPull {
     fn stands(&self, digest: &Digest, identifier: Option<&Digest>) -> bool {
         let gate = &self.shared.gate;
         let repository = &self.request.reference.repository;
-        self.request.ruling(&gate.settings().policy).of_pods().is_none()
-            && gate.standing(repository, digest, identifier) == ImageStatus::Admitted
+        self.request
+            .effective_rule(&gate.settings().policy)
+            .pod_rule_name()
+            .is_none()
+            && gate.image_status(repository, digest, identifier) == ImageStatus::Admitted
     }
 
     /// Removes an image, and takes the verdict back.
@@ -394,7 +397,7 @@ impl ForwardedPull {
     /// The verdict is taken back, and the record says so.
     fn denied(&self, detail: String) -> Box<Denial> {
         let reason = Reason::DigestMismatch;
-        self.shared.gate.note(&Decision {
+        self.shared.gate.record(&Decision {
             door: DoorName::Cri,
             peer: &self.request.peer,
             reference: &self.request.reference,
@@ -403,7 +406,7 @@ impl ForwardedPull {
             outcome: DecisionOutcome::Deny(reason),
             detail: &detail,
             cached: false,
-            took: self.began.elapsed(),
+            elapsed: self.began.elapsed(),
         });
         Box::new(Denial {
             reference: self.request.reference.clone(),

@@ -15,7 +15,7 @@ use crate::base::limits;
 use crate::base::reason::Reason;
 use crate::net::registry::{Access, FetchedManifest, Presented, RegistryError, Target};
 use crate::oci::{Descriptor, Document, Reference, Tag};
-use crate::pull::decide::{Denial, PullContext, Verdict, of_registry};
+use crate::pull::decide::{Denial, PullContext, Verdict, registry_failure};
 use crate::pull::gate::{Gate, PullRequest, Purpose};
 use crate::pull::record::DoorName;
 
@@ -182,7 +182,7 @@ impl Pulls {
         page: &Page,
     ) -> Result<Response<ResponseBody>, Box<Denial>> {
         let settings = self.gate.settings();
-        let ruling = settings.policy.ruling(&name.repository, None);
+        let ruling = settings.policy.effective_rule(&name.repository, None);
         let case = PullContext {
             reference: &pull.reference,
             policy: &settings.policy,
@@ -221,7 +221,7 @@ impl Pulls {
         let settings = self.gate.settings();
         let (client, access) = (&settings.client, access(pull));
         let (repository, digest) = (&pull.reference.repository, permit.subject().digest());
-        let ruling = settings.policy.ruling(repository, None);
+        let ruling = settings.policy.effective_rule(repository, None);
         let case = PullContext {
             reference: &pull.reference,
             policy: &settings.policy,
@@ -275,7 +275,7 @@ fn access(pull: &PullRequest) -> Access {
 
 /// The denial that a registry's failure is.
 fn failed(case: PullContext<'_>, error: &RegistryError) -> Box<Denial> {
-    let (reason, challenge) = of_registry(error);
+    let (reason, challenge) = registry_failure(error);
     let mut denial = case.denial(reason, None, chain(error));
     denial.challenge = challenge;
     denial

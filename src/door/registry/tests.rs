@@ -82,8 +82,8 @@ fn settings(endpoint: &str, rules: Vec<(&str, Requirement)>) -> GateSettings {
         client: RegistryClient::new(vec![registry], Vec::new()).unwrap(),
         oracle: crate::net::oracle::OracleRegistries::default(),
         signatures: "signatures".into(),
-        positive: Duration::from_secs(60),
-        negative: Duration::from_secs(60),
+        positive_ttl: Duration::from_secs(60),
+        negative_ttl: Duration::from_secs(60),
     }
 }
 
@@ -102,9 +102,9 @@ impl Node {
         rules: Vec<(&str, Requirement)>,
     ) -> Self {
         let storage = Storage {
-            permits: None,
-            most_permits: 1000,
-            most_verdicts: 1000,
+            derivations_file: None,
+            max_derivations: 1000,
+            max_records: 1000,
         };
         let settings = settings(origin.url(), rules);
         let mut metrics = prometheus_client::registry::Registry::default();
@@ -625,7 +625,8 @@ async fn the_base_is_answered_without_a_registry() {
         ..config()
     };
     let node = Node::with(config, registry().await, Vec::new()).await;
-    node.gate.replace(settings(&format!("http://{gone}"), Vec::new()));
+    node.gate
+        .replace_settings(settings(&format!("http://{gone}"), Vec::new()));
     let (head, body) = node.ask("GET /v2/", "").await;
     assert!(head.starts_with("HTTP/1.1 200 ") && body == b"{}", "{head}");
 }
@@ -655,7 +656,7 @@ async fn an_origin_that_dies_in_the_middle_of_a_blob_leaves_it_short() {
             ..config()
         };
         let node = Node::with(config, registry().await, Vec::new()).await;
-        node.gate.replace(settings(
+        node.gate.replace_settings(settings(
             &endpoint,
             vec![("registry.test/**", Requirement::InsecureAcceptAnything)],
         ));

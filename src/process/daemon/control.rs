@@ -18,8 +18,8 @@ use crate::base::proto::v1::control_server::ControlServer;
 use crate::door::admission::{is_wanted, tell};
 use crate::door::listen::grpc;
 use crate::door::listen::unix_socket::BoundSocket;
-use crate::pull::gate::RememberedVerdict;
-use crate::pull::record::KEPT;
+use crate::pull::gate::CachedVerdict;
+use crate::pull::record::MAX_RECORDED_DECISIONS;
 use crate::trust::TrustedKey;
 
 /// The service.
@@ -104,7 +104,7 @@ impl v1::control_server::Control for Control {
             rules: count(policy.rules().len()),
             keys: count(policy.keys().len()),
             doors: self.doors.clone(),
-            verdicts: u64::try_from(gate.count_remembered()).unwrap_or(u64::MAX),
+            verdicts: u64::try_from(gate.count_cached_verdicts()).unwrap_or(u64::MAX),
             needs_restart: current
                 .needs_restart
                 .iter()
@@ -142,7 +142,7 @@ impl v1::control_server::Control for Control {
     ) -> Result<Response<Self::ListCacheStream>, Status> {
         self.may(&request)?;
         let running = Arc::clone(&self.running);
-        let all = apart(move || running.gate().remembered()).await?;
+        let all = apart(move || running.gate().cached_verdicts()).await?;
         let all = stream::iter(all.into_iter().map(|verdict| Ok(remembered(verdict))));
         Ok(Response::new(Box::pin(all)))
     }
@@ -185,8 +185,8 @@ impl v1::control_server::Control for Control {
         self.may(&request)?;
         let asked = request.into_inner();
         let most = match usize::try_from(asked.limit) {
-            Ok(0) | Err(_) => KEPT,
-            Ok(limit) => limit.min(KEPT),
+            Ok(0) | Err(_) => MAX_RECORDED_DECISIONS,
+            Ok(limit) => limit.min(MAX_RECORDED_DECISIONS),
         };
         let wanted = |recorded: &_| is_wanted(recorded, asked.denials_only);
         let (decisions, _later) = self.running.gate().watch(most, wanted);
@@ -199,7 +199,7 @@ impl v1::control_server::Control for Control {
     }
 }
 
-fn remembered(verdict: RememberedVerdict) -> v1::ListCacheResponse {
+fn remembered(verdict: CachedVerdict) -> v1::ListCacheResponse {
     v1::ListCacheResponse {
         repository: verdict.repository.to_string(),
         digest: verdict.digest.to_string(),

@@ -17,7 +17,7 @@ use super::{settings, tell_manager};
 use crate::base::error_chain::chain;
 use crate::process::config::Config;
 use crate::pull::gate::{Gate, GateSettings};
-use crate::pull::record::Requests;
+use crate::pull::record::RequestMetrics;
 
 /// What the daemon runs under.
 pub(super) struct Running {
@@ -126,7 +126,7 @@ impl Running {
         let settings = settings(&config, self.own.clone(), &self.counters.requests);
         let settings = settings.map_err(|error| chain(&error))?;
         self.counters.keys_of(&settings);
-        self.gate.replace(settings);
+        self.gate.replace_settings(settings);
         Ok((config, needs_restart))
     }
 }
@@ -183,7 +183,7 @@ fn tell_reloading() {
 pub(super) struct Counters {
     count: Family<ReloadLabels, Counter>,
     keys: Gauge,
-    pub(super) requests: Requests,
+    pub(super) requests: RequestMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -196,7 +196,7 @@ impl Counters {
         let counters = Self {
             count: Family::default(),
             keys: Gauge::default(),
-            requests: Requests::new(metrics),
+            requests: RequestMetrics::new(metrics),
         };
         metrics.register(
             "policy_reloads",

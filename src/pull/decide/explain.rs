@@ -20,7 +20,7 @@ pub struct ExplainStep {
 
 /// The steps of a judgement that this ruling led to.
 #[must_use]
-pub fn steps(judgement: &Evaluation, ruling: &EffectiveRule) -> Vec<ExplainStep> {
+pub fn explain(judgement: &Evaluation, ruling: &EffectiveRule) -> Vec<ExplainStep> {
     let mut steps = vec![ExplainStep {
         stage: "policy",
         text: of_policy(ruling),
@@ -162,7 +162,7 @@ fn of_judged(judged: &CheckedSignature) -> ExplainStep {
 
 fn of_verdict(verdict: &Verdict) -> ExplainStep {
     match verdict {
-        Verdict::Allow(permit) => match permit.warned() {
+        Verdict::Allow(permit) => match permit.warning() {
             None => passed("decide", "allow".to_owned()),
             Some(denial) => passed("decide", format!("allow, with a warning: {denial}")),
         },

@@ -15,7 +15,7 @@ fn repository(path: &str) -> Repository {
 
 fn cover(path: &str, child: u32) -> Derivation {
     let digest = Digest::sha256(&child.to_le_bytes());
-    Derivation::restored(
+    Derivation::new(
         repository(path),
         digest,
         ChildKind::Blob,
@@ -60,7 +60,7 @@ fn what_was_admitted_survives_a_restart() {
     let kept = permits
         .parent_of(&repository("app"), wanted.child(), ChildKind::Blob)
         .unwrap();
-    assert_eq!(kept.cover, wanted);
+    assert_eq!(kept.derivation, wanted);
     assert!(kept.expires_at > Timestamp::now());
 }
 
@@ -69,11 +69,11 @@ fn an_edge_that_stands_is_left_to_the_image_that_brought_it() {
     let permits = Derivations::open(None, 1000).unwrap();
     let of = |root: &[u8], generation| {
         let (child, kind) = (Digest::sha256(b"layer"), ChildKind::Blob);
-        Derivation::restored(repository("app"), child, kind, Digest::sha256(root), generation)
+        Derivation::new(repository("app"), child, kind, Digest::sha256(root), generation)
     };
     let root = || {
         let kept = permits.parent_of(&repository("app"), &Digest::sha256(b"layer"), ChildKind::Blob);
-        *kept.unwrap().cover.root()
+        *kept.unwrap().derivation.root()
     };
     remember(&permits, std::iter::once(of(b"one", Generation([7; 32]))), 3600);
     remember(&permits, std::iter::once(of(b"other", Generation([7; 32]))), 3600);

@@ -12,7 +12,7 @@ use crate::base::error_chain::chain;
 use crate::base::reason::Reason;
 use crate::net::registry::BlobStream;
 use crate::oci::{ChildKind, Digest, Repository};
-use crate::pull::decide::{Denial, of_registry};
+use crate::pull::decide::{Denial, registry_failure};
 use crate::pull::gate::context::Pull;
 use crate::pull::record::{Decision, DecisionOutcome};
 
@@ -55,12 +55,12 @@ impl Gate {
     pub async fn admit_blob(&self, request: &PullRequest) -> Result<BlobPermit, Box<Denial>> {
         let began = Instant::now();
         let settings = self.settings();
-        let ruling = request.ruling(&settings.policy);
+        let ruling = request.effective_rule(&settings.policy);
         let pull = Pull {
             settings: &settings,
             ruling: &ruling,
             request,
-            epoch: self.permits.epoch(),
+            epoch: self.derivations.epoch(),
         };
         let work = pin!(self.judge_blob(pull));
         let work = AssertUnwindSafe(work).catch_unwind();
@@ -73,7 +73,7 @@ impl Gate {
             |denial| DecisionOutcome::Deny(denial.reason),
             |_| DecisionOutcome::Allow,
         );
-        self.recorder.blob(&Decision {
+        self.recorder.record_blob(&Decision {
             door: request.door,
             peer: &request.peer,
             reference: &request.reference,
@@ -84,7 +84,7 @@ impl Gate {
                 .as_ref()
                 .map_or_else(|denial| denial.detail.as_str(), |_| ""),
             cached: true,
-            took: began.elapsed(),
+            elapsed: began.elapsed(),
         });
         judged
     }
@@ -122,19 +122,21 @@ impl Gate {
     ) -> Result<BlobStream, Box<Denial>> {
         let began = Instant::now();
         let settings = self.settings();
-        let ruling = settings.policy.ruling(&permit.repository, request.pod.as_ref());
+        let ruling = settings
+            .policy
+            .effective_rule(&permit.repository, request.pod.as_ref());
         let pull = Pull {
             settings: &settings,
             ruling: &ruling,
             request,
-            epoch: self.permits.epoch(),
+            epoch: self.derivations.epoch(),
         };
         let opened = settings
             .client
             .blob_stream(&permit.repository, &permit.digest, method, range, &pull.access())
             .await;
         opened.map_err(|error| {
-            let (reason, challenge) = of_registry(&error);
+            let (reason, challenge) = registry_failure(&error);
             let mut denial = pull.case().denial(reason, Some(permit.digest), chain(&error));
             denial.challenge = challenge;
             let decision = Decision {
@@ -146,12 +148,12 @@ impl Gate {
                 outcome: DecisionOutcome::Deny(reason),
                 detail: &denial.detail,
                 cached: false,
-                took: began.elapsed(),
+                elapsed: began.elapsed(),
             };
             if request.is_asked_for_credentials(&denial) {
-                self.recorder.challenge(&decision);
+                self.recorder.record_challenge(&decision);
             } else {
-                self.recorder.blob(&decision);
+                self.recorder.record_blob(&decision);
             }
             denial
         })

@@ -12,7 +12,7 @@ use crate::oci::{Digest, Repository};
 
 /// One remembered verdict, for people.
 #[derive(Clone, Debug)]
-pub struct RememberedVerdict {
+pub struct CachedVerdict {
     /// Where.
     pub repository: Repository,
     /// What.
@@ -32,7 +32,7 @@ impl Gate {
     /// When the store could not be written: what was admitted before a restart may be served after it, for as long as
     /// its verdict was remembered.
     pub fn clear(&self) -> Result<usize, DerivationsError> {
-        let advanced = self.permits.advance();
+        let advanced = self.derivations.advance();
         let forgotten = self.evidence.len();
         self.evidence.clear();
         self.subjects.clear();
@@ -41,10 +41,10 @@ impl Gate {
 
     /// The verdicts that are remembered now, in no order.
     #[must_use]
-    pub fn remembered(&self) -> Vec<RememberedVerdict> {
+    pub fn cached_verdicts(&self) -> Vec<CachedVerdict> {
         let now = Instant::now();
         let standing = self.standing_evidence(now);
-        let verdicts = standing.map(|(key, remembered)| RememberedVerdict {
+        let verdicts = standing.map(|(key, remembered)| CachedVerdict {
             signers: remembered
                 .evidence
                 .judged
@@ -64,12 +64,12 @@ impl Gate {
 
     /// How many there are.
     #[must_use]
-    pub fn count_remembered(&self) -> usize {
+    pub fn count_cached_verdicts(&self) -> usize {
         self.standing_evidence(Instant::now()).count()
     }
 
     fn standing_evidence(&self, now: Instant) -> impl Iterator<Item = (EvidenceKey, Arc<Remembered>)> {
-        let epoch = self.permits.epoch();
+        let epoch = self.derivations.epoch();
         let generation = self.settings().policy.generation();
         self.evidence.iter().filter(move |(key, remembered)| {
             key.epoch == epoch && key.generation == generation && remembered.until > now

@@ -71,7 +71,7 @@ impl<'a> Pull<'a> {
     }
 
     pub(super) fn stands(self, kept: &StoredDerivation) -> bool {
-        kept.cover.generation() == self.settings.policy.generation()
+        kept.derivation.generation() == self.settings.policy.generation()
             && kept.epoch == self.epoch
             && kept.expires_at > Timestamp::now()
     }
@@ -82,18 +82,18 @@ impl<'a> Pull<'a> {
             digest: *digest,
             generation: self.settings.policy.generation(),
             epoch: self.epoch,
-            rule: self.ruling.of_pods().map(Arc::from),
+            rule: self.ruling.pod_rule_name().map(Arc::from),
         }
     }
 
     /// Whether what is permitted is kept for pulls to come.
     pub(super) fn is_cacheable(self) -> bool {
-        !self.accepts_anything() && self.ruling.of_pods().is_none()
+        !self.accepts_anything() && self.ruling.pod_rule_name().is_none()
     }
 
     /// Whether the subject is what the asker was told of it. The digest alone does not say how it is read.
     pub(super) fn as_described(self, subject: &Subject) -> Result<(), Box<Denial>> {
-        let Purpose::Judge(Some(described)) = &self.request.purpose else {
+        let Purpose::VerdictOnly(Some(described)) = &self.request.purpose else {
             return Ok(());
         };
         let media_type = subject.document.media_type().as_str();
@@ -120,7 +120,7 @@ impl<'a> Pull<'a> {
             rule: self.ruling.name().to_owned(),
             evidence: gathered.map(|it| Arc::clone(&it.evidence)),
             cached: gathered.is_some_and(|it| it.left.is_some()),
-            left: gathered.and_then(|it| it.left),
+            evidence_ttl: gathered.and_then(|it| it.left),
             root: None,
         }
     }

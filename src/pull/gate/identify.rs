@@ -62,7 +62,7 @@ impl Gate {
         identifier: &Digest,
     ) -> Result<(), IdentifyError> {
         let settings = self.settings();
-        let ruling = request.ruling(&settings.policy);
+        let ruling = request.effective_rule(&settings.policy);
         let mut unread = None;
         let mut read = 0_usize;
         let mut left = VecDeque::new();
@@ -89,14 +89,14 @@ impl Gate {
                     tag: None,
                     digest: Some(child),
                 },
-                purpose: request.purpose.of_another(),
+                purpose: request.purpose.for_another_manifest(),
                 ..request.clone()
             };
             let pull = Pull {
                 settings: &settings,
                 ruling: &ruling,
                 request: &request,
-                epoch: self.permits.epoch(),
+                epoch: self.derivations.epoch(),
             };
             let subject = match self.subject(pull).await {
                 Ok(subject) => subject,
@@ -129,16 +129,16 @@ impl Gate {
         if !pull.is_cacheable() {
             return;
         }
-        let Some(kept) = self.permits.parent_of(repository, &root, ChildKind::Manifest) else {
+        let Some(kept) = self.derivations.parent_of(repository, &root, ChildKind::Manifest) else {
             return;
         };
         let generation = pull.settings.policy.generation();
-        if kept.cover.generation() != generation || kept.epoch != pull.epoch {
+        if kept.derivation.generation() != generation || kept.epoch != pull.epoch {
             return;
         }
-        let covers = document.children().map(|(child, kind)| {
-            Derivation::restored(repository.clone(), child.digest, kind, root, generation)
-        });
+        let covers = document
+            .children()
+            .map(|(child, kind)| Derivation::new(repository.clone(), child.digest, kind, root, generation));
         self.remember(pull, covers, kept.expires_at);
     }
 }

@@ -29,7 +29,7 @@ impl Gate {
     /// manifest. The names are what someone gave it (an archive brings its own), so that one is asked for that is of an
     /// admitted manifest as well: of this repository, if not of this digest.
     #[must_use]
-    pub fn standing(
+    pub fn image_status(
         &self,
         repository: &Repository,
         digest: &Digest,
@@ -40,7 +40,7 @@ impl Gate {
         if policy.denies(digest) {
             return ImageStatus::Refused;
         }
-        let rule = match policy.ruling(repository, None) {
+        let rule = match policy.effective_rule(repository, None) {
             EffectiveRule::Default(DefaultAction::InsecureAcceptAnything) => return ImageStatus::Admitted,
             EffectiveRule::Default(DefaultAction::Reject) => return ImageStatus::Refused,
             EffectiveRule::Rule(rule) if rule.mode == Mode::Warn => return ImageStatus::Admitted,
@@ -49,7 +49,7 @@ impl Gate {
         let known = Known {
             gate: self,
             policy,
-            epoch: self.permits.epoch(),
+            epoch: self.derivations.epoch(),
             now: Timestamp::now(),
             repository,
         };
@@ -102,12 +102,12 @@ impl Known<'_> {
 
     /// Whether an admitted manifest names it, or is it.
     fn covers(&self, child: &Digest, kind: ChildKind) -> bool {
-        let kept = self.gate.permits.parent_of(self.repository, child, kind);
+        let kept = self.gate.derivations.parent_of(self.repository, child, kind);
         kept.is_some_and(|kept| {
-            kept.cover.generation() == self.policy.generation()
+            kept.derivation.generation() == self.policy.generation()
                 && kept.epoch == self.epoch
-                && kept.ends_at > self.now
-                && !self.policy.denies(kept.cover.root())
+                && kept.keys_end_at > self.now
+                && !self.policy.denies(kept.derivation.root())
         })
     }
 }

@@ -25,19 +25,19 @@ pub struct Pods {
 impl Pods {
     /// Whether it is every pull.
     #[must_use]
-    pub fn are_all(&self) -> bool {
+    pub fn is_unrestricted(&self) -> bool {
         self.namespaces.is_empty() && self.labels.is_empty()
     }
 
     /// Whether this pod is among them.
-    pub(super) fn hold(&self, pod: &Pod) -> bool {
+    pub(super) fn include(&self, pod: &Pod) -> bool {
         let mut labels = self.labels.iter();
         (self.namespaces.is_empty() || self.namespaces.contains(&pod.namespace))
             && labels.all(|(name, value)| pod.labels.get(name) == Some(value))
     }
 
     /// Whether both name a namespace, or all of them, with the same labels: then neither would speak before the other.
-    pub(super) fn overlap(&self, other: &Self) -> bool {
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
         let shared = if self.namespaces.is_empty() || other.namespaces.is_empty() {
             self.namespaces.is_empty() && other.namespaces.is_empty()
         } else {
@@ -48,7 +48,7 @@ impl Pods {
 
     /// Which of two for one scope speaks, where a pod is among both: that with more labels, that which names the
     /// namespace, that whose labels are first in the alphabet.
-    pub(super) fn before(&self, other: &Self) -> Ordering {
+    pub(super) fn cmp_precedence(&self, other: &Self) -> Ordering {
         let order = |pods: &Self| (Reverse(pods.labels.len()), pods.namespaces.is_empty());
         order(self)
             .cmp(&order(other))

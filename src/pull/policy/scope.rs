@@ -112,7 +112,7 @@ impl FromStr for Scope {
         if matches!(&host, Host::Literal(name) if name == "docker.io") && path.len() == 1 && !rest {
             path.insert(0, Part::Literal("library".to_owned()));
         }
-        let normalised = print(&host, &path, rest);
+        let normalised = normalised_text(&host, &path, rest);
         if normalised != text {
             return Err(ScopeError::NotNormalised { normalised });
         }
@@ -132,7 +132,7 @@ fn without_path(text: &str) -> ScopeError {
     }
     match parse_host(text) {
         Ok(host) => ScopeError::NoPath {
-            whole: print(&host, &[], true),
+            whole: normalised_text(&host, &[], true),
         },
         // `nginx:latest`: what follows the colon is no port.
         Err(ScopeError::Part(_)) if text.contains(':') => ScopeError::NotARepository,
@@ -200,7 +200,7 @@ fn parse_path(text: &str) -> Result<(Vec<Part>, bool), ScopeError> {
     Ok((path, rest))
 }
 
-fn print(host: &Host, path: &[Part], rest: bool) -> String {
+fn normalised_text(host: &Host, path: &[Part], rest: bool) -> String {
     let mut text = match host {
         Host::Literal(name) => name.clone(),
         Host::Below(name) => format!("*.{name}"),
@@ -223,7 +223,7 @@ const LABEL: &str = "x";
 
 impl Scope {
     /// Whether this one speaks before the other for a name that both match: the order of [`Scope`], part by part.
-    pub(super) fn is_before(&self, other: &Self) -> bool {
+    pub(super) fn is_more_specific_than(&self, other: &Self) -> bool {
         let below = |scope: &Self| matches!(scope.host, Host::Below(_));
         if below(self) != below(other) {
             return below(other);
@@ -266,11 +266,11 @@ struct Node<V> {
 impl<V> ScopeIndex<V> {
     /// Puts a value under a scope, and hands back the one that stood there.
     pub(super) fn insert(&mut self, scope: &Scope, value: V) -> Option<V> {
-        self.at(scope).replace(value)
+        self.entry(scope).replace(value)
     }
 
     /// What stands under this very scope.
-    pub(super) fn at(&mut self, scope: &Scope) -> &mut Option<V> {
+    pub(super) fn entry(&mut self, scope: &Scope) -> &mut Option<V> {
         let mut node = match &scope.host {
             Host::Literal(name) => self.hosts.entry(name.clone()).or_default(),
             Host::Below(name) => self.subdomains.entry(name.clone()).or_default(),
@@ -290,28 +290,28 @@ impl<V> ScopeIndex<V> {
 
     /// The value under the most specific scope that matches, in the order that [`Scope`] says.
     pub(super) fn most_specific(&self, repository: &Repository) -> Option<&V> {
-        self.most_specific_of(repository, &Some)
+        self.most_specific_with(repository, &Some)
     }
 
     /// As [`Self::most_specific`], of the scopes from whose value something is picked.
-    pub(super) fn most_specific_of<'a, T>(
+    pub(super) fn most_specific_with<'a, T>(
         &'a self,
         repository: &Repository,
         pick: &impl Fn(&'a V) -> Option<T>,
     ) -> Option<T> {
         let path = repository.path().split('/');
         let host = self.hosts.get(repository.registry());
-        host.and_then(|node| node.most_specific_of(path.clone(), pick))
+        host.and_then(|node| node.most_specific_with(path.clone(), pick))
             .or_else(|| {
                 let (_, below) = repository.registry().split_once('.')?;
-                self.subdomains.get(below)?.most_specific_of(path, pick)
+                self.subdomains.get(below)?.most_specific_with(path, pick)
             })
     }
 }
 
 impl<V> Node<V> {
     /// As deep as the name has parts, which is at most half of [`NAME_LENGTH`].
-    fn most_specific_of<'a, T>(
+    fn most_specific_with<'a, T>(
         &'a self,
         mut path: Split<'_, char>,
         pick: &impl Fn(&'a V) -> Option<T>,
@@ -321,8 +321,8 @@ impl<V> Node<V> {
             Some(part) => self
                 .literal
                 .get(part)
-                .and_then(|node| node.most_specific_of(path.clone(), pick))
-                .or_else(|| self.any.as_ref()?.most_specific_of(path, pick)),
+                .and_then(|node| node.most_specific_with(path.clone(), pick))
+                .or_else(|| self.any.as_ref()?.most_specific_with(path, pick)),
         };
         here.or_else(|| self.rest.as_ref().and_then(pick))
     }

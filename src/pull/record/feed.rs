@@ -11,11 +11,11 @@ use super::{Decision, DecisionOutcome, DoorName};
 use crate::oci::Digest;
 
 /// Decisions that are kept, and that a reader may lag behind. One takes some 500 bytes.
-pub const KEPT: usize = 256;
+pub const MAX_RECORDED_DECISIONS: usize = 256;
 
 /// A decision that is kept: the fields of its journal line.
 #[derive(Clone, Debug)]
-pub struct Recorded {
+pub struct RecordedDecision {
     /// Counts the decisions of this process from 1, without gaps.
     pub sequence: u64,
     /// When.
@@ -37,14 +37,14 @@ pub struct Recorded {
     /// Whether who signed was remembered from an earlier pull.
     pub cached: bool,
     /// From the door to the answer.
-    pub took: Duration,
+    pub elapsed: Duration,
 }
 
 /// What a reader gets next.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub enum FeedEvent {
     /// A decision.
-    Decision(Arc<Recorded>),
+    Decision(Arc<RecordedDecision>),
     /// It was too slow: as many are lost to it.
     Missed(u64),
     /// No more will come.
@@ -55,35 +55,35 @@ pub enum Event {
 #[derive(Debug)]
 pub(super) struct Feed {
     last: Mutex<Last>,
-    sender: broadcast::Sender<Arc<Recorded>>,
+    sender: broadcast::Sender<Arc<RecordedDecision>>,
 }
 
 #[derive(Debug, Default)]
 struct Last {
     sequence: u64,
-    kept: VecDeque<Arc<Recorded>>,
+    kept: VecDeque<Arc<RecordedDecision>>,
 }
 
 /// One reader of the decisions.
 #[derive(Debug)]
 pub struct DecisionFeed {
-    receiver: broadcast::Receiver<Arc<Recorded>>,
+    receiver: broadcast::Receiver<Arc<RecordedDecision>>,
 }
 
 impl DecisionFeed {
     /// The next event; it waits for one.
-    pub async fn next(&mut self) -> Event {
+    pub async fn next(&mut self) -> FeedEvent {
         match self.receiver.recv().await {
-            Ok(decision) => Event::Decision(decision),
-            Err(broadcast::error::RecvError::Lagged(missed)) => Event::Missed(missed),
-            Err(broadcast::error::RecvError::Closed) => Event::End,
+            Ok(decision) => FeedEvent::Decision(decision),
+            Err(broadcast::error::RecvError::Lagged(missed)) => FeedEvent::Missed(missed),
+            Err(broadcast::error::RecvError::Closed) => FeedEvent::End,
         }
     }
 }
 
-impl Recorded {
+impl RecordedDecision {
     /// A decision as it is now, with no number yet.
-    pub(super) fn of(decision: &Decision<'_>) -> Self {
+    pub(super) fn from_decision(decision: &Decision<'_>) -> Self {
         Self {
             sequence: 0,
             time: Timestamp::now(),
@@ -95,27 +95,27 @@ impl Recorded {
             outcome: decision.outcome,
             detail: decision.detail.to_owned(),
             cached: decision.cached,
-            took: decision.took,
+            elapsed: decision.elapsed,
         }
     }
 }
 
 impl Feed {
     pub(super) fn new() -> Self {
-        let (sender, _none) = broadcast::channel(KEPT);
+        let (sender, _none) = broadcast::channel(MAX_RECORDED_DECISIONS);
         Self {
             last: Mutex::default(),
             sender,
         }
     }
 
-    pub(super) fn add(&self, mut recorded: Recorded) {
+    pub(super) fn add(&self, mut recorded: RecordedDecision) {
         // Whoever panicked with the lock left the list whole: nothing in here stops half-way.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.sequence += 1;
         recorded.sequence = last.sequence;
         let recorded = Arc::new(recorded);
-        let oldest = if last.kept.len() == KEPT {
+        let oldest = if last.kept.len() == MAX_RECORDED_DECISIONS {
             last.kept.pop_front()
         } else {
             None
@@ -132,8 +132,8 @@ impl Feed {
     pub(super) fn watch(
         &self,
         most: usize,
-        wanted: impl Fn(&Recorded) -> bool,
-    ) -> (Vec<Arc<Recorded>>, DecisionFeed) {
+        wanted: impl Fn(&RecordedDecision) -> bool,
+    ) -> (Vec<Arc<RecordedDecision>>, DecisionFeed) {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = last.kept.iter().rev().filter(|recorded| wanted(recorded));
         let mut before: Vec<_> = newest.take(most).cloned().collect();

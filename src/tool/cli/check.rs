@@ -20,7 +20,7 @@ use crate::oci::Reference;
 use crate::process::config::Config;
 use crate::process::daemon;
 use crate::pull::gate::{Gate, PullRequest, Purpose, Storage};
-use crate::pull::record::{DoorName, Requests};
+use crate::pull::record::{DoorName, RequestMetrics};
 use crate::pull::verify::CheckedSignature;
 use crate::tool::cli::registry_args::{Reach, own_listeners};
 
@@ -104,13 +104,13 @@ impl Check {
         let deadline = Instant::now() + config.limits.pull;
         let config = Reach::default().over(config, &self.image);
         let own = own_listeners(&config);
-        let settings = daemon::settings(&config, own, &Requests::default())
+        let settings = daemon::settings(&config, own, &RequestMetrics::default())
             .map_err(|error| CliError::new("nothing can be asked", Exit::Usage).because(error))?;
         let generation = settings.policy.generation();
         let storage = Storage {
-            permits: None,
-            most_permits: 1,
-            most_verdicts: 1,
+            derivations_file: None,
+            max_derivations: 1,
+            max_records: 1,
         };
         let gate = Gate::new(settings, &storage, &mut Metrics::default())
             .map_err(|error| CliError::new("could not set up the gate", Exit::CouldNotTell).because(error))?;

@@ -54,7 +54,7 @@ fn check(context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         counted(policy.keys().len(), "key"),
         counted(config.registries.len(), "registry"),
         counted(policy.denied().len(), "denied digest"),
-        policy.default_ruling().as_str(),
+        policy.default_action().as_str(),
         policy.generation(),
     )?;
     Ok(Exit::Yes)

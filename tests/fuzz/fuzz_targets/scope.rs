@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 
 use libfuzzer_sys::fuzz_target;
 use pullgate::oci::Repository;
-use pullgate::pull::policy::Default;
+use pullgate::pull::policy::DefaultAction;
 use pullgate::pull::policy::Generation;
 use pullgate::pull::policy::Mode;
 use pullgate::pull::policy::Pods;
 use pullgate::pull::policy::Policy;
 use pullgate::pull::policy::Requirement;
 use pullgate::pull::policy::Rule;
-use pullgate::pull::policy::Ruling;
+use pullgate::pull::policy::EffectiveRule;
 use pullgate::pull::policy::Scope;
 use pullgate::pull::policy::ScopeError;
 
@@ -32,14 +32,14 @@ fuzz_target!(|text: &str| {
     let matches = matches(scope.as_str(), &name.to_string());
     let rule = Rule::new(scope, Requirement::Reject, Mode::Enforce, Pods::default());
     let policy = Policy::new(
-        Default::Reject,
+        DefaultAction::Reject,
         vec![rule],
         BTreeSet::new(),
         Vec::new(),
         Generation([0; 32]),
     );
-    let ruling = policy.expect("one rule has no duplicate").ruling(&name, None);
-    assert_eq!(matches!(ruling, Ruling::Rule(_)), matches);
+    let ruling = policy.expect("one rule has no duplicate").effective_rule(&name, None);
+    assert_eq!(matches!(ruling, EffectiveRule::Rule(_)), matches);
 });
 
 /// By the texts alone.

@@ -43,7 +43,10 @@ fn rules(all: &[(&str, Pods)]) -> Result<Policy, crate::pull::policy::DuplicateS
 }
 
 fn speaks(policy: &Policy, repository: &str, pod: Option<&Pod>) -> String {
-    policy.ruling(&repository.parse().unwrap(), pod).name().to_owned()
+    policy
+        .effective_rule(&repository.parse().unwrap(), pod)
+        .name()
+        .to_owned()
 }
 
 #[test]
@@ -112,9 +115,9 @@ fn what_a_rule_of_some_pods_says_is_theirs() {
     ];
     let policy = rules(&all).unwrap();
     let repository = "r.example/app".parse().unwrap();
-    assert_eq!(policy.ruling(&repository, None).of_pods(), None);
-    let ruling = policy.ruling(&repository, Some(&pod("", &[("tier", "web")])));
-    assert_eq!(ruling.of_pods(), Some("r.example/** with tier=web"));
+    assert_eq!(policy.effective_rule(&repository, None).pod_rule_name(), None);
+    let ruling = policy.effective_rule(&repository, Some(&pod("", &[("tier", "web")])));
+    assert_eq!(ruling.pod_rule_name(), Some("r.example/** with tier=web"));
     assert!(matches!(ruling, EffectiveRule::Rule(rule) if Arc::strong_count(&rule) > 1));
 }
 

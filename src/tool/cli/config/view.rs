@@ -150,7 +150,7 @@ impl ConfigView {
             path: path.display().to_string(),
             included: included.iter().map(|path| path.display().to_string()).collect(),
             generation: policy.generation().to_string(),
-            default: policy.default_ruling().as_str(),
+            default: policy.default_action().as_str(),
             rules: policy.rules().iter().map(|rule| ShownRule::of(rule)).collect(),
             keys: policy.keys().iter().map(|key| ShownKey::of(key)).collect(),
             denied: policy.denied().iter().map(ToString::to_string).collect(),

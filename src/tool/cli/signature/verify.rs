@@ -122,7 +122,7 @@ impl Verify {
         }
         let repository = &image.repository;
         let config = context.config()?;
-        if let EffectiveRule::Rule(rule) = config.policy.ruling(repository, None)
+        if let EffectiveRule::Rule(rule) = config.policy.effective_rule(repository, None)
             && let Requirement::Signed(signed) = &rule.requirement
         {
             return Ok((signed.clone(), rule.signed_name(repository)));
