@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::door::listen::unix_socket::SocketError;
 use crate::door::registry;
-use crate::net::oracle::{ApiError, OracleRegistries};
+use crate::net::oracle::{ClientSetupError, OracleRegistries};
 use crate::net::registry::{RegistryClient, RegistryError};
 use crate::process::config::{Config, ConfigErrors};
 use crate::pull::gate::{DerivationsError, Gate, GateSettings, Storage};
@@ -73,7 +73,7 @@ pub enum StartError {
 pub enum SettingsError {
     /// The client for Oracle's services.
     #[error("the client for Oracle's services could not be set up")]
-    Oracle(#[from] ApiError),
+    Oracle(#[from] ClientSetupError),
     /// The client for the registries.
     #[error("the client for the registries could not be set up")]
     Registries(#[from] RegistryError),

@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt as _;
 use crate::base::limits;
 use crate::base::reason::Reason;
 use crate::net::oracle::wire::WireError;
-use crate::net::oracle::{ApiError, OracleRegistry, OracleRegistryError};
+use crate::net::oracle::{ApiError, CallError, OracleRegistry, OracleRegistryError};
 use crate::net::registry::{Access, RegistryClient, RegistryError, SourceName, Target};
 use crate::oci::{Blob, Descriptor, Digest, Document, ManifestError, Repository, Tag};
 use crate::signature::{Candidate, FormatName};
@@ -129,21 +129,24 @@ impl FindError {
 
 /// Whatever the service says but an answer, it says nothing about the image: not even its 404 does.
 const fn of_api(error: &ApiError) -> Reason {
+    let error = match error {
+        ApiError::Call(error) => error,
+        ApiError::Identity { .. } => return Reason::SourceUnreachable,
+    };
     match error {
-        ApiError::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
-        ApiError::TooLarge { .. } => Reason::LimitExceeded,
-        ApiError::Clock { .. }
-        | ApiError::Identity { .. }
-        | ApiError::Malformed { .. }
-        | ApiError::NotFound { .. }
-        | ApiError::Operation { .. }
-        | ApiError::PageLoop { .. }
-        | ApiError::Protocol { .. }
-        | ApiError::Refused { .. }
-        | ApiError::Service { .. }
-        | ApiError::Setup { .. }
-        | ApiError::Unauthorized { .. }
-        | ApiError::Unreachable { .. } => Reason::SourceUnreachable,
+        CallError::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
+        CallError::TooLarge { .. } => Reason::LimitExceeded,
+        CallError::Clock { .. }
+        | CallError::Malformed { .. }
+        | CallError::NotFound { .. }
+        | CallError::Operation { .. }
+        | CallError::PageLoop { .. }
+        | CallError::Protocol { .. }
+        | CallError::Refused { .. }
+        | CallError::Service { .. }
+        | CallError::Signing { .. }
+        | CallError::Unauthorized { .. }
+        | CallError::Unreachable { .. } => Reason::SourceUnreachable,
     }
 }
 

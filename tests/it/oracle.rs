@@ -1,4 +1,4 @@
-//! The source `oracle-api`: pulls of images whose signatures a stand-in of Oracle's cloud has.
+//! The source `oracle-api`: pulls of images whose signatures are in a stand-in of Oracle's cloud.
 
 mod client;
 mod faults;
@@ -8,6 +8,7 @@ mod source;
 
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use pullgate::base::reason::Reason;
 use pullgate::fakes::registry::EmbeddedRegistry;
@@ -17,7 +18,7 @@ use tempfile::TempDir;
 use super::oracle_cloud::{Cloud, Image, Kind, Operation, Options, World, world};
 use super::support::{Node, registry};
 
-/// How images of Oracle's registry are named.
+/// The host in the names of Oracle's images.
 pub const HOST: &str = "phx.ocir.io";
 const NAMESPACE: &str = "ansh81vru1zp";
 const REPOSITORY: &str = "project01/acme";
@@ -56,7 +57,7 @@ impl Site {
         }
     }
 
-    /// Pushes an image to the registry, which the cloud then knows as well.
+    /// Pushes an image to the registry and to the cloud.
     pub fn push(&self, tag: &str) -> (Descriptor, Image) {
         let layer = format!("the layer of {tag}");
         let repository = format!("{NAMESPACE}/{REPOSITORY}");
@@ -66,13 +67,13 @@ impl Site {
         (stored, image)
     }
 
-    /// Pushes an image and signs it as `sign-upload` does; gives the record's id.
+    /// Pushes an image and signs it as `sign-upload` does. Returns the record's OCID.
     pub fn push_signed(&self, tag: &str) -> String {
         let (_, image) = self.push(tag);
         self.cloud.sign_and_upload(&image, &self.version, ALGORITHM)
     }
 
-    /// The record as the cloud has it.
+    /// Returns the record as the cloud stores it.
     pub fn record(&self, id: &str) -> serde_json::Value {
         let signatures = self.cloud.world().signatures;
         signatures.into_iter().find(|record| record["id"] == id).unwrap()
@@ -90,7 +91,7 @@ impl Site {
         self.configured("signatures = [\"oracle-api\"]", oracle)
     }
 
-    /// A configuration whose registry has these lines, and `[registry.oracle]` those.
+    /// A configuration with the lines `registry` in `[[registry]]` and `oracle` in `[registry.oracle]`.
     pub fn configured(&self, registry: &str, oracle: &str) -> String {
         let Self {
             key, version, cloud, ..
@@ -119,7 +120,7 @@ impl Site {
         folder
     }
 
-    /// `oci/config` with this private key.
+    /// Writes `oci/config` with this private key, and the lines `more` at its end.
     pub fn write_profile(&self, folder: &Path, private: &str, more: &str) {
         let [tenancy, user, fingerprint] = self.key_id.split('/').collect::<Vec<_>>()[..] else {
             panic!("{}", self.key_id)
@@ -136,14 +137,15 @@ impl Site {
         Node::start_in(self.folder(), &self.config(oracle)).await
     }
 
-    /// A node that decides in two seconds or not at all.
-    pub async fn hasty(&self) -> Node {
-        let config = self.config(&self.oracle()).replace("\"30s\"", "\"2s\"");
+    /// A node whose pulls have this limit.
+    pub async fn node_with_limit(&self, limit: Duration) -> Node {
+        let limit = format!("pull = \"{}s\"", limit.as_secs());
+        let config = self.config(&self.oracle()).replace("pull = \"30s\"", &limit);
         Node::start_in(self.folder(), &config).await
     }
 
-    /// How often something was asked.
-    pub fn asked(&self, operation: Operation) -> usize {
+    /// How many requests for this operation arrived.
+    pub fn count(&self, operation: Operation) -> usize {
         let requests = self.cloud.requests();
         requests
             .iter()
@@ -156,7 +158,7 @@ pub fn image(tag: &str) -> Reference {
     format!("{HOST}/{NAMESPACE}/{REPOSITORY}:{tag}").parse().unwrap()
 }
 
-/// Pulls, which must be refused for this reason.
+/// Pulls an image, which must be refused for this reason.
 pub async fn denied(node: &Node, tag: &str, reason: Reason) {
     node.assert_denied(&image(tag), reason).await;
 }

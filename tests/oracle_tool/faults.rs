@@ -95,6 +95,10 @@ async fn a_service_that_is_down_is_no_answer() {
         }
     }
     assert!(!site.path("k.toml").exists());
+    // A socket that is bound and does not listen refuses connections, and keeps its port from other tests.
+    let refusing = tokio::net::TcpSocket::new_v4().unwrap();
+    refusing.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = format!("http://{}", refusing.local_addr().unwrap());
     let ran = site
         .run_with(
             &[
@@ -104,12 +108,26 @@ async fn a_service_that_is_down_is_no_answer() {
                 "--from",
                 "oracle",
                 "--timeout",
-                "1",
+                "5",
             ],
-            &[("OCI_CLI_ENDPOINT", "http://127.0.0.1:9")],
+            &[("OCI_CLI_ENDPOINT", &closed)],
         )
         .await;
     ran.said(3, "is not reachable");
+}
+
+/// Only the API's own 404 says that it has no such image.
+#[tokio::test]
+async fn an_api_that_does_not_answer_is_not_an_api_without_the_image() {
+    let site = Site::start().await;
+    site.cloud.fail(
+        Operation::LookupContainerImageByUri,
+        Fault::Slow { milliseconds: 60_000 },
+        None,
+    );
+    let ran = site.ask(&["sign"], &["--timeout", "2"]).await;
+    ran.said(3, "could not ask Oracle's API about");
+    assert!(!ran.err.contains("has no image"), "{ran:?}");
 }
 
 #[tokio::test]
@@ -194,7 +212,7 @@ async fn nothing_secret_is_printed() {
         printed += &format!("{}{}", ran.out, ran.err);
         site.cloud.mend();
     }
-    assert!(printed.contains("ended at 2001-09-09T01:46:40Z"), "{printed}");
+    assert!(printed.contains("expired at 2001-09-09T01:46:40Z"), "{printed}");
     let lines = key.lines().filter(|line| !line.starts_with("-----"));
     for secret in lines
         .chain(token.split('.'))

@@ -262,7 +262,7 @@ async fn keys_that_images_are_not_signed_with_are_refused_with_a_sentence() {
     }
     site.run(&["key", "import", "--kms-key-id", &site.version])
         .await
-        .said(2, "names a `keyversion`");
+        .said(2, "is the OCID of a `keyversion`");
     site.run(&["key", "import", "--kms-key-id", &site.key, "--name", "../x"])
         .await
         .said(2, "a name has at most");

@@ -29,9 +29,7 @@ async fn files_and_variables_are_found_as_oracles_client_finds_them() {
         ("OCI_CONFIG_FILE", "elsewhere/config"),
         ("OCI_CLI_PROFILE", "OTHER"),
     ];
-    site.run_with(&list, &sdk)
-        .await
-        .said(2, "there is no profile `OTHER`");
+    site.run_with(&list, &sdk).await.said(2, "has no profile `OTHER`");
     std::fs::remove_file(site.path(".oci/config")).unwrap();
     site.run_with(&list, &sdk).await.ok();
     site.run(&list)

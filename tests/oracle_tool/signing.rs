@@ -200,9 +200,9 @@ async fn what_cannot_be_signed_is_refused_before_anything_is_sent() {
             vec!["--repository-name", "other"],
             "under the image's own repository",
         ),
-        (vec!["--region", "nowhere"], "names no region"),
-        (vec!["--compartment-id", &site.key], "names a `key`"),
-        (vec!["--profile", "OTHER"], "there is no profile `OTHER`"),
+        (vec!["--region", "nowhere"], "is not a region"),
+        (vec!["--compartment-id", &site.key], "is the OCID of a `key`"),
+        (vec!["--profile", "OTHER"], "has no profile `OTHER`"),
     ] {
         let ran = site
             .run(&[&["sign", &image], &site.with_key()[..], &more].concat())
@@ -219,7 +219,7 @@ async fn what_cannot_be_signed_is_refused_before_anything_is_sent() {
     ];
     site.run(&swapped)
         .await
-        .said(2, "names a `keyversion`, and a `key` is wanted");
+        .said(2, "is the OCID of a `keyversion`, not of a `key`");
     site.run(&["sign", &image, "--kms-key-id", &site.key])
         .await
         .said(2, "--kms-key-version-id");

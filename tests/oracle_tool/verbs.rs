@@ -127,7 +127,7 @@ async fn wrong_places_are_refused_before_anything_is_sent() {
         ),
         (
             vec!["list", "--compartment-id", &site.key, &image],
-            "names a `key`",
+            "is the OCID of a `key`",
         ),
         (
             vec!["list", "--compartment-id-in-subtree", "true", &image],
@@ -153,7 +153,7 @@ async fn wrong_places_are_refused_before_anything_is_sent() {
         (vec!["delete", "--id", &site.key, "--yes"], "no record is named"),
         (
             vec!["tag", "--id", &site.key, "--freeform-tags", "{}"],
-            "names a `key`",
+            "is the OCID of a `key`",
         ),
         (
             vec!["verify", "--from", "oracle"],

@@ -107,7 +107,7 @@ async fn keys_that_are_not_here_are_said_before_anything_is_asked() {
         .said(2, "no public half of");
     site.get_verify(&[&site.version], &[])
         .await
-        .said(2, "names a `keyversion`, and a `key` is wanted");
+        .said(2, "is the OCID of a `keyversion`, not of a `key`");
     std::fs::create_dir(site.path("empty")).unwrap();
     site.get_verify(&[], &["--keys", "empty"])
         .await

@@ -1,8 +1,8 @@
-//! What is asked of Oracle's services: signatures and images of the Artifacts API, keys and signing of OCI Vault.
+//! The calls to Oracle's services: signatures and images of the Artifacts API, keys and signing of OCI Vault.
 //!
-//! Each answer is bounded before it is read, each question ends at its deadline, and a question that met a bad moment is
-//! asked again before that: nothing here does harm when it is done twice, and what is created carries a token under
-//! which the service creates it once.
+//! Each response is bounded before it is read, each call ends at its deadline, and a call that met a transient failure is
+//! repeated before that: every operation is harmless when performed twice, and one that creates something carries a token
+//! under which the service creates it once.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -20,62 +20,65 @@ use crate::base::error_chain::chain;
 use crate::base::limits::{
     KEY_VERSION_PAGES, ORACLE_ANSWER_BYTES, ORACLE_PAGE_BYTES, ORACLE_PAGES, RECORD_BYTES,
 };
-pub use crate::net::oracle::error::ApiError;
-pub use crate::net::oracle::metrics::{Call, CallOutcome, OracleObserver};
-use crate::net::oracle::sender::{ApiRequest, ApiTransport, Exchange, Given};
+use crate::net::oracle::call_error::CallError;
+use crate::net::oracle::error::{ApiError, ClientSetupError};
+use crate::net::oracle::metrics::{Call, OracleObserver};
+use crate::net::oracle::sender::{ApiRequest, ApiResponse, ApiSender, ApiTransport};
 use crate::net::transport::guard::{Guard, host_of, proxies_of_environment};
 use crate::net::transport::{Transport, system_roots};
 
-/// A client of Oracle's services with somebody's identity. Cheap to clone.
+/// Items on one page. Oracle's services accept this many at least.
+pub(super) const PAGE_LIMIT: usize = 100;
+
+/// A client of Oracle's services that signs as one identity. Cheap to clone.
 #[derive(Clone)]
 pub struct OracleClient {
     identity: Arc<Identity>,
-    wire: Arc<ApiTransport>,
+    transport: Arc<ApiTransport>,
     observer: Option<OracleObserver>,
 }
 
-/// What a list gave. Records that came before something went wrong are there all the same: one of them may be what is
-/// sought.
+/// The records of a list. Those that arrived before a failure are included, because the wanted one may be among them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SignatureList {
-    /// Each record, or why it is none.
+    /// Each record, or the reason why it is malformed.
     pub signatures: Vec<Result<ImageSignature, WireError>>,
-    /// Why it is not the whole list, where it is not.
+    /// Why the list is incomplete; `None` if it is complete.
     pub incomplete: Option<ApiError>,
 }
 
 impl OracleClient {
-    /// A client that signs as `identity`. `own` are the gate's own listeners, which it must never ask; `ca` is PEM of
+    /// A client that signs as `identity`. It never connects to `own_listeners`, the gate's own addresses. `ca` is PEM of
     /// certificates that are trusted beside the system's.
     ///
     /// # Errors
-    /// [`ApiError::Setup`].
+    /// [`ClientSetupError`] when `ca` or the system's certificates are unusable.
     pub fn new(
         identity: impl Into<Arc<Identity>>,
-        own: Vec<SocketAddr>,
+        own_listeners: Vec<SocketAddr>,
         ca: Option<&[u8]>,
-    ) -> Result<Self, ApiError> {
-        Self::trusting(identity, own, &system_roots(), ca)
+    ) -> Result<Self, ClientSetupError> {
+        Self::with_roots(identity, own_listeners, &system_roots(), ca)
     }
 
-    /// As [`Self::new`], with the system's certificates, which take milliseconds to read.
-    pub(super) fn trusting(
+    /// As [`Self::new`], with the system's certificates already read: reading them takes milliseconds.
+    pub(super) fn with_roots(
         identity: impl Into<Arc<Identity>>,
-        own: Vec<SocketAddr>,
+        own_listeners: Vec<SocketAddr>,
         system: &RootCertStore,
         ca: Option<&[u8]>,
-    ) -> Result<Self, ApiError> {
-        let guard = Arc::new(Guard::new(own, proxies_of_environment()));
+    ) -> Result<Self, ClientSetupError> {
+        let guard = Arc::new(Guard::new(own_listeners, proxies_of_environment()));
         let transport = Transport::new(Arc::clone(&guard), system, ca)
-            .map_err(|error| ApiError::Setup { what: chain(&error) })?;
+            .map_err(|error| ClientSetupError { what: chain(&error) })?;
         Ok(Self {
             identity: identity.into(),
-            wire: Arc::new(ApiTransport { guard, transport }),
+            transport: Arc::new(ApiTransport { guard, transport }),
             observer: None,
         })
     }
 
-    /// The same client, telling `observer` of each thing that is asked for.
+    /// Returns the same client, which reports each call to `observer`.
     #[must_use]
     pub fn observed(self, observer: OracleObserver) -> Self {
         Self {
@@ -84,15 +87,14 @@ impl OracleClient {
         }
     }
 
-    /// As whom requests are signed.
+    /// Returns the identity that requests are signed as.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// The signature records that the filter lets through, all pages, as far as `records` go and at most
-    /// [`ORACLE_PAGES`]. The service's filters are not trusted: whoever judges a record looks at its own message. The
-    /// filter's `page` is where it begins.
+    /// Lists the signature records that match the filter, from the filter's `page` on: all pages, up to `records` records
+    /// and [`ORACLE_PAGES`] pages. The service's filtering is not trusted: a record is judged by its signed message.
     pub async fn list_signatures(
         &self,
         artifacts: &ServiceEndpoint,
@@ -117,10 +119,12 @@ impl OracleClient {
         signatures: &mut Vec<Result<ImageSignature, WireError>>,
     ) -> Result<(), ApiError> {
         let host = host_of(artifacts.as_url());
-        let too_large = |limit, unit| ApiError::TooLarge {
-            host: host.clone(),
-            limit,
-            unit,
+        let too_large = |limit, unit| {
+            ApiError::Call(CallError::TooLarge {
+                host: host.clone(),
+                limit,
+                unit,
+            })
         };
         let mut seen = HashSet::new();
         let mut page = filter.page.map(str::to_owned);
@@ -130,20 +134,19 @@ impl OracleClient {
                 ..filter.clone()
             };
             let operation = Operation::list_signatures(artifacts, &filter);
-            let operation = operation.map_err(|source| not_asked(&host, source))?;
-            let ask = ask(Call::ListSignatures, &operation, ORACLE_PAGE_BYTES);
-            let given = self.ask(ask, deadline).await?;
-            let found = parsed(&host, SignaturePage::parse(&given.body))?;
-            for signature in found.signatures {
+            let operation = operation.map_err(|source| not_built(&host, source))?;
+            let request = api_request(Call::ListSignatures, &operation, ORACLE_PAGE_BYTES);
+            let response = self.send(request, deadline).await?;
+            for signature in parsed(&host, SignaturePage::parse(&response.body))?.signatures {
                 if signatures.len() >= records {
                     return Err(too_large(records, "records"));
                 }
                 signatures.push(signature);
             }
-            match given.next_page {
+            match response.next_page {
                 None => return Ok(()),
                 Some(next) if !seen.insert(next.clone()) => {
-                    return Err(ApiError::PageLoop { host: host.clone() });
+                    return Err(CallError::PageLoop { host: host.clone() }.into());
                 }
                 Some(next) => page = Some(next),
             }
@@ -151,7 +154,7 @@ impl OracleClient {
         Err(too_large(ORACLE_PAGES, "pages"))
     }
 
-    /// One signature record.
+    /// Reads one signature record.
     ///
     /// # Errors
     /// As [`ApiError`] says.
@@ -162,12 +165,12 @@ impl OracleClient {
         deadline: Instant,
     ) -> Result<ImageSignature, ApiError> {
         let operation = Operation::get_signature(artifacts, signature_id);
-        let ask = ask(Call::GetSignature, &operation, RECORD_BYTES);
-        let given = self.ask(ask, deadline).await?;
-        parsed(&ask.host(), ImageSignature::parse(&given.body))
+        let request = api_request(Call::GetSignature, &operation, RECORD_BYTES);
+        let response = self.send(request, deadline).await?;
+        parsed(&request.host(), ImageSignature::parse(&response.body))
     }
 
-    /// Puts a signature record into the registry, and gives it as it is kept.
+    /// Creates a signature record, and returns it as the service stores it.
     ///
     /// # Errors
     /// As [`ApiError`] says.
@@ -179,15 +182,15 @@ impl OracleClient {
     ) -> Result<ImageSignature, ApiError> {
         let operation = Operation::create_signature(artifacts, signature);
         let token = retry_token();
-        let ask = ApiRequest {
+        let request = ApiRequest {
             retry_token: Some(&token),
-            ..ask(Call::CreateSignature, &operation, RECORD_BYTES)
+            ..api_request(Call::CreateSignature, &operation, RECORD_BYTES)
         };
-        let given = self.ask(ask, deadline).await?;
-        parsed(&ask.host(), ImageSignature::parse(&given.body))
+        let response = self.send(request, deadline).await?;
+        parsed(&request.host(), ImageSignature::parse(&response.body))
     }
 
-    /// Gives a signature record other tags.
+    /// Replaces the tags of a signature record.
     ///
     /// # Errors
     /// As [`ApiError`] says.
@@ -199,13 +202,13 @@ impl OracleClient {
         deadline: Instant,
     ) -> Result<ImageSignature, ApiError> {
         let operation = Operation::update_signature(artifacts, signature_id, tags);
-        let ask = ask(Call::UpdateSignature, &operation, RECORD_BYTES);
-        let given = self.ask(ask, deadline).await?;
-        parsed(&ask.host(), ImageSignature::parse(&given.body))
+        let request = api_request(Call::UpdateSignature, &operation, RECORD_BYTES);
+        let response = self.send(request, deadline).await?;
+        parsed(&request.host(), ImageSignature::parse(&response.body))
     }
 
-    /// Deletes a signature record. Asked again after a first answer that was lost, the service says
-    /// [`ApiError::NotFound`].
+    /// Deletes a signature record. When the response to a first attempt is lost, the second attempt fails with
+    /// [`CallError::NotFound`].
     ///
     /// # Errors
     /// As [`ApiError`] says.
@@ -216,12 +219,15 @@ impl OracleClient {
         deadline: Instant,
     ) -> Result<(), ApiError> {
         let operation = Operation::delete_signature(artifacts, signature_id);
-        self.ask(ask(Call::DeleteSignature, &operation, RECORD_BYTES), deadline)
-            .await
-            .map(drop)
+        self.send(
+            api_request(Call::DeleteSignature, &operation, RECORD_BYTES),
+            deadline,
+        )
+        .await
+        .map(drop)
     }
 
-    /// An image by its id.
+    /// Reads an image by its OCID.
     ///
     /// # Errors
     /// As [`ApiError`] says.
@@ -232,12 +238,12 @@ impl OracleClient {
         deadline: Instant,
     ) -> Result<ContainerImage, ApiError> {
         let operation = Operation::get_image(artifacts, image_id);
-        let ask = ask(Call::GetImage, &operation, ORACLE_ANSWER_BYTES);
-        let given = self.ask(ask, deadline).await?;
-        parsed(&ask.host(), ContainerImage::parse(&given.body))
+        let request = api_request(Call::GetImage, &operation, ORACLE_ANSWER_BYTES);
+        let response = self.send(request, deadline).await?;
+        parsed(&request.host(), ContainerImage::parse(&response.body))
     }
 
-    /// An image by what a runtime pulls. The answer is the service's word: compare it with what was asked for.
+    /// Looks an image up by the name that a runtime pulls. The result is the service's claim: compare it with the request.
     ///
     /// # Errors
     /// As [`ApiError`] says.
@@ -248,28 +254,28 @@ impl OracleClient {
         deadline: Instant,
     ) -> Result<ContainerImage, ApiError> {
         let operation = Operation::look_up_image(artifacts, image);
-        let ask = ask(Call::LookUpImage, &operation, ORACLE_ANSWER_BYTES);
-        let given = self.ask(ask, deadline).await?;
-        parsed(&ask.host(), ContainerImage::parse(&given.body))
+        let request = api_request(Call::LookUpImage, &operation, ORACLE_ANSWER_BYTES);
+        let response = self.send(request, deadline).await?;
+        parsed(&request.host(), ContainerImage::parse(&response.body))
     }
 
-    /// A signature by a vault's key.
+    /// Signs a message with a key of a vault.
     ///
     /// # Errors
     /// As [`ApiError`] says.
     pub async fn sign(
         &self,
         kms_crypto: &ServiceEndpoint,
-        request: &SignRequest,
+        to_sign: &SignRequest,
         deadline: Instant,
     ) -> Result<SignAnswer, ApiError> {
-        let operation = Operation::sign(kms_crypto, request);
-        let ask = ask(Call::Sign, &operation, ORACLE_ANSWER_BYTES);
-        let given = self.ask(ask, deadline).await?;
-        parsed(&ask.host(), SignAnswer::parse(&given.body, request))
+        let operation = Operation::sign(kms_crypto, to_sign);
+        let request = api_request(Call::Sign, &operation, ORACLE_ANSWER_BYTES);
+        let response = self.send(request, deadline).await?;
+        parsed(&request.host(), SignAnswer::parse(&response.body, to_sign))
     }
 
-    /// A key of a vault: of what kind it is, and its current version.
+    /// Reads a key of a vault: its algorithm, length and current version.
     ///
     /// # Errors
     /// As [`ApiError`] says.
@@ -280,12 +286,12 @@ impl OracleClient {
         deadline: Instant,
     ) -> Result<VaultKey, ApiError> {
         let operation = Operation::get_key(kms_management, key_id);
-        let ask = ask(Call::GetKey, &operation, ORACLE_ANSWER_BYTES);
-        let given = self.ask(ask, deadline).await?;
-        parsed(&ask.host(), VaultKey::parse(&given.body, key_id))
+        let request = api_request(Call::GetKey, &operation, ORACLE_ANSWER_BYTES);
+        let response = self.send(request, deadline).await?;
+        parsed(&request.host(), VaultKey::parse(&response.body, key_id))
     }
 
-    /// The versions of a key, all pages. None of them has its public half here: [`Self::get_key_version`] gives it.
+    /// Lists the versions of a key, all pages, without their public keys: [`Self::get_key_version`] returns those.
     ///
     /// # Errors
     /// As [`ApiError`] says.
@@ -301,24 +307,24 @@ impl OracleClient {
         let mut page: Option<String> = None;
         for _ in 0..KEY_VERSION_PAGES {
             let operation = Operation::list_key_versions(kms_management, key_id, PAGE_LIMIT, page.as_deref());
-            let operation = operation.map_err(|source| not_asked(&host, source))?;
-            let ask = ask(Call::ListKeyVersions, &operation, ORACLE_ANSWER_BYTES);
-            let given = self.ask(ask, deadline).await?;
-            versions.extend(parsed(&host, KeyVersionPage::parse(&given.body, key_id))?.versions);
-            match given.next_page {
+            let operation = operation.map_err(|source| not_built(&host, source))?;
+            let request = api_request(Call::ListKeyVersions, &operation, ORACLE_ANSWER_BYTES);
+            let response = self.send(request, deadline).await?;
+            versions.extend(parsed(&host, KeyVersionPage::parse(&response.body, key_id))?.versions);
+            match response.next_page {
                 None => return Ok(versions),
-                Some(next) if !seen.insert(next.clone()) => return Err(ApiError::PageLoop { host }),
+                Some(next) if !seen.insert(next.clone()) => return Err(CallError::PageLoop { host }.into()),
                 Some(next) => page = Some(next),
             }
         }
-        Err(ApiError::TooLarge {
+        Err(ApiError::Call(CallError::TooLarge {
             host,
             limit: KEY_VERSION_PAGES,
             unit: "pages",
-        })
+        }))
     }
 
-    /// One version of a key, with its public half.
+    /// Reads one version of a key, with its public key.
     ///
     /// # Errors
     /// As [`ApiError`] says.
@@ -330,41 +336,41 @@ impl OracleClient {
         deadline: Instant,
     ) -> Result<KeyVersion, ApiError> {
         let operation = Operation::get_key_version(kms_management, key_id, key_version_id);
-        let ask = ask(Call::GetKeyVersion, &operation, ORACLE_ANSWER_BYTES);
-        let given = self.ask(ask, deadline).await?;
+        let request = api_request(Call::GetKeyVersion, &operation, ORACLE_ANSWER_BYTES);
+        let response = self.send(request, deadline).await?;
         parsed(
-            &ask.host(),
-            KeyVersion::parse(&given.body, key_id, key_version_id),
+            &request.host(),
+            KeyVersion::parse(&response.body, key_id, key_version_id),
         )
     }
 
-    /// Asks as the identity. A token that the service takes no more, although it has not ended, is renewed once.
-    async fn ask(&self, ask: ApiRequest<'_>, deadline: Instant) -> Result<Given, ApiError> {
-        let exchange = Exchange {
-            wire: &self.wire,
+    /// Sends a request, signed as the identity. A token that the service refuses before it expires is renewed once.
+    async fn send(&self, request: ApiRequest<'_>, deadline: Instant) -> Result<ApiResponse, ApiError> {
+        let sender = ApiSender {
+            transport: &self.transport,
             observer: self.observer.as_ref(),
             deadline,
         };
-        let host = ask.host();
+        let host = request.host();
         let work = async {
-            let nobody = |source| ApiError::Identity {
+            let no_signer = |source| ApiError::Identity {
                 host: host.clone(),
-                source: Box::new(source),
+                source,
             };
-            let lent = self.identity.signer(exchange).await.map_err(nobody)?;
-            match exchange.signed(ask, &lent.signer).await {
-                Err(ApiError::Unauthorized { .. }) if self.identity.give_back(&lent).await => {
-                    let lent = self.identity.signer(exchange).await.map_err(nobody)?;
-                    exchange.signed(ask, &lent.signer).await
+            let leased = self.identity.signer(sender).await.map_err(no_signer)?;
+            match sender.send_signed(request, &leased.signer).await {
+                Err(CallError::Unauthorized { .. }) if self.identity.drop_refused(&leased).await => {
+                    let leased = self.identity.signer(sender).await.map_err(no_signer)?;
+                    Ok(sender.send_signed(request, &leased.signer).await?)
                 }
-                other => other,
+                other => Ok(other?),
             }
         };
-        exchange.in_time(ask.call, &host, work).await
+        sender.within_deadline(request.call, &host, work).await
     }
 }
 
-const fn ask(call: Call, operation: &Operation, limit: usize) -> ApiRequest<'_> {
+const fn api_request(call: Call, operation: &Operation, limit: usize) -> ApiRequest<'_> {
     ApiRequest {
         call,
         operation,
@@ -373,24 +379,23 @@ const fn ask(call: Call, operation: &Operation, limit: usize) -> ApiRequest<'_> 
     }
 }
 
-fn parsed<T>(host: &str, answer: Result<T, WireError>) -> Result<T, ApiError> {
-    answer.map_err(|source| ApiError::Malformed {
+fn parsed<T>(host: &str, response: Result<T, WireError>) -> Result<T, ApiError> {
+    response.map_err(|source| {
+        ApiError::Call(CallError::Malformed {
+            host: host.to_owned(),
+            source,
+        })
+    })
+}
+
+fn not_built(host: &str, source: OperationError) -> ApiError {
+    ApiError::Call(CallError::Operation {
         host: host.to_owned(),
         source,
     })
 }
 
-fn not_asked(host: &str, source: OperationError) -> ApiError {
-    ApiError::Operation {
-        host: host.to_owned(),
-        source,
-    }
-}
-
-/// Nobody else's: 128 bits by chance.
+/// Returns 128 random bits, so that two requests never share a token.
 fn retry_token() -> String {
     hex::encode(rand::random::<[u8; 16]>())
 }
-
-/// Items on one page. Oracle's services take at least so many.
-pub(super) const PAGE_LIMIT: usize = 100;

@@ -13,53 +13,53 @@ use crate::base::files::{self, FileError};
 use crate::base::limits::ORACLE_CONFIG_BYTES;
 use crate::base::printable::excerpt;
 
-/// The profile that the others inherit from, and that is taken when none is named.
+/// The profile that the others inherit from, and the default one.
 pub(super) const DEFAULT: &str = "DEFAULT";
 
-/// One profile, with what it inherits. Keys that are not known are passed over: the file belongs to other tools as
-/// well, and each has keys of its own.
+/// One profile, with its inherited values. Unknown keys are ignored: other tools share the file, and have keys of their
+/// own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// Its name.
+    /// The name of the profile.
     pub name: String,
     /// The tenancy.
     pub tenancy: Ocid,
-    /// Where the private key is.
+    /// The path of the private key.
     pub key_file: PathBuf,
-    /// What opens the private key.
+    /// The pass phrase of the private key.
     pub pass_phrase: Option<Secret>,
-    /// The region, where the file names one.
+    /// The region, if the file names one.
     pub region: Option<Region>,
-    /// As whom requests are signed.
+    /// The identity that requests are signed as.
     pub authentication: Authentication,
 }
 
-/// As whom requests are signed.
+/// The identity that requests are signed as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// As a user, with an API key.
+    /// A user, with an API key.
     ApiKey {
         /// The user.
         user: Ocid,
-        /// What Oracle calls the key by.
+        /// The fingerprint by which Oracle identifies the key.
         fingerprint: KeyFingerprint,
     },
-    /// As whoever ran `oci session authenticate`.
+    /// The user that ran `oci session authenticate`.
     SessionToken {
-        /// Where the token is. `oci session refresh` writes it anew: it is read for each use.
+        /// The path of the token. `oci session refresh` rewrites it, so it is read for each use.
         token_file: PathBuf,
-        /// What the session's key is called by, where the file says.
+        /// The fingerprint of the session's key, if the file has one.
         fingerprint: Option<KeyFingerprint>,
     },
 }
 
-/// Why a profile was not read. None quotes a value: it may be a pass phrase in the wrong line.
+/// Why a profile could not be read. No variant quotes a value: it may be a pass phrase in the wrong line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigFileError {
-    /// An indented line where none can be meant.
+    /// A line is indented, so it continues the value of a key that has one line only.
     #[error(
-        "{}, line {line}: the line is indented, so it goes on with the value of `{key}` of profile `{profile}`: \
+        "{}, line {line}: the line is indented, so it continues the value of `{key}` of profile `{profile}`: \
          begin it at the left edge", path.display()
     )]
     Continued {
@@ -72,10 +72,10 @@ pub enum ConfigFileError {
         /// The key before it.
         key: &'static str,
     },
-    /// The file itself.
+    /// The file is unreadable.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A value that is not what the key wants.
+    /// The value is not valid for the key.
     #[error("{}, line {line}: `{key}` of profile `{profile}` is not {wanted}", path.display())]
     Malformed {
         /// The file.
@@ -86,12 +86,12 @@ pub enum ConfigFileError {
         profile: String,
         /// The key.
         key: &'static str,
-        /// What is wanted.
+        /// The expected kind of value.
         wanted: &'static str,
     },
-    /// A key that must be there.
+    /// A required key is missing.
     #[error(
-        "{}: profile `{profile}` has no `{key}`, nor has `[DEFAULT]`: add a line `{key} = …` below `[{profile}]`",
+        "{}: neither profile `{profile}` nor `[DEFAULT]` has a `{key}`: add a line `{key} = …` below `[{profile}]`",
         path.display()
     )]
     Missing {
@@ -102,10 +102,10 @@ pub enum ConfigFileError {
         /// The key.
         key: &'static str,
     },
-    /// `~` without a home.
+    /// The path begins with `~`, and there is no home directory.
     #[error(
-        "{}, line {line}: `{key}` of profile `{profile}` begins with `~`, and there is no home directory to take it \
-         from: write the whole path", path.display()
+        "{}, line {line}: `{key}` of profile `{profile}` begins with `~`, and there is no home directory: \
+         write the absolute path", path.display()
     )]
     NoHome {
         /// The file.
@@ -117,32 +117,32 @@ pub enum ConfigFileError {
         /// The key.
         key: &'static str,
     },
-    /// No such profile.
-    #[error("{}: there is no profile `{profile}`: the file has {known}", path.display())]
+    /// The file has no such profile.
+    #[error("{}: the file has no profile `{profile}`: it has {known}", path.display())]
     NoProfile {
         /// The file.
         path: PathBuf,
-        /// The profile that is wanted.
+        /// The missing profile.
         profile: String,
-        /// Those that are there.
+        /// The profiles of the file.
         known: String,
     },
-    /// Not UTF-8.
-    #[error("{}, line {line}: not UTF-8", path.display())]
+    /// The file is not UTF-8.
+    #[error("{}, line {line}: the file is not UTF-8", path.display())]
     NotUtf8 {
         /// The file.
         path: PathBuf,
         /// The line.
         line: usize,
     },
-    /// A line that is not of the file's syntax.
+    /// A line violates the file's syntax.
     #[error("{}, line {line}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
         /// The line.
         line: usize,
-        /// What is wrong with it.
+        /// The fault in it.
         #[source]
         source: SyntaxError,
     },
@@ -157,8 +157,8 @@ impl Profile {
         Self::parse(&files::read(path, ORACLE_CONFIG_BYTES)?, path, profile, home)
     }
 
-    /// Reads a profile of a file's content. Paths in it: `~` is `home`, and a relative path begins at the folder of
-    /// `path`. The SDK begins it at the working directory, which for a daemon is nobody's choice.
+    /// Parses a profile of a file's content. In its paths, `~` is `home`, and a relative path begins at the folder of `path`.
+    /// (The SDK begins it at the working directory, which is meaningless for a daemon.)
     ///
     /// # Errors
     /// As [`ConfigFileError`] says.
@@ -168,15 +168,15 @@ impl Profile {
         profile: &str,
         home: Option<&Path>,
     ) -> Result<Self, ConfigFileError> {
-        let path_of_it = || path.to_owned();
+        let owned_path = || path.to_owned();
         if content.len() > ORACLE_CONFIG_BYTES {
             return Err(ConfigFileError::File(FileError::TooLarge {
-                path: path_of_it(),
+                path: owned_path(),
                 limit: ORACLE_CONFIG_BYTES,
             }));
         }
         let text = std::str::from_utf8(content).map_err(|error| ConfigFileError::NotUtf8 {
-            path: path_of_it(),
+            path: owned_path(),
             line: content
                 .iter()
                 .take(error.valid_up_to())
@@ -185,18 +185,18 @@ impl Profile {
                 + 1,
         })?;
         let ini = Ini::parse(text).map_err(|(line, source)| ConfigFileError::Syntax {
-            path: path_of_it(),
+            path: owned_path(),
             line,
             source,
         })?;
-        // As in Python's reader, the defaults are there also when the file has no such section.
+        // As in Python's reader, `DEFAULT` exists even if the file has no such section.
         if profile != DEFAULT && !ini.sections().any(|section| section == profile) {
             let known: Vec<String> = ini
                 .sections()
                 .map(|name| format!("`{}`", excerpt(name)))
                 .collect();
             return Err(ConfigFileError::NoProfile {
-                path: path_of_it(),
+                path: owned_path(),
                 profile: excerpt(profile),
                 known: if known.is_empty() {
                     "none".to_owned()
@@ -225,7 +225,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn profile(&self) -> Result<Profile, ConfigFileError> {
-        // First of all: what an indented line has swallowed would else be told to be missing.
+        // First, because a key on an indented line would otherwise be reported as missing.
         for key in KEYS {
             self.value(key)?;
         }
@@ -234,7 +234,7 @@ impl<'a> Reader<'a> {
             tenancy: self.required("tenancy", |text| ocid(text, "tenancy"), "the OCID of a tenancy")?,
             authentication: self.authentication()?,
             key_file: self.path("key_file")?.ok_or_else(|| self.missing("key_file"))?,
-            // `pass_phrase =` is an empty one, as in the SDK; an empty one opens nothing.
+            // `pass_phrase =` is an empty pass phrase, as in the SDK, and decrypts nothing.
             pass_phrase: self
                 .value("pass_phrase")?
                 .map(|entry| Secret::new(entry.value.to_owned())),
@@ -246,14 +246,14 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The SDK leaves the choice to its caller. Here it is the file's: what stands in the profile itself before what it
-    /// inherits, and of two in one place the token, which nobody writes by hand.
+    /// Chooses between API key and token. The SDK leaves that to its caller; here the file decides: the profile's own keys
+    /// win over inherited ones, and a token wins over a user in the same section, because tools write it and not people.
     fn authentication(&self) -> Result<Authentication, ConfigFileError> {
         let own = |key| self.profile != DEFAULT && self.ini.get(self.profile, key).is_some();
         let inherits_token = own("user") && !own("security_token_file");
         let token_file = self.path("security_token_file")?.filter(|_| !inherits_token);
         let fingerprint = |text: &str| text.parse::<KeyFingerprint>().ok();
-        let wanted = "sixteen pairs of lower-case hex digits with colons between them";
+        let wanted = "sixteen pairs of lower-case hex digits, separated by colons";
         match token_file {
             Some(token_file) => Ok(Authentication::SessionToken {
                 token_file,
@@ -266,7 +266,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What stands in the profile, else what it inherits.
+    /// Returns the profile's own value, or else the inherited one.
     fn value(&self, key: &'static str) -> Result<Option<IniEntry<'a>>, ConfigFileError> {
         let entry = self
             .ini
@@ -310,7 +310,7 @@ impl<'a> Reader<'a> {
         self.optional(key, read, wanted)?.ok_or_else(|| self.missing(key))
     }
 
-    /// A path, as Python's `os.path.expanduser` reads it, but for another user's home: whose that is, is not looked up.
+    /// Reads a path as Python's `os.path.expanduser` does, except for `~USER`: other users' homes are not looked up.
     fn path(&self, key: &'static str) -> Result<Option<PathBuf>, ConfigFileError> {
         let Some(entry) = self.value(key)? else {
             return Ok(None);
@@ -327,7 +327,7 @@ impl<'a> Reader<'a> {
             return Err(self.malformed(
                 key,
                 entry,
-                "a path that is read here: `~USER` is not, write the whole path",
+                "a supported path: write an absolute path in place of `~USER`",
             ));
         }
         match self.home {
@@ -361,10 +361,10 @@ impl<'a> Reader<'a> {
 }
 
 fn ocid(text: &str, kind: &'static str) -> Option<Ocid> {
-    text.parse::<Ocid>().ok()?.of_kind(kind).ok()
+    text.parse::<Ocid>().ok()?.expect_kind(kind).ok()
 }
 
-/// The keys that are read.
+/// The keys that have a meaning here.
 const KEYS: [&str; 7] = [
     "fingerprint",
     "key_file",

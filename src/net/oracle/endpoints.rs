@@ -1,4 +1,4 @@
-//! Where Oracle's services are reached.
+//! The addresses of Oracle's services.
 
 use std::fmt;
 
@@ -8,21 +8,21 @@ use url::Url;
 use super::{Ocid, OcidError, Realm, Region};
 use crate::base::printable::excerpt;
 
-/// One region's services, in one realm's domain.
+/// The services of one region, in its realm's domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegionEndpoints {
     region: Region,
     realm: Realm,
 }
 
-/// Which API an endpoint is of: each has its base path.
+/// An API, which decides the base path of its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     /// Image signatures and images (SDK, `artifacts/artifacts_client.py`).
     Artifacts,
     /// Tokens for instances (SDK, `auth/signers/instance_principals_security_token_signer.py`).
     Federation,
-    /// Vault keys and signing with them (SDK, `key_management/kms_crypto_client.py` and `kms_management_client.py`).
+    /// Vault keys, and signing with them (SDK, `key_management/kms_crypto_client.py` and `kms_management_client.py`).
     Kms,
 }
 
@@ -30,117 +30,116 @@ pub enum Service {
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServiceEndpoint(Url);
 
-/// Why there is no endpoint.
+/// Why there is no usable endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum RegionEndpointsError {
-    /// A URL with something that an endpoint has not.
-    #[error("an endpoint has no {0}")]
+pub enum EndpointError {
+    /// The URL has a part that an endpoint must not have.
+    #[error("an endpoint cannot have a {0}")]
     Extra(&'static str),
-    /// A key OCID from which no vault's host can be made.
-    #[error("no vault endpoint can be made of the key")]
+    /// The key's OCID does not contain a vault's host name.
+    #[error("could not derive the vault's endpoint from the key")]
     Key(#[source] OcidError),
-    /// Neither http nor https.
-    #[error(
-        "an endpoint begins with `https://` (or, where nothing is secret, `http://`), and not with `{0}:`"
-    )]
+    /// The scheme is neither http nor https.
+    #[error("an endpoint begins with `https://` (or `http://`, where nothing is secret), not with `{0}:`")]
     Scheme(String),
-    /// A region that is not in the table, and no realm beside it that is.
+    /// Neither the region nor the realm is in the tables.
     #[error(
-        "the region `{region}` is not known here, nor the realm `{realm}`, so its domain is not: \
+        "the region `{region}` and its realm `{realm}` are unknown, and so is the domain of its services: \
          name the endpoint itself"
     )]
     UnknownRealm {
         /// The region.
         region: Region,
-        /// The realm that was to stand in.
+        /// The realm of the tenancy; `-` if there is none.
         realm: String,
     },
-    /// Not a URL.
+    /// The text is not a URL with a host.
     #[error("`{0}` is not a URL with a host")]
     Url(String),
 }
 
 impl RegionEndpoints {
-    /// A region in its realm. A region that the table does not know is taken to be in the realm of `tenancy`. The SDK
-    /// takes `oc1` then; that would send signed requests to a cloud that they were not meant for.
+    /// Finds the region's realm. A region that the table lacks is assumed to be in the realm of `tenancy`. The SDK assumes
+    /// `oc1` instead, which would send signed requests to a cloud that they are not meant for.
     ///
     /// # Errors
-    /// [`PlaceError::UnknownRealm`].
-    pub fn new(region: Region, tenancy: &Ocid) -> Result<Self, RegionEndpointsError> {
-        let realm = region.realm().or_else(|| Realm::named(tenancy.realm()));
+    /// [`EndpointError::UnknownRealm`].
+    pub fn new(region: Region, tenancy: &Ocid) -> Result<Self, EndpointError> {
+        let realm = region.realm().or_else(|| Realm::from_name(tenancy.realm()));
         match realm {
             Some(realm) => Ok(Self { region, realm }),
-            None => Err(RegionEndpointsError::UnknownRealm {
+            None => Err(EndpointError::UnknownRealm {
                 region,
                 realm: tenancy.realm().to_owned(),
             }),
         }
     }
 
-    /// A region that the table knows.
+    /// Finds the realm of a region in the table.
     ///
     /// # Errors
-    /// [`PlaceError::UnknownRealm`].
-    pub fn known(region: Region) -> Result<Self, RegionEndpointsError> {
+    /// [`EndpointError::UnknownRealm`].
+    pub fn known(region: Region) -> Result<Self, EndpointError> {
         match region.realm() {
             Some(realm) => Ok(Self { region, realm }),
-            None => Err(RegionEndpointsError::UnknownRealm {
+            None => Err(EndpointError::UnknownRealm {
                 region,
                 realm: "-".to_owned(),
             }),
         }
     }
 
-    /// The region.
+    /// Returns the region.
     #[must_use]
     pub const fn region(&self) -> &Region {
         &self.region
     }
 
-    /// The realm.
+    /// Returns the realm.
     #[must_use]
     pub const fn realm(&self) -> Realm {
         self.realm
     }
 
-    /// `https://artifacts.<region>.oci.<domain>/20160918`.
+    /// Returns `https://artifacts.<region>.oci.<domain>/20160918`.
     ///
     /// # Errors
-    /// [`PlaceError::Url`]: cannot happen with a region and a realm that were checked.
-    pub fn artifacts(&self) -> Result<ServiceEndpoint, RegionEndpointsError> {
+    /// [`EndpointError::Url`]: cannot happen with a region and a realm that were checked.
+    pub fn artifacts(&self) -> Result<ServiceEndpoint, EndpointError> {
         let host = format!("artifacts.{}.oci.{}", self.region, self.realm.domain());
         ServiceEndpoint::new(&format!("https://{host}"), Service::Artifacts)
     }
 
-    /// `https://auth.<region>.<domain>/v1/x509`.
+    /// Returns `https://auth.<region>.<domain>/v1/x509`.
     ///
     /// # Errors
     /// As for [`Self::artifacts`].
-    pub fn federation(&self) -> Result<ServiceEndpoint, RegionEndpointsError> {
+    pub fn federation(&self) -> Result<ServiceEndpoint, EndpointError> {
         let host = format!("auth.{}.{}", self.region, self.realm.domain());
         ServiceEndpoint::new(&format!("https://{host}"), Service::Federation)
     }
 
-    /// Where a key of a vault signs: `https://<vault>-crypto.kms.<region>[.oci].<domain>/20180608`. As Oracle's client
-    /// does, in this place's region, whatever region the key's OCID names.
+    /// Returns the endpoint where a vault's key signs: `https://<vault>-crypto.kms.<region>[.oci].<domain>/20180608`. As in
+    /// Oracle's client, the region is `self`'s, whatever region the key's OCID names.
     ///
     /// # Errors
-    /// [`PlaceError::Key`] when the OCID is no key's.
-    pub fn kms_crypto(&self, key: &Ocid) -> Result<ServiceEndpoint, RegionEndpointsError> {
+    /// [`EndpointError::Key`] when the OCID is not a key's.
+    pub fn kms_crypto(&self, key: &Ocid) -> Result<ServiceEndpoint, EndpointError> {
         self.kms(key, "crypto")
     }
 
-    /// Where a key of a vault is described: `https://<vault>-management.kms.<region>[.oci].<domain>/20180608`.
+    /// Returns the endpoint that describes a vault's key:
+    /// `https://<vault>-management.kms.<region>[.oci].<domain>/20180608`.
     ///
     /// # Errors
     /// As for [`Self::kms_crypto`].
-    pub fn kms_management(&self, key: &Ocid) -> Result<ServiceEndpoint, RegionEndpointsError> {
+    pub fn kms_management(&self, key: &Ocid) -> Result<ServiceEndpoint, EndpointError> {
         self.kms(key, "management")
     }
 
-    fn kms(&self, key: &Ocid, side: &str) -> Result<ServiceEndpoint, RegionEndpointsError> {
-        let vault = key.vault_extension().map_err(RegionEndpointsError::Key)?;
+    fn kms(&self, key: &Ocid, side: &str) -> Result<ServiceEndpoint, EndpointError> {
+        let vault = key.vault_extension().map_err(EndpointError::Key)?;
         let region = self.region.as_str();
         let oci = if KMS_WITHOUT_OCI.contains(&region) {
             ""
@@ -156,7 +155,7 @@ impl RegionEndpoints {
 }
 
 impl Service {
-    /// The path below which its operations are.
+    /// Returns the path above its operations.
     #[must_use]
     pub const fn base_path(self) -> &'static str {
         match self {
@@ -168,13 +167,13 @@ impl Service {
 }
 
 impl ServiceEndpoint {
-    /// An endpoint that the administrator names: a private one, or a test's. The service's base path is appended where
-    /// the URL does not end with it (SDK, `base_client.py`).
+    /// Parses an endpoint that the administrator names, such as a private one. The service's base path is appended unless
+    /// the URL ends with it already (SDK, `base_client.py`).
     ///
     /// # Errors
-    /// As [`PlaceError`] says.
-    pub fn new(text: &str, service: Service) -> Result<Self, RegionEndpointsError> {
-        let mut url = Self::checked(text)?;
+    /// As [`EndpointError`] says.
+    pub fn new(text: &str, service: Service) -> Result<Self, EndpointError> {
+        let mut url = Self::parse_base_url(text)?;
         let base = service.base_path();
         let path = url.path().trim_end_matches('/');
         let path = if path.ends_with(base) {
@@ -183,56 +182,57 @@ impl ServiceEndpoint {
             format!("{path}{base}")
         };
         url.set_path(&path);
-        // What the HTTP client will make of it.
+        // The HTTP client parses the URL again, by its own rules.
         match url.as_str().parse::<Uri>() {
             Ok(_) => Ok(Self(url)),
-            Err(_not_parsed) => Err(RegionEndpointsError::Url(excerpt(text))),
+            Err(_not_parsed) => Err(EndpointError::Url(excerpt(text))),
         }
     }
 
-    /// The URL of something that is reached by http or https, with a path and nothing after it.
-    pub(super) fn checked(text: &str) -> Result<Url, RegionEndpointsError> {
-        let not_a_url = || RegionEndpointsError::Url(excerpt(text));
+    /// Parses an http or https URL that ends with its path.
+    pub(super) fn parse_base_url(text: &str) -> Result<Url, EndpointError> {
+        let not_a_url = || EndpointError::Url(excerpt(text));
         let url = match Url::parse(text) {
             Ok(url) if url.has_host() => url,
             Ok(url) if !matches!(url.scheme(), "http" | "https") => {
-                return Err(RegionEndpointsError::Scheme(excerpt(url.scheme())));
+                return Err(EndpointError::Scheme(excerpt(url.scheme())));
             }
             Ok(_) => return Err(not_a_url()),
-            // The parser's word would add nothing: the text stands there.
+            // The message quotes the text, and the parser's own would add nothing.
             Err(_not_parsed) => return Err(not_a_url()),
         };
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(RegionEndpointsError::Scheme(excerpt(url.scheme())));
+            return Err(EndpointError::Scheme(excerpt(url.scheme())));
         }
-        // A password would go into logs, and nothing here would send it.
+        // A password would go into logs, and would never be sent.
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(RegionEndpointsError::Extra("user name or password"));
+            return Err(EndpointError::Extra("user name or password"));
         }
         if url.query().is_some() {
-            return Err(RegionEndpointsError::Extra("query"));
+            return Err(EndpointError::Extra("query"));
         }
         if url.fragment().is_some() {
-            return Err(RegionEndpointsError::Extra("fragment"));
+            return Err(EndpointError::Extra("fragment"));
         }
         Ok(url)
     }
 
-    /// The whole of it.
+    /// Returns the URL.
     #[must_use]
     pub const fn as_url(&self) -> &Url {
         &self.0
     }
 
-    /// Whether requests go over plain http: signed, and readable on the way.
+    /// Returns whether requests go over plain http: signed, but readable on the way.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.0.scheme() == "http"
     }
 
-    /// Something below the base path. `path` is of words of the API and OCIDs, which hold nothing that means something
-    /// in a path; of a query's values everything but unreserved characters is percent-encoded, as the SDK does.
-    pub(super) fn below(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
+    /// Returns the URL of a resource below the base path. The parts of `path` are words of the API and OCIDs, whose
+    /// characters have no meaning in a path. In the query's values, all but the unreserved characters are percent-encoded,
+    /// as the SDK does.
+    pub(super) fn url_for(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
         let mut url = self.0.clone();
         let mut whole = self.0.path().to_owned();
         for part in path {
@@ -263,7 +263,7 @@ impl fmt::Debug for ServiceEndpoint {
     }
 }
 
-/// Everything but the unreserved characters of RFC 3986 as `%XX`.
+/// Encodes all but the unreserved characters of RFC 3986 as `%XX`.
 fn percent_encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| {

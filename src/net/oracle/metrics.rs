@@ -1,45 +1,44 @@
-//! What is counted of requests to Oracle's services: closed enums, so that no label ever holds what a service sent.
+//! The labels under which calls to Oracle's services are counted: closed enums, so that no label ever holds text that a
+//! service sent.
 
 use std::sync::Arc;
 
-use crate::net::oracle::client::ApiError;
-
-/// Called once for each thing that was asked for, however often it was asked.
+/// Called once for each call, however many attempts it took.
 pub type OracleObserver = Arc<dyn Fn(Call, CallOutcome) + Send + Sync>;
 
-/// What was asked for.
+/// The operation that is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
-    /// A new signature record.
+    /// Creates a signature record.
     CreateSignature,
-    /// The deletion of a signature record.
+    /// Deletes a signature record.
     DeleteSignature,
-    /// A token for an instance.
+    /// Exchanges an instance's certificate for a token.
     Federate,
-    /// An image by its id.
+    /// Reads an image by its OCID.
     GetImage,
-    /// A key of a vault.
+    /// Reads a key of a vault.
     GetKey,
-    /// A version of a key.
+    /// Reads a version of a key.
     GetKeyVersion,
-    /// A signature record.
+    /// Reads a signature record.
     GetSignature,
-    /// The versions of a key.
+    /// Reads one page of the versions of a key.
     ListKeyVersions,
-    /// Signature records: one page of them.
+    /// Reads one page of signature records.
     ListSignatures,
-    /// An image by its name.
+    /// Looks an image up by its name.
     LookUpImage,
-    /// What an instance is, of its metadata service.
+    /// Reads from an instance's metadata service.
     Metadata,
-    /// A signature by a vault.
+    /// Has a vault sign a message.
     Sign,
-    /// Other tags of a signature record.
+    /// Replaces the tags of a signature record.
     UpdateSignature,
 }
 
 impl Call {
-    /// All of them.
+    /// Every call.
     pub const ALL: [Self; 13] = [
         Self::CreateSignature,
         Self::DeleteSignature,
@@ -56,7 +55,7 @@ impl Call {
         Self::UpdateSignature,
     ];
 
-    /// As metrics spell it.
+    /// Returns the label's value in the metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -77,35 +76,40 @@ impl Call {
     }
 }
 
-/// What came of it: success, or the kind of [`ApiError`].
+/// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CallOutcome {
-    /// [`ApiError::Clock`]
+    /// The service's clock and this machine's differ too much.
     Clock,
-    /// [`ApiError::DeadlineExceeded`]
+    /// The deadline passed.
     DeadlineExceeded,
-    /// [`ApiError::Identity`]
+    /// The request could not be signed.
     Identity,
-    /// [`ApiError::Malformed`], [`ApiError::PageLoop`] and [`ApiError::Protocol`]
+    /// The response was malformed: not HTTP, not as documented, or a list that loops.
     Malformed,
-    /// [`ApiError::NotFound`]
+    /// The service answered 404.
     NotFound,
-    /// It was given.
+    /// The call succeeded.
     Ok,
-    /// [`ApiError::Operation`], [`ApiError::Refused`] and [`ApiError::Setup`]
+    /// The request was refused on this side and never sent.
     Refused,
-    /// [`ApiError::Service`]
+    /// The service answered with any other error status.
     Service,
-    /// [`ApiError::TooLarge`]
+    /// The response was over its bound.
     TooLarge,
-    /// [`ApiError::Unauthorized`]
+    /// The service answered 401 or 403.
     Unauthorized,
-    /// [`ApiError::Unreachable`]
+    /// No connection, or the response broke off.
     Unreachable,
 }
 
+/// An error that is counted under an outcome.
+pub(in crate::net::oracle) trait CountedError {
+    fn outcome(&self) -> CallOutcome;
+}
+
 impl CallOutcome {
-    /// All of them.
+    /// Every outcome.
     pub const ALL: [Self; 11] = [
         Self::Clock,
         Self::DeadlineExceeded,
@@ -120,7 +124,7 @@ impl CallOutcome {
         Self::Unreachable,
     ];
 
-    /// As metrics spell it.
+    /// Returns the label's value in the metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -135,26 +139,6 @@ impl CallOutcome {
             Self::TooLarge => "too-large",
             Self::Unauthorized => "unauthorized",
             Self::Unreachable => "unreachable",
-        }
-    }
-
-    pub(in crate::net::oracle) const fn of<T>(result: &Result<T, ApiError>) -> Self {
-        match result {
-            Ok(_) => Self::Ok,
-            Err(ApiError::Clock { .. }) => Self::Clock,
-            Err(ApiError::DeadlineExceeded { .. }) => Self::DeadlineExceeded,
-            Err(ApiError::Identity { .. }) => Self::Identity,
-            Err(ApiError::Malformed { .. } | ApiError::PageLoop { .. } | ApiError::Protocol { .. }) => {
-                Self::Malformed
-            }
-            Err(ApiError::NotFound { .. }) => Self::NotFound,
-            Err(ApiError::Operation { .. } | ApiError::Refused { .. } | ApiError::Setup { .. }) => {
-                Self::Refused
-            }
-            Err(ApiError::Service { .. }) => Self::Service,
-            Err(ApiError::TooLarge { .. }) => Self::TooLarge,
-            Err(ApiError::Unauthorized { .. }) => Self::Unauthorized,
-            Err(ApiError::Unreachable { .. }) => Self::Unreachable,
         }
     }
 }

@@ -7,75 +7,75 @@ use std::str::FromStr;
 use crate::base::limits::OCID_BYTES;
 use crate::base::printable::excerpt;
 
-/// An identifier of something in Oracle's cloud: bounded, and of letters, digits, `-`, `_` and its separators alone, so
-/// it goes into a path, a header or a host name as it is.
+/// An identifier of a resource in Oracle's cloud. It is bounded and consists of letters, digits, `-`, `_` and separators,
+/// so it needs no encoding in a path, a header or a host name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ocid(String);
 
-/// Why a text is no OCID, or not the one that is wanted.
+/// Why a text is not an OCID, or an OCID not of the expected kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OcidError {
-    /// It names a thing of another kind.
-    #[error("`{ocid}` names a `{found}`, and a `{wanted}` is wanted")]
+    /// The OCID names a resource of another kind.
+    #[error("`{ocid}` is the OCID of a `{found}`, not of a `{wanted}`")]
     Kind {
-        /// The whole of it.
+        /// The OCID.
         ocid: String,
         /// Its kind.
         found: String,
-        /// The kind that is wanted.
+        /// The expected kind.
         wanted: &'static str,
     },
-    /// Not of the form.
-    #[error("`{0}` is not an OCID: `ocid1.<kind>.<realm>.<region>.<unique>` is wanted")]
+    /// The text does not have the form of an OCID.
+    #[error("`{0}` is not an OCID: expected `ocid1.<kind>.<realm>.<region>.<unique>`")]
     Syntax(String),
-    /// Longer than any OCID.
+    /// The text is longer than any OCID.
     #[error("an OCID has at most {limit} characters")]
     TooLong {
         /// The bound.
         limit: usize,
     },
-    /// A key OCID from which no vault's host name can be made.
-    #[error("`{0}` names no vault: `ocid1.key.<realm>.<region>.<vault>.<unique>` is wanted")]
+    /// The key's OCID does not contain a vault's host name.
+    #[error("`{0}` does not name a vault: expected `ocid1.key.<realm>.<region>.<vault>.<unique>`")]
     Vault(String),
 }
 
 impl Ocid {
-    /// The whole of it.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What it names: `tenancy`, `key`, `containerimage`.
+    /// Returns the kind of the resource: `tenancy`, `key`, `containerimage`.
     #[must_use]
     pub fn kind(&self) -> &str {
         self.field(1)
     }
 
-    /// The realm, such as `oc1`.
+    /// Returns the realm, such as `oc1`.
     #[must_use]
     pub fn realm(&self) -> &str {
         self.field(2)
     }
 
-    /// The region as it stands there, a short code (`phx`) or an id; none for what belongs to no region.
+    /// Returns the region as written, a short code (`phx`) or an id; `None` for a resource without a region.
     #[must_use]
     pub fn region(&self) -> Option<&str> {
         Some(self.field(3)).filter(|region| !region.is_empty())
     }
 
-    /// The last part.
+    /// Returns the last part.
     #[must_use]
     pub fn unique(&self) -> &str {
         self.fields().last().unwrap_or_default()
     }
 
-    /// Itself, if it names a thing of this kind.
+    /// Returns `self` if it names a resource of this kind.
     ///
     /// # Errors
     /// [`OcidError::Kind`].
-    pub fn of_kind(self, wanted: &'static str) -> Result<Self, OcidError> {
+    pub fn expect_kind(self, wanted: &'static str) -> Result<Self, OcidError> {
         if self.kind() == wanted {
             Ok(self)
         } else {
@@ -87,13 +87,13 @@ impl Ocid {
         }
     }
 
-    /// The part of a key's OCID that begins its vault's host names: the fifth field, of exactly six (oci-cli 3.95.1,
-    /// `artifacts_cli_extended.py`, line 756). It becomes a part of a host label, so `_` is refused here.
+    /// Returns the part of a key's OCID that begins its vault's host names: the fifth field, of exactly six (oci-cli
+    /// 3.95.1, `artifacts_cli_extended.py`, line 756). It becomes part of a host label, so `_` is refused here.
     ///
     /// # Errors
     /// [`OcidError::Kind`] and [`OcidError::Vault`].
     pub fn vault_extension(&self) -> Result<&str, OcidError> {
-        self.clone().of_kind("key")?;
+        self.clone().expect_kind("key")?;
         let extension = self.field(4);
         let is_label_part = (1..=VAULT_EXTENSION_BYTES).contains(&extension.len())
             && extension
@@ -119,8 +119,9 @@ impl Ocid {
 impl FromStr for Ocid {
     type Err = OcidError;
 
-    /// As the SDK's `config.PATTERNS` have it: five fields or more, separated by `.` or, in old ones, by `:`; region
-    /// and what follows it may be empty. Kind and realm may not, and the first field must say that it is an OCID.
+    /// Follows the SDK's `config.PATTERNS`: five fields or more, separated by `.` or, in old OCIDs, by `:`; the region and
+    /// the fields after it may be empty. Stricter than they: kind, realm and the last field must not be empty, and the
+    /// first must begin with `ocid`.
     fn from_str(text: &str) -> Result<Self, OcidError> {
         if text.len() > OCID_BYTES {
             return Err(OcidError::TooLong { limit: OCID_BYTES });
@@ -158,10 +159,10 @@ impl fmt::Debug for Ocid {
     }
 }
 
-/// `:` in OCIDs of before 2017, which are still good.
+/// OCIDs from before 2017, which are still valid, have `:`.
 const SEPARATORS: [char; 2] = ['.', ':'];
 
-/// With `-management` after it, within the 63 bytes of a host label (RFC 1035, 2.3.4).
+/// Leaves room for `-management` within the 63 bytes of a host label (RFC 1035, 2.3.4).
 const VAULT_EXTENSION_BYTES: usize = 63 - "-management".len();
 
 #[cfg(test)]
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_it_is_made_of() {
+    fn reads_the_fields() {
         let key = parse(KEY);
         assert_eq!(
             (key.kind(), key.realm(), key.region()),
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_none() {
+    fn refuses_texts_that_are_not_ocids() {
         for text in [
             "",
             "ocid1",
@@ -230,10 +231,10 @@ mod tests {
     }
 
     #[test]
-    fn another_kind_is_another_thing() {
-        assert_eq!(parse(KEY).of_kind("key"), Ok(parse(KEY)));
+    fn an_ocid_of_another_kind_is_refused() {
+        assert_eq!(parse(KEY).expect_kind("key"), Ok(parse(KEY)));
         assert_eq!(
-            parse(VERSION).of_kind("key"),
+            parse(VERSION).expect_kind("key"),
             Err(OcidError::Kind {
                 ocid: VERSION.to_owned(),
                 found: "keyversion".to_owned(),
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vault_is_a_part_of_a_host_label_or_nothing() {
+    fn a_vault_extension_must_fit_a_host_label() {
         assert!(matches!(
             parse(VERSION).vault_extension(),
             Err(OcidError::Kind { .. })
@@ -274,7 +275,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_read_is_written_as_it_was(text in "ocid1(\\.[a-z0-9_-]{0,6}){4,8}|.{0,40}") {
+        fn an_ocid_is_displayed_as_it_was_read(text in "ocid1(\\.[a-z0-9_-]{0,6}){4,8}|.{0,40}") {
             if let Ok(ocid) = text.parse::<Ocid>() {
                 prop_assert_eq!(ocid.as_str(), &text);
                 prop_assert!(!ocid.kind().is_empty() && !ocid.realm().is_empty() && !ocid.unique().is_empty());

@@ -1,4 +1,4 @@
-//! What Oracle's services are asked: method, URL and body of each request, ready to be signed.
+//! The requests to Oracle's services: method, URL and body of each, ready to be signed.
 
 use http::Method;
 use url::Url;
@@ -8,48 +8,49 @@ use super::{Ocid, ServiceEndpoint};
 use crate::base::printable::excerpt;
 use crate::oci::Digest;
 
-/// One request. What is signed is what stands here: URL and body go out as they are.
+/// One request. Its URL and body are signed and sent exactly as they are here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
     /// The method.
     pub method: Method,
-    /// The URL, encoded.
+    /// The URL, percent-encoded.
     pub url: Url,
-    /// The body, JSON; empty where there is none.
+    /// The body as JSON, or empty.
     pub body: Vec<u8>,
 }
 
-/// Which signature records are listed (SDK 2.189.0, `artifacts_client.list_container_image_signatures`).
+/// Selects the signature records of a list (SDK 2.189.0, `artifacts_client.list_container_image_signatures`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureFilter<'a> {
-    /// The compartment that is looked through.
+    /// The compartment that is searched.
     pub compartment_id: &'a Ocid,
-    /// And those in it. The service takes it for a tenancy's root compartment alone.
+    /// Whether the compartments below it are searched too. The service allows that only for a tenancy's root compartment.
     pub in_subtree: bool,
     /// The repository, without region host and tenancy namespace.
     pub repository_name: &'a str,
     /// The digest of the manifest.
     pub image_digest: &'a Digest,
-    /// Records on one page.
+    /// Maximum number of records on one page.
     pub limit: usize,
-    /// What the last answer's `opc-next-page` said.
+    /// The `opc-next-page` of the previous response.
     pub page: Option<&'a str>,
 }
 
-/// Why a request is not made.
+/// Why no request can be built of the arguments.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OperationError {
-    /// A page name that no service gives.
+    /// The name of the next page is longer than any that a service sends.
     #[error("the name of the next page has more than {limit} bytes")]
     Page {
         /// The bound.
         limit: usize,
     },
-    /// Subcompartments of what is not a tenancy.
-    #[error("`{0}` is no tenancy, and subcompartments are looked through from a tenancy alone")]
+    /// Subcompartments are to be searched, and the compartment is not a tenancy.
+    #[error("`{0}` is not a tenancy, and subcompartments can be searched from a tenancy only")]
     Subtree(String),
-    /// The service would take it for a pattern, and list the signatures of other repositories.
+    /// The repository's name contains `*`: the service would take it for a pattern, and list the signatures of other
+    /// repositories.
     #[error("the repository `{0}` has a `*` in it")]
     Wildcard(String),
 }
@@ -83,21 +84,21 @@ impl Operation {
         query.push(("limit", &limit));
         query.extend(filter.page.map(|page| ("page", page)));
         Ok(Self::get(
-            artifacts.below(&["container", "imageSignatures"], &query),
+            artifacts.url_for(&["container", "imageSignatures"], &query),
         ))
     }
 
     /// `GET /container/imageSignatures/{imageSignatureId}`.
     #[must_use]
     pub fn get_signature(artifacts: &ServiceEndpoint, signature_id: &Ocid) -> Self {
-        Self::get(artifacts.below(&["container", "imageSignatures", signature_id.as_str()], &[]))
+        Self::get(artifacts.url_for(&["container", "imageSignatures", signature_id.as_str()], &[]))
     }
 
     /// `POST /container/imageSignatures`.
     #[must_use]
     pub fn create_signature(artifacts: &ServiceEndpoint, signature: &CreateSignature) -> Self {
         Self::post(
-            artifacts.below(&["container", "imageSignatures"], &[]),
+            artifacts.url_for(&["container", "imageSignatures"], &[]),
             signature.to_json(),
         )
     }
@@ -111,7 +112,7 @@ impl Operation {
         }
     }
 
-    /// `PUT /container/imageSignatures/{imageSignatureId}`: tags, the only thing of a signature that changes.
+    /// `PUT /container/imageSignatures/{imageSignatureId}`: replaces tags, the only mutable part of a record.
     #[must_use]
     pub fn update_signature(artifacts: &ServiceEndpoint, signature_id: &Ocid, tags: &UpdateTags) -> Self {
         Self {
@@ -124,26 +125,26 @@ impl Operation {
     /// `GET /container/images/{imageId}`.
     #[must_use]
     pub fn get_image(artifacts: &ServiceEndpoint, image_id: &Ocid) -> Self {
-        Self::get(artifacts.below(&["container", "images", image_id.as_str()], &[]))
+        Self::get(artifacts.url_for(&["container", "images", image_id.as_str()], &[]))
     }
 
-    /// `POST /container/images/actions/lookupImageByUri`: from what is pulled to the image's OCID and compartment.
+    /// `POST /container/images/actions/lookupImageByUri`: finds the OCID and compartment of the image that a name means.
     #[must_use]
     pub fn look_up_image(artifacts: &ServiceEndpoint, image: &LookUpImage) -> Self {
         let path = ["container", "images", "actions", "lookupImageByUri"];
-        Self::post(artifacts.below(&path, &[]), image.to_json())
+        Self::post(artifacts.url_for(&path, &[]), image.to_json())
     }
 
     /// `POST /sign` of a vault's crypto endpoint.
     #[must_use]
     pub fn sign(kms_crypto: &ServiceEndpoint, request: &SignRequest) -> Self {
-        Self::post(kms_crypto.below(&["sign"], &[]), request.to_json())
+        Self::post(kms_crypto.url_for(&["sign"], &[]), request.to_json())
     }
 
     /// `GET /keys/{keyId}` of a vault's management endpoint.
     #[must_use]
     pub fn get_key(kms_management: &ServiceEndpoint, key_id: &Ocid) -> Self {
-        Self::get(kms_management.below(&["keys", key_id.as_str()], &[]))
+        Self::get(kms_management.url_for(&["keys", key_id.as_str()], &[]))
     }
 
     /// `GET /keys/{keyId}/keyVersions` of a vault's management endpoint.
@@ -163,7 +164,7 @@ impl Operation {
         let mut query = vec![("limit", limit.as_str())];
         query.extend(page.map(|page| ("page", page)));
         Ok(Self::get(
-            kms_management.below(&["keys", key_id.as_str(), "keyVersions"], &query),
+            kms_management.url_for(&["keys", key_id.as_str(), "keyVersions"], &query),
         ))
     }
 
@@ -171,7 +172,7 @@ impl Operation {
     #[must_use]
     pub fn get_key_version(kms_management: &ServiceEndpoint, key_id: &Ocid, key_version_id: &Ocid) -> Self {
         let path = ["keys", key_id.as_str(), "keyVersions", key_version_id.as_str()];
-        Self::get(kms_management.below(&path, &[]))
+        Self::get(kms_management.url_for(&path, &[]))
     }
 
     /// `POST /v1/x509`.
@@ -197,7 +198,7 @@ impl Operation {
     }
 }
 
-/// What `opc-next-page` may have: it goes into a URL, which servers bound at 8 KiB or so.
+/// Longest accepted `opc-next-page`: it becomes part of a URL, which servers bound at 8 KiB or so.
 const PAGE_BYTES: usize = 4096;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Regions and realms by name (SDK 2.189.0, `regions_definitions.py`). A region that Oracle opens later is not in the
-//! table: it is taken as it is written, and its realm must then come from elsewhere.
+//! Regions and realms by name (SDK 2.189.0, `regions_definitions.py`). A region that Oracle opened later is not in the
+//! table: its id is accepted as written, and its realm must come from elsewhere.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,30 +17,30 @@ pub struct Realm {
     domain: &'static str,
 }
 
-/// A text that names no region.
+/// The text is not a region.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` names no region: its id (`us-phoenix-1`) or a known short code (`phx`) is wanted")]
+#[error("`{0}` is not a region: expected an id (`us-phoenix-1`) or a known short code (`phx`)")]
 pub struct RegionError(pub String);
 
 impl Region {
-    /// The id.
+    /// Returns the id.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The realm of a region that is known.
+    /// Returns the realm of a region in the table.
     #[must_use]
     pub fn realm(&self) -> Option<Realm> {
         let (_, _, realm) = REGIONS.iter().find(|(id, _, _)| *id == self.0)?;
-        Realm::named(realm)
+        Realm::from_name(realm)
     }
 }
 
 impl FromStr for Region {
     type Err = RegionError;
 
-    /// Takes an id or a short code, in any case: the metadata service of instances answers with either, and the SDK
+    /// Accepts an id or a short code in upper or lower case: an instance's metadata service returns either, and the SDK
     /// looks short codes up in lower case (`regions.get_region_from_short_name`).
     fn from_str(text: &str) -> Result<Self, RegionError> {
         let lower = text.to_ascii_lowercase();
@@ -68,31 +68,32 @@ impl fmt::Debug for Region {
 }
 
 impl Realm {
-    /// The realm of this name (`oc1`), as it stands in OCIDs.
+    /// Returns the realm of this name, as OCIDs spell it (`oc1`).
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         let (name, domain) = REALMS.iter().find(|(known, _)| *known == name)?;
         Some(Self { name, domain })
     }
 
-    /// Its name.
+    /// Returns the name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.name
     }
 
-    /// Its second-level domain.
+    /// Returns the second-level domain.
     #[must_use]
     pub const fn domain(self) -> &'static str {
         self.domain
     }
 }
 
-/// It becomes one label of a host name: parts of letters and digits with `-` between them, the first of letters and the
-/// last a number, as in every id there is.
+/// Returns whether a text has the form of every known id: parts of letters and digits, separated by `-`, the first of
+/// letters and the last a number. The id becomes one label of a host name, so nothing else may pass.
 fn is_id(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
-    let all = |part: &&str, of: fn(&u8) -> bool| !part.is_empty() && part.as_bytes().iter().all(of);
+    let all =
+        |part: &&str, is_allowed: fn(&u8) -> bool| !part.is_empty() && part.as_bytes().iter().all(is_allowed);
     text.len() <= 63
         && parts.len() >= 3
         && parts.iter().all(|part| all(part, u8::is_ascii_alphanumeric))
@@ -222,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_and_a_short_code_name_one_region() {
+    fn an_id_and_its_short_code_name_the_same_region() {
         for text in ["us-phoenix-1", "phx", "PHX", "US-Phoenix-1"] {
             let region: Region = text.parse().unwrap();
             assert_eq!(region.as_str(), "us-phoenix-1", "{text}");
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tables_name_each_thing_once() {
+    fn the_tables_have_no_duplicates() {
         let ids: BTreeSet<_> = REGIONS.iter().map(|(id, _, _)| id).collect();
         let shorts: BTreeSet<_> = REGIONS.iter().map(|(_, short, _)| short).collect();
         assert_eq!((ids.len(), shorts.len()), (REGIONS.len(), REGIONS.len()));
@@ -254,14 +255,14 @@ mod tests {
     }
 
     #[test]
-    fn a_region_of_later_is_taken_and_its_realm_is_not_guessed() {
+    fn an_unknown_region_is_accepted_and_its_realm_not_guessed() {
         let region: Region = "xx-newtown-7".parse().unwrap();
         assert_eq!((region.as_str(), region.realm()), ("xx-newtown-7", None));
-        assert_eq!(Realm::named("oc999"), None);
+        assert_eq!(Realm::from_name("oc999"), None);
     }
 
     #[test]
-    fn refuses_what_could_be_another_host() {
+    fn refuses_texts_that_could_name_another_host() {
         let long = format!("us-{}-1", "a".repeat(64));
         for text in [
             "",

@@ -14,41 +14,41 @@ use url::Url;
 
 use super::{LeafCertificate, Ocid, Operation, RequestKey, Secret, SecurityToken};
 
-/// Who signs, and with what.
+/// A key with the id under which a service looks it up.
 #[derive(Clone, Debug)]
 pub struct RequestSigner {
-    /// May hold a token.
+    /// Secret, because it may hold a token.
     key_id: Secret,
     key: Arc<RequestKey>,
     signs_host: bool,
 }
 
-/// Why a request was not signed.
+/// Why a request could not be signed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SigningError {
-    /// A body where the signature would not cover it.
-    #[error("a {0} request has no body: its signature would not cover it")]
+    /// The method's signature does not cover a body, and there is one.
+    #[error("a {0} request cannot have a body: the signature would not cover it")]
     Body(Method),
-    /// A time that HTTP cannot write.
-    #[error("the clock shows a time that no HTTP date can say")]
+    /// The time does not fit an HTTP date.
+    #[error("the clock's time does not fit an HTTP date")]
     Date(#[source] jiff::Error),
-    /// Something that no header may hold.
-    #[error("a header of the request cannot be written")]
+    /// A value holds characters that a header must not hold.
+    #[error("could not write a header of the request")]
     Header(#[from] InvalidHeaderValue),
-    /// A method that Oracle's signatures do not know.
-    #[error("{0} requests are not signed")]
+    /// Oracle's signatures do not define the method.
+    #[error("{0} requests cannot be signed")]
     Method(Method),
-    /// A URL without a host.
+    /// The URL has no host.
     #[error("the URL has no host")]
     NoHost,
-    /// The `rsa` crate could not sign.
-    #[error("the key could not sign")]
+    /// The `rsa` crate failed.
+    #[error("could not sign with the key")]
     Rsa(#[source] rsa::Error),
 }
 
 impl RequestSigner {
-    /// With an API key of a user: key id `<tenancy>/<user>/<fingerprint>`.
+    /// Signs with an API key of a user. The key id is `<tenancy>/<user>/<fingerprint>`.
     #[must_use]
     pub fn api_key(tenancy: &Ocid, user: &Ocid, key: Arc<RequestKey>) -> Self {
         Self {
@@ -58,8 +58,8 @@ impl RequestSigner {
         }
     }
 
-    /// With a token and the key that it was given for: key id `ST$<token>` (SDK, `auth/signers/
-    /// security_token_signer.py`).
+    /// Signs with a token and the key that it was issued for. The key id is `ST$<token>` (SDK,
+    /// `auth/signers/security_token_signer.py`).
     #[must_use]
     pub fn security_token(token: &SecurityToken, key: Arc<RequestKey>) -> Self {
         Self {
@@ -69,8 +69,8 @@ impl RequestSigner {
         }
     }
 
-    /// With an instance's certificate, to ask for a token: key id `<tenancy>/fed-x509/<SHA-1 of the certificate>`, and
-    /// the host is not signed (SDK, `auth/federation_client.py`). `key` is the certificate's own.
+    /// Signs a token request with an instance's certificate and its `key`. The key id is
+    /// `<tenancy>/fed-x509/<SHA-1 of the certificate>`, and the host is not signed (SDK, `auth/federation_client.py`).
     #[must_use]
     pub fn federation(leaf: &LeafCertificate, key: Arc<RequestKey>) -> Self {
         Self {
@@ -80,8 +80,8 @@ impl RequestSigner {
         }
     }
 
-    /// Signs a request. The answer is all the headers that are signed and `authorization`: they go out with the
-    /// operation's method, URL and body, each exactly as it stands, within five minutes of `now` by Oracle's clock.
+    /// Signs a request. Returns `authorization` and all the headers that it covers. Send them with the operation's method,
+    /// URL and body unchanged, and within five minutes of `now` by Oracle's clock.
     ///
     /// # Errors
     /// As [`SigningError`] says.
@@ -117,7 +117,7 @@ impl RequestSigner {
         Ok(headers)
     }
 
-    /// What is signed, in its order.
+    /// Returns the signed names and values, in their order.
     fn lines(&self, operation: &Operation, date: &str) -> Result<Vec<(&'static str, String)>, SigningError> {
         let Operation { method, url, body } = operation;
         let mut lines = vec![
@@ -133,7 +133,7 @@ impl RequestSigner {
             Method::POST | Method::PUT | Method::PATCH => {
                 lines.push(("content-length", body.len().to_string()));
                 lines.push(("content-type", "application/json".to_owned()));
-                // Also of no body at all.
+                // An empty body is hashed as well.
                 lines.push((CONTENT_SHA256, STANDARD.encode(Sha256::digest(body))));
             }
             _ => return Err(SigningError::Method(method.clone())),
@@ -142,7 +142,7 @@ impl RequestSigner {
     }
 }
 
-/// `name: value` lines, and no line break after the last.
+/// Joins the lines `name: value`, without a line break after the last.
 fn signing_string(lines: &[(&'static str, String)]) -> String {
     let lines: Vec<String> = lines
         .iter()
@@ -151,7 +151,7 @@ fn signing_string(lines: &[(&'static str, String)]) -> String {
     lines.join("\n")
 }
 
-/// The method in lower case, and path and query as they go over the wire.
+/// Returns the method in lower case, and path and query exactly as they are sent.
 fn request_target(method: &Method, url: &Url) -> String {
     let method = method.as_str().to_ascii_lowercase();
     match url.query() {
@@ -160,7 +160,7 @@ fn request_target(method: &Method, url: &Url) -> String {
     }
 }
 
-/// Host, and port where it is not the scheme's own: what HTTP clients send as `host`.
+/// Returns the value that HTTP clients send as `host`: the host, with the port unless it is the scheme's default.
 fn authority(url: &Url) -> Result<String, SigningError> {
     let host = url.host_str().ok_or(SigningError::NoHost)?;
     Ok(url
@@ -168,7 +168,7 @@ fn authority(url: &Url) -> Result<String, SigningError> {
         .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }
 
-/// The header of a line; `(request-target)` is none.
+/// Returns the header of a line; `(request-target)` is not a header.
 fn header(name: &str) -> Option<HeaderName> {
     match name {
         "content-length" => Some(CONTENT_LENGTH),

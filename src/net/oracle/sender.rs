@@ -1,5 +1,5 @@
-//! One thing asked of one service: signed, sent, sent again where that is safe and may help, and its answer read under a
-//! bound. No redirect is followed: the signature is for one host and one path.
+//! One request to one service: signed, sent, repeated where that is safe and may help, and its response read under a
+//! bound. No redirect is followed, because the signature is for one host and one path.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,94 +14,102 @@ use crate::base::backoff::{backoff, retry_after};
 use crate::base::error_chain::chain;
 use crate::base::limits::{ERROR_BYTES, METADATA_BYTES};
 use crate::base::printable::excerpt;
-use crate::net::oracle::client::{ApiError, Call, CallOutcome, OracleObserver};
-use crate::net::oracle::identity::IdentityError;
+use crate::net::oracle::call_error::CallError;
+use crate::net::oracle::metrics::{Call, CallOutcome, CountedError, OracleObserver};
 use crate::net::oracle::wire::ServiceError;
 use crate::net::oracle::{Operation, RequestSigner};
-use crate::net::transport::guard::{Guard, host_of};
-use crate::net::transport::{self, OutgoingRequest, Response, Transport, Unread};
+use crate::net::transport::guard::{Forbidden, Guard, host_of};
+use crate::net::transport::{OutgoingRequest, Response, Transport, TransportError, Unread};
 
 /// How often one request is sent in all (SDK 2.189.0, `retry/__init__.py`).
 const ATTEMPTS: u32 = 8;
 
-/// Longest wait before another attempt, where the service names no other (SDK, as [`ATTEMPTS`]).
+/// Longest wait before another attempt, where the service names no time itself (SDK, as [`ATTEMPTS`]).
 const BACKOFF_MOST: Duration = Duration::from_secs(30);
 
 /// How long one attempt may take (SDK, `base_client.py`: 60 s for a read).
 const ATTEMPT: Duration = Duration::from_secs(60);
 
-/// An instance's metadata service is on the same machine, or nearly: longer than this it is not there.
+/// How long an instance's metadata service may take: it is on the same machine, or nearly, so a slower one is absent.
 const METADATA_ATTEMPT: Duration = Duration::from_secs(5);
 
-/// How often a metadata service is asked in all.
+/// How often a request to a metadata service is sent in all.
 const METADATA_ATTEMPTS: u32 = 3;
 
-/// By how much clocks may differ (Oracle's documentation, "Request Signatures").
+/// Largest difference between the two clocks (Oracle's documentation, "Request Signatures").
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// Longest name of a next page that is taken.
+/// Longest accepted `opc-next-page`.
 const PAGE_BYTES: usize = 4096;
 
-/// What requests go through.
-pub(in crate::net::oracle) struct ApiTransport {
-    pub(in crate::net::oracle) guard: Arc<Guard>,
-    pub(in crate::net::oracle) transport: Transport,
+const NEXT_PAGE: &str = "opc-next-page";
+
+/// The connections that requests go over, and the rules about where they may go.
+pub(super) struct ApiTransport {
+    pub(super) guard: Arc<Guard>,
+    pub(super) transport: Transport,
 }
 
-/// Where requests go through, who counts them, and until when.
+/// Sends requests until a deadline and counts them.
 #[derive(Clone, Copy)]
-pub(in crate::net::oracle) struct Exchange<'a> {
-    pub(in crate::net::oracle) wire: &'a ApiTransport,
-    pub(in crate::net::oracle) observer: Option<&'a OracleObserver>,
-    pub(in crate::net::oracle) deadline: Instant,
+pub(super) struct ApiSender<'a> {
+    pub(super) transport: &'a ApiTransport,
+    pub(super) observer: Option<&'a OracleObserver>,
+    pub(super) deadline: Instant,
 }
 
-/// One thing that is asked for.
+/// A request with the bound of its response.
 #[derive(Clone, Copy)]
-pub(in crate::net::oracle) struct ApiRequest<'a> {
-    pub(in crate::net::oracle) call: Call,
-    pub(in crate::net::oracle) operation: &'a Operation,
-    /// The largest answer.
-    pub(in crate::net::oracle) limit: usize,
-    /// Under which the service does the same thing once, however often it is asked.
-    pub(in crate::net::oracle) retry_token: Option<&'a str>,
+pub(super) struct ApiRequest<'a> {
+    pub(super) call: Call,
+    pub(super) operation: &'a Operation,
+    /// Largest accepted response, in bytes.
+    pub(super) limit: usize,
+    /// `opc-retry-token`: the service performs requests with the same token once, however often they arrive.
+    pub(super) retry_token: Option<&'a str>,
 }
 
-/// An answer of a service that gave what was asked.
-pub(in crate::net::oracle) struct Given {
-    pub(in crate::net::oracle) body: Bytes,
+/// A response with a success status.
+pub(super) struct ApiResponse {
+    pub(super) body: Bytes,
     /// `opc-next-page`.
-    pub(in crate::net::oracle) next_page: Option<String>,
+    pub(super) next_page: Option<String>,
 }
 
-/// One attempt that came to nothing.
+/// How a request is repeated.
+struct RetryPlan {
+    /// How often it is sent in all.
+    attempts: u32,
+    longest_attempt: Duration,
+    /// Whether an attempt may create something whose creation the caller must know of.
+    creates: bool,
+}
+
+/// A failed attempt, and whether another one may succeed.
 struct FailedAttempt {
-    error: ApiError,
-    /// The same request may meet a better moment.
-    again: bool,
-    /// When, as the service says.
-    after: Option<Duration>,
+    error: CallError,
+    is_transient: bool,
+    /// The wait that the service names.
+    retry_after: Option<Duration>,
 }
 
 impl ApiRequest<'_> {
-    pub(in crate::net::oracle) fn host(&self) -> String {
+    pub(super) fn host(&self) -> String {
         host_of(&self.operation.url)
     }
 }
 
-impl Exchange<'_> {
-    /// Waits for an answer until the deadline and no longer, and counts it.
-    pub(in crate::net::oracle) async fn in_time<T>(
+impl ApiSender<'_> {
+    /// Awaits `work` until the deadline, and counts how it ended.
+    pub(super) async fn within_deadline<T, E: CountedError + From<CallError>>(
         &self,
         call: Call,
         host: &str,
-        work: impl Future<Output = Result<T, ApiError>> + Send,
-    ) -> Result<T, ApiError> {
-        let late = || ApiError::DeadlineExceeded {
-            host: host.to_owned(),
-        };
+        work: impl Future<Output = Result<T, E>> + Send,
+    ) -> Result<T, E> {
+        let late = || E::from(deadline_exceeded(host));
         let result = if Instant::now() >= self.deadline {
-            // A timeout polls its task once before it looks at the clock: that would send a request.
+            // A timeout polls its future once before it looks at the clock: that would send a request.
             Err(late())
         } else {
             match tokio::time::timeout_at(self.deadline.into(), work).await {
@@ -110,25 +118,27 @@ impl Exchange<'_> {
             }
         };
         if let Some(observer) = self.observer {
-            observer(call, CallOutcome::of(&result));
+            let outcome = result
+                .as_ref()
+                .map_or_else(CountedError::outcome, |_| CallOutcome::Ok);
+            observer(call, outcome);
         }
         result
     }
 
-    /// Sends a request as often as it makes sense before the deadline, signed anew each time: a signature holds the
-    /// time. Whatever is asked for here does no harm when it is done twice, or carries a token by which the service
-    /// knows that it is the same.
-    pub(in crate::net::oracle) async fn signed(
+    /// Sends a signed request, repeatedly if need be. Each attempt is signed anew, because a signature holds the time.
+    /// Every operation here is harmless when performed twice, or carries a retry token.
+    pub(super) async fn send_signed(
         &self,
-        ask: ApiRequest<'_>,
+        request: ApiRequest<'_>,
         signer: &RequestSigner,
-    ) -> Result<Given, ApiError> {
+    ) -> Result<ApiResponse, CallError> {
         let attempt = || async {
             let now = Timestamp::now();
-            let headers = headers(ask, signer, now).await?;
-            let lane = self.wire.guard.check(&ask.operation.url, true);
-            let lane = lane.map_err(|why| refused(&ask.operation.url, &why))?;
-            let Operation { method, url, body } = ask.operation;
+            let headers = signed_headers(request, signer, now).await?;
+            let lane = self.transport.guard.check(&request.operation.url, true);
+            let lane = lane.map_err(|why| refused(&request.operation.url, &why))?;
+            let Operation { method, url, body } = request.operation;
             let has_body = matches!(*method, Method::POST | Method::PUT);
             let outgoing = OutgoingRequest {
                 method,
@@ -136,21 +146,27 @@ impl Exchange<'_> {
                 headers,
                 body: has_body.then(|| Bytes::copy_from_slice(body)),
             };
-            let sent = self.wire.transport.execute(outgoing, lane).await;
-            let response = sent.map_err(|failure| FailedAttempt::of(&ask.host(), failure))?;
-            read(response, &ask.host(), ask.limit, now).await
+            let sent = self.transport.transport.execute(outgoing, lane).await;
+            let response = sent.map_err(|error| FailedAttempt::from_transport(&request.host(), error))?;
+            read(response, &request.host(), request.limit, now).await
         };
-        self.repeated(&ask.host(), ATTEMPTS, ATTEMPT, attempt).await
+        let plan = RetryPlan {
+            attempts: ATTEMPTS,
+            longest_attempt: ATTEMPT,
+            creates: request.retry_token.is_some(),
+        };
+        self.repeat(&request.host(), &plan, attempt).await
     }
 
-    /// Asks this machine's metadata service, by the one way that leads there.
-    pub(in crate::net::oracle) async fn metadata(&self, url: &Url, service: &Url) -> Result<Bytes, ApiError> {
+    /// Reads from this machine's metadata service, by the only path through the guard that leads there.
+    pub(super) async fn read_metadata(&self, url: &Url, service: &Url) -> Result<Bytes, CallError> {
         let host = host_of(url);
         let attempt = || async {
-            let lane = self.wire.guard.to_metadata_service(url, service);
+            let lane = self.transport.guard.to_metadata_service(url, service);
             let lane = lane.map_err(|why| refused(url, &why))?;
             let mut headers = HeaderMap::new();
-            // What keeps out requests that were forged through something that forwards URLs alone.
+            // The service requires it against forged requests: software that fetches a URL for an attacker does not
+            // send the attacker's headers.
             headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer Oracle"));
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             let outgoing = OutgoingRequest {
@@ -159,111 +175,133 @@ impl Exchange<'_> {
                 headers,
                 body: None,
             };
-            let sent = self.wire.transport.execute(outgoing, lane).await;
-            let response = sent.map_err(|failure| FailedAttempt::of(&host, failure))?;
+            let sent = self.transport.transport.execute(outgoing, lane).await;
+            let response = sent.map_err(|error| FailedAttempt::from_transport(&host, error))?;
             read(response, &host, METADATA_BYTES, Timestamp::now()).await
         };
-        let work = self.repeated(&host, METADATA_ATTEMPTS, METADATA_ATTEMPT, attempt);
-        Ok(self.in_time(Call::Metadata, &host, work).await?.body)
+        let plan = RetryPlan {
+            attempts: METADATA_ATTEMPTS,
+            longest_attempt: METADATA_ATTEMPT,
+            creates: false,
+        };
+        let work = self.repeat(&host, &plan, attempt);
+        Ok(self.within_deadline(Call::Metadata, &host, work).await?.body)
     }
 
-    async fn repeated<F>(
+    /// Makes attempts until one succeeds, fails for good, or no further one fits before the deadline.
+    ///
+    /// An attempt that the deadline cuts off says less than the one that failed before it, so the earlier error is
+    /// returned. Where an attempt may create something, the deadline is the error: the one that was cut off may have
+    /// created it.
+    async fn repeat<F>(
         &self,
         host: &str,
-        attempts: u32,
-        longest: Duration,
+        plan: &RetryPlan,
         once: impl Fn() -> F + Send,
-    ) -> Result<Given, ApiError>
+    ) -> Result<ApiResponse, CallError>
     where
-        F: Future<Output = Result<Given, FailedAttempt>> + Send,
+        F: Future<Output = Result<ApiResponse, FailedAttempt>> + Send,
     {
+        let mut earlier_error = None;
         let mut attempt = 1;
         loop {
-            let outcome = match tokio::time::timeout(longest, once()).await {
+            let started = Instant::now();
+            let until = started.checked_add(plan.longest_attempt).unwrap_or(self.deadline);
+            let outcome = match tokio::time::timeout_at(until.min(self.deadline).into(), once()).await {
                 Ok(outcome) => outcome,
+                Err(tokio::time::error::Elapsed { .. }) if until >= self.deadline => {
+                    return Err(earlier_error.unwrap_or_else(|| deadline_exceeded(host)));
+                }
                 Err(tokio::time::error::Elapsed { .. }) => Err(FailedAttempt {
-                    error: ApiError::Unreachable {
+                    error: CallError::Unreachable {
                         host: host.to_owned(),
-                        what: format!("no whole answer in {} s", longest.as_secs()),
+                        what: format!("no complete response within {} s", plan.longest_attempt.as_secs()),
                     },
-                    again: true,
-                    after: None,
+                    is_transient: true,
+                    retry_after: None,
                 }),
             };
             let failed = match outcome {
-                Ok(given) => return Ok(given),
+                Ok(response) => return Ok(response),
                 Err(failed) => failed,
             };
-            let wait = failed.after.unwrap_or_else(|| backoff(attempt, BACKOFF_MOST));
-            let too_late = Instant::now()
+            let wait = failed
+                .retry_after
+                .unwrap_or_else(|| backoff(attempt, BACKOFF_MOST));
+            let is_too_late = Instant::now()
                 .checked_add(wait)
                 .is_none_or(|then| then >= self.deadline);
-            if !failed.again || attempt >= attempts || too_late {
+            if !failed.is_transient || attempt >= plan.attempts || is_too_late {
                 return Err(failed.error);
             }
             tracing::debug!(
                 host,
                 attempt,
                 error = chain(&failed.error),
-                "A service of Oracle's is asked again"
+                "Repeating a request to one of Oracle's services"
             );
+            if !plan.creates {
+                earlier_error = Some(failed.error);
+            }
             tokio::time::sleep(wait).await;
             attempt += 1;
         }
     }
 }
 
-/// Everything that goes out before the body. Signing takes some milliseconds of computing: not on a thread that others
-/// wait for.
-async fn headers(
-    ask: ApiRequest<'_>,
+/// Returns all headers of a signed request. Signing takes some milliseconds of computing, so it runs on a thread of its
+/// own rather than on one that other tasks wait for.
+async fn signed_headers(
+    request: ApiRequest<'_>,
     signer: &RequestSigner,
     now: Timestamp,
 ) -> Result<HeaderMap, FailedAttempt> {
-    let (signer, operation) = (signer.clone(), ask.operation.clone());
+    let (signer, operation) = (signer.clone(), request.operation.clone());
     let signed = tokio::task::spawn_blocking(move || signer.sign(&operation, now)).await;
-    let unsigned = |source| {
-        FailedAttempt::for_good(ApiError::Identity {
-            host: ask.host(),
-            source: Box::new(source),
+    let unsigned = |what| {
+        FailedAttempt::permanent(CallError::Signing {
+            host: request.host(),
+            what,
         })
     };
     let mut headers = match signed {
         Ok(Ok(headers)) => headers,
-        Ok(Err(error)) => return Err(unsigned(IdentityError::Signing { what: chain(&error) })),
-        Err(panicked) => return Err(unsigned(IdentityError::crashed(&panicked))),
+        Ok(Err(error)) => return Err(unsigned(chain(&error))),
+        // A panic's own text may hold anything, a secret included.
+        Err(error) if error.is_panic() => return Err(unsigned("the computation panicked".to_owned())),
+        Err(_cancelled) => return Err(unsigned("the computation was cancelled".to_owned())),
     };
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    // A bound on compressed bytes would bound nothing.
+    // A bound on compressed bytes would not bound the bytes that they expand to.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    if let Some(token) = ask.retry_token {
-        let token = HeaderValue::from_str(token)
-            .map_err(|error| unsigned(IdentityError::Signing { what: chain(&error) }))?;
+    if let Some(token) = request.retry_token {
+        let token = HeaderValue::from_str(token).map_err(|error| unsigned(chain(&error)))?;
         headers.insert(HeaderName::from_static("opc-retry-token"), token);
     }
     Ok(headers)
 }
 
+/// Reads a response: its status, its next page and, up to `limit` bytes, its body.
 async fn read(
     response: Response,
     host: &str,
     limit: usize,
-    asked_at: Timestamp,
-) -> Result<Given, FailedAttempt> {
+    signed_at: Timestamp,
+) -> Result<ApiResponse, FailedAttempt> {
     let status = response.status();
     if !status.is_success() {
-        return Err(refusal(response, host, asked_at).await);
+        return Err(read_refusal(response, host, signed_at).await);
     }
-    let against = |what: String| {
-        FailedAttempt::for_good(ApiError::Protocol {
+    let invalid = |what: String| {
+        FailedAttempt::permanent(CallError::Protocol {
             host: host.to_owned(),
             what,
         })
     };
     if let Some(encoding) = response.compressed() {
         let encoding = excerpt(&String::from_utf8_lossy(encoding.as_bytes()));
-        return Err(against(format!(
-            "`Content-Encoding: {encoding}` was not asked for"
+        return Err(invalid(format!(
+            "`Content-Encoding: {encoding}` was not requested"
         )));
     }
     let next_page = match response.headers().get(NEXT_PAGE) {
@@ -271,37 +309,37 @@ async fn read(
         Some(page) => match page.to_str() {
             Ok("") => None,
             Ok(page) if page.len() <= PAGE_BYTES => Some(page.to_owned()),
-            Ok(_) | Err(_) => return Err(against("`opc-next-page` cannot be the name of a page".to_owned())),
+            Ok(_) | Err(_) => return Err(invalid("`opc-next-page` is not the name of a page".to_owned())),
         },
     };
     match response.whole(limit).await {
-        Ok(body) => Ok(Given { body, next_page }),
-        Err(Unread::TooLarge) => Err(FailedAttempt::for_good(ApiError::TooLarge {
+        Ok(body) => Ok(ApiResponse { body, next_page }),
+        Err(Unread::TooLarge) => Err(FailedAttempt::permanent(CallError::TooLarge {
             host: host.to_owned(),
             limit,
             unit: "bytes",
         })),
         Err(Unread::BrokenOff(error)) => Err(FailedAttempt {
-            error: ApiError::Unreachable {
+            error: CallError::Unreachable {
                 host: host.to_owned(),
                 what: excerpt(&chain(&error)),
             },
-            again: true,
-            after: None,
+            is_transient: true,
+            retry_after: None,
         }),
     }
 }
 
-/// What a status says that is no success.
-async fn refusal(response: Response, host: &str, asked_at: Timestamp) -> FailedAttempt {
+/// Reads a response whose status is an error.
+async fn read_refusal(response: Response, host: &str, signed_at: Timestamp) -> FailedAttempt {
     let status = response.status();
-    let there = clock(response.headers());
-    let after = retry_after(response.headers());
+    let there = service_clock(response.headers());
+    let retry_after = retry_after(response.headers());
     let host = host.to_owned();
-    // An error answer that is too long, breaks off or is of a proxy in between is still an error answer: its status has
-    // been judged.
-    let said = response.whole(ERROR_BYTES).await.ok();
-    let said = said.and_then(|body| ServiceError::parse(&body).ok());
+    // The status alone decides that this is an error. Its body may be too long, break off, or come from a proxy on the
+    // way: then there is no text to quote.
+    let body = response.whole(ERROR_BYTES).await.ok();
+    let said = body.and_then(|body| ServiceError::parse(&body).ok());
     let (code, message) = said.map_or_else(
         || {
             (
@@ -311,70 +349,80 @@ async fn refusal(response: Response, host: &str, asked_at: Timestamp) -> FailedA
         },
         |said| (said.code, said.message),
     );
-    let again = is_transient(status, &code);
+    let is_transient = is_transient(status, &code);
     let error = match (status, there) {
-        (StatusCode::UNAUTHORIZED, Some(there)) if there.duration_since(asked_at).abs() > SKEW => {
-            ApiError::Clock {
+        (StatusCode::UNAUTHORIZED, Some(there)) if there.duration_since(signed_at).abs() > SKEW => {
+            CallError::Clock {
                 host,
-                here: asked_at,
+                here: signed_at,
                 there,
             }
         }
         (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => {
-            ApiError::Unauthorized { host, code, message }
+            CallError::Unauthorized { host, code, message }
         }
-        (StatusCode::NOT_FOUND, _) => ApiError::NotFound { host, code, message },
-        (_, _) => ApiError::Service {
+        (StatusCode::NOT_FOUND, _) => CallError::NotFound { host, code, message },
+        (_, _) => CallError::Service {
             host,
             status: status.as_u16(),
             code,
             message,
         },
     };
-    FailedAttempt { error, again, after }
+    FailedAttempt {
+        error,
+        is_transient,
+        retry_after,
+    }
 }
 
 impl FailedAttempt {
-    const fn for_good(error: ApiError) -> Self {
+    const fn permanent(error: CallError) -> Self {
         Self {
             error,
-            again: false,
-            after: None,
+            is_transient: false,
+            retry_after: None,
         }
     }
 
-    fn of(host: &str, failure: transport::TransportError) -> Self {
+    fn from_transport(host: &str, error: TransportError) -> Self {
         let host = host.to_owned();
-        match failure {
-            transport::TransportError::Forbidden(why) => Self::for_good(ApiError::Refused {
+        match error {
+            TransportError::Forbidden(why) => Self::permanent(CallError::Refused {
                 host,
                 why: why.to_string(),
             }),
-            transport::TransportError::Malformed(what) => Self::for_good(ApiError::Protocol {
+            TransportError::Malformed(what) => Self::permanent(CallError::Protocol {
                 host,
                 what: excerpt(&what),
             }),
-            transport::TransportError::Unreachable { what, transient } => Self {
-                error: ApiError::Unreachable {
+            TransportError::Unreachable { what, transient } => Self {
+                error: CallError::Unreachable {
                     host,
                     what: excerpt(&what),
                 },
-                again: transient,
-                after: None,
+                is_transient: transient,
+                retry_after: None,
             },
         }
     }
 }
 
-fn refused(url: &Url, why: &transport::guard::Forbidden) -> FailedAttempt {
-    FailedAttempt::for_good(ApiError::Refused {
+fn refused(url: &Url, why: &Forbidden) -> FailedAttempt {
+    FailedAttempt::permanent(CallError::Refused {
         host: host_of(url),
         why: why.to_string(),
     })
 }
 
-/// Statuses that say "later" (SDK 2.189.0, `retry/__init__.py`): 429, 5xx but "not implemented", and the conflicts with
-/// something that is under way.
+fn deadline_exceeded(host: &str) -> CallError {
+    CallError::DeadlineExceeded {
+        host: host.to_owned(),
+    }
+}
+
+/// Whether a later attempt may succeed (SDK 2.189.0, `retry/__init__.py`): 429, 5xx but "not implemented", and the
+/// conflicts with an operation that is under way.
 fn is_transient(status: StatusCode, code: &str) -> bool {
     match status {
         StatusCode::TOO_MANY_REQUESTS => true,
@@ -384,12 +432,10 @@ fn is_transient(status: StatusCode, code: &str) -> bool {
     }
 }
 
-/// The service's clock, as its answer says.
-fn clock(headers: &HeaderMap) -> Option<Timestamp> {
+/// Returns the service's clock, as the response says it.
+fn service_clock(headers: &HeaderMap) -> Option<Timestamp> {
     let date = headers.get(DATE)?.to_str().ok()?;
     jiff::fmt::rfc2822::DateTimeParser::new()
         .parse_timestamp(date)
         .ok()
 }
-
-const NEXT_PAGE: &str = "opc-next-page";

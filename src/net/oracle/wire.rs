@@ -1,8 +1,8 @@
-//! What goes over the wire to Oracle's services and comes back, as JSON.
+//! The JSON of the requests to Oracle's services and of their responses.
 //!
-//! Answers are bounded before they are read, and read strictly: a key that stands twice is refused, so that two readers
-//! see one answer. Keys that are not known are passed over: Oracle adds some with its releases, and what decides is the
-//! signed message. What is kept is checked: identifiers, digests and states are their types, and texts are bounded.
+//! Responses are bounded before they are parsed, and parsed strictly: a duplicate key is refused, so that every reader
+//! sees the same response. Unknown keys are ignored, because Oracle adds keys with its releases, and the signed message
+//! decides. The fields that are used are checked: identifiers, digests and states have types, and texts are bounded.
 
 mod error;
 mod image;
@@ -25,101 +25,101 @@ use crate::oci::json::{self, JsonError, Object};
 use crate::signature::oracle::RecordError;
 use crate::trust::{KeyError, UnknownAlgorithm};
 
-/// Why an answer was not taken.
+/// Why a response, or an argument of a request, is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// A signing algorithm that images are not signed with.
+    /// Images cannot be signed with the algorithm.
     #[error("`signingAlgorithm` is unknown")]
     Algorithm(#[source] UnknownAlgorithm),
-    /// Not base64.
+    /// The field is not base64.
     #[error("`{field}` is not base64")]
     Base64 {
-        /// Which field.
+        /// The field.
         field: &'static str,
-        /// What is wrong with it.
+        /// The fault in it.
         #[source]
         source: base64::DecodeError,
     },
-    /// An answer to another question.
-    #[error("`{field}` is not what was asked for")]
+    /// The response is about another resource than the request.
+    #[error("`{field}` differs from the request")]
     Differs {
-        /// Which field.
+        /// The field.
         field: &'static str,
     },
-    /// Not a digest.
+    /// The field is not a digest.
     #[error("`{field}` is not a digest")]
     Digest {
-        /// Which field.
+        /// The field.
         field: &'static str,
-        /// Why.
+        /// The fault in it.
         #[source]
         source: DigestError,
     },
-    /// Not JSON of the form, or with a key twice.
-    #[error("the answer is not what the service is documented to answer")]
+    /// The response is not JSON, lacks a field, or has a duplicate key.
+    #[error("the response is not as the service documents it")]
     Json(#[from] JsonError),
-    /// A public key that is none.
-    #[error("`publicKey` is no key that is taken")]
+    /// The public key is malformed or unsupported.
+    #[error("`publicKey` is not a supported key")]
     Key(#[source] KeyError),
-    /// More than the vault signs.
+    /// The message is longer than any that the vault signs.
     #[error("the message is longer than the {MESSAGE_BYTES} bytes that OCI Vault signs")]
     MessageTooLong,
-    /// Not an OCID, or of another kind.
-    #[error("`{field}` is not the OCID that belongs there")]
+    /// The field is not an OCID of the right kind.
+    #[error("`{field}` is not a valid OCID")]
     Ocid {
-        /// Which field.
+        /// The field.
         field: &'static str,
-        /// Why.
+        /// The fault in it.
         #[source]
         source: OcidError,
     },
-    /// A signature record that is none.
+    /// A signature record is malformed.
     #[error("a signature record is malformed")]
     Record(#[from] RecordError),
-    /// A text that is longer than any, or empty where none may be.
+    /// The text is empty, too long, or holds control characters.
     #[error("`{field}` is empty, or longer than {limit} bytes, or holds control characters")]
     Text {
-        /// Which field.
+        /// The field.
         field: &'static str,
         /// The bound.
         limit: usize,
     },
-    /// A token that is none.
-    #[error("`token` is no security token")]
+    /// The token is malformed.
+    #[error("`token` is not a security token")]
     Token(#[source] TokenError),
-    /// Longer than any answer.
-    #[error("the answer is longer than {limit} bytes")]
+    /// The response is longer than any.
+    #[error("the response is longer than {limit} bytes")]
     TooLarge {
         /// The bound.
         limit: usize,
     },
-    /// More records than are looked at.
-    #[error("more than {limit} records on one page")]
+    /// A page has more records than are read.
+    #[error("the page has more than {limit} records")]
     TooMany {
         /// The bound.
         limit: usize,
     },
 }
 
-/// Whether an image or a signature is there (SDK, `LIFECYCLE_STATE_*` of `ContainerImage` and
+/// Whether an image or a signature exists (SDK, `LIFECYCLE_STATE_*` of `ContainerImage` and
 /// `ContainerImageSignature`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LifecycleState {
-    /// It is.
+    /// It exists.
     Available,
-    /// It was taken away.
+    /// It was deleted.
     Deleted,
-    /// It is being taken away.
+    /// It is being deleted.
     Deleting,
-    /// Something else. What it means is not known here: it is not [`Self::Available`].
+    /// A state of unknown meaning, which is never treated as [`Self::Available`].
     Other(String),
 }
 
 impl LifecycleState {
-    /// As the service spells it, and nothing but that: `available` is another.
+    /// Parses the service's exact spelling: `available` is [`Self::Other`].
     #[must_use]
-    pub fn of(text: &str) -> Self {
+    pub fn from_text(text: &str) -> Self {
         match text {
             "AVAILABLE" => Self::Available,
             "DELETED" => Self::Deleted,
@@ -129,7 +129,7 @@ impl LifecycleState {
     }
 }
 
-/// Reads one answer that is an object.
+/// Parses a response that is one JSON object.
 fn read<T: DeserializeOwned>(unverified: &[u8], limit: usize) -> Result<T, WireError> {
     if unverified.len() > limit {
         return Err(WireError::TooLarge { limit });
@@ -140,7 +140,7 @@ fn read<T: DeserializeOwned>(unverified: &[u8], limit: usize) -> Result<T, WireE
 
 fn ocid(field: &'static str, kind: &'static str, text: &str) -> Result<Ocid, WireError> {
     text.parse()
-        .and_then(|ocid: Ocid| ocid.of_kind(kind))
+        .and_then(|ocid: Ocid| ocid.expect_kind(kind))
         .map_err(|source| WireError::Ocid { field, source })
 }
 
@@ -148,7 +148,7 @@ fn ocid_of_any_kind(field: &'static str, text: &str) -> Result<Ocid, WireError> 
     text.parse().map_err(|source| WireError::Ocid { field, source })
 }
 
-/// A text that goes into logs and comparisons.
+/// Checks a text that goes into logs and comparisons.
 fn bounded(field: &'static str, text: String, limit: usize) -> Result<String, WireError> {
     if text.is_empty() || text.len() > limit || text.chars().any(char::is_control) {
         Err(WireError::Text { field, limit })

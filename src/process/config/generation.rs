@@ -241,7 +241,7 @@ impl Encoder {
         self.optional(compartment_id.as_ref().map(Ocid::as_str));
         self.number(usize::from(*in_subtree));
         // As with credentials: what is in the file may change at any time.
-        match identity.principal() {
+        match identity.instance_principal() {
             None => self.text("config-file"),
             Some(principal) => {
                 self.text("instance-principal");

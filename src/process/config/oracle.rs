@@ -9,8 +9,8 @@ use crate::base::strict_toml::problem::{Report, Reported};
 use crate::base::strict_toml::table::{Table, TextOrTable};
 use crate::base::strict_toml::value::Text;
 use crate::net::oracle::{
-    Identity, InstancePrincipal, MetadataService, Ocid, OracleRegistryConfig, Region, RegionEndpoints,
-    RegionEndpointsError, Service, ServiceEndpoint,
+    EndpointError, Identity, InstancePrincipal, MetadataService, Ocid, OracleRegistryConfig, Region,
+    RegionEndpoints, Service, ServiceEndpoint,
 };
 
 /// Reads the table. `ca` is the registry's own.
@@ -65,7 +65,7 @@ fn of_region(
     identity: &Identity,
     compartment_id: Option<&Ocid>,
 ) -> Result<ServiceEndpoint, Reported> {
-    let named = identity.named();
+    let named = identity.profile_tenancy_and_region();
     let of_profile = named.as_ref().and_then(|(_, region)| region.clone());
     let (region, at) = match (region, of_profile) {
         (Some((region, text)), _) => (region, text.at),
@@ -185,7 +185,7 @@ fn of_environment(text: Text<'_>, report: &Report) -> Result<Option<MetadataServ
 fn url<T>(
     table: &mut Table<'_>,
     key: &'static str,
-    read: impl Fn(&str) -> Result<T, RegionEndpointsError>,
+    read: impl Fn(&str) -> Result<T, EndpointError>,
 ) -> Result<Option<T>, Reported> {
     let Some(text) = table.text(key)? else {
         return Ok(None);

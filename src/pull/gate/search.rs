@@ -40,7 +40,7 @@ pub(super) async fn gather(
                 repository,
                 format,
                 directory,
-                oracle: settings.oracle.of(repository.registry()),
+                oracle: settings.oracle.get(repository.registry()),
             };
             let found = find(source, sought, &settings.client, access, budget).await;
             let (judged, found) =

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use super::output::{CliError, Exit};
 use crate::base::limits::CERTIFICATE_BYTES;
 use crate::net::oracle::{
-    ApiError, Authentication, Identity, IdentityError, InstancePrincipal, MetadataService, Ocid,
+    ApiError, Authentication, CallError, Identity, IdentityError, InstancePrincipal, MetadataService, Ocid,
     OracleClient, Profile, Region, RegionEndpoints, Service, ServiceEndpoint,
 };
 use crate::tool::signature_store as carry;
@@ -90,8 +90,15 @@ impl Cloud {
             carry::read_file(&path, CERTIFICATE_BYTES)
                 .map_err(|error| usage("the certificates can't be read").because(error))
         });
-        let client = OracleClient::new(Arc::new(identity), Vec::new(), ca.transpose()?.as_deref())
-            .map_err(|error| refused("Oracle's services can't be asked", error))?;
+        let client = OracleClient::new(Arc::new(identity), Vec::new(), ca.transpose()?.as_deref()).map_err(
+            |error| {
+                CliError::new(
+                    "could not set up the client of Oracle's services",
+                    Exit::CouldNotTell,
+                )
+                .because(error)
+            },
+        )?;
         Ok(Opened {
             client,
             deadline: Instant::now() + Duration::from_secs(self.timeout),
@@ -191,7 +198,7 @@ impl Opened {
         &self,
         service: Service,
         key: Option<&Ocid>,
-        of: impl FnOnce(&RegionEndpoints) -> Result<ServiceEndpoint, crate::net::oracle::RegionEndpointsError>,
+        of: impl FnOnce(&RegionEndpoints) -> Result<ServiceEndpoint, crate::net::oracle::EndpointError>,
     ) -> Result<ServiceEndpoint, CliError> {
         let nowhere = || usage("there is no endpoint to ask");
         if let Some(endpoint) = &self.endpoint {
@@ -227,38 +234,36 @@ fn instance() -> Result<Identity, CliError> {
 /// What a service did not give, as the tool says it.
 pub(super) fn refused(what: impl Into<String>, error: ApiError) -> CliError {
     let (exit, hint) = match &error {
-        ApiError::NotFound { .. } => (
+        ApiError::Call(CallError::NotFound { .. }) => (
             Exit::No,
             Some(
                 "compare OCID and region; reading wants the policy `read repos` (keys: `use keys`), changing `manage repos`",
             ),
         ),
-        ApiError::Unauthorized { .. } => (
+        ApiError::Call(CallError::Unauthorized { .. }) => (
             Exit::CouldNotTell,
             Some("is the API key uploaded for this user, and the profile the one that is meant?"),
         ),
-        ApiError::Identity { source, .. }
-            if matches!(
-                **source,
-                IdentityError::ConfigFile(_) | IdentityError::Credentials(_)
-            ) =>
-        {
-            (Exit::Usage, None)
-        }
-        ApiError::Operation { .. } => (Exit::Usage, None),
-        ApiError::Unreachable { .. } | ApiError::DeadlineExceeded { .. } => (
+        ApiError::Identity {
+            source: IdentityError::ConfigFile(_) | IdentityError::Profile(_),
+            ..
+        } => (Exit::Usage, None),
+        ApiError::Call(CallError::Operation { .. }) => (Exit::Usage, None),
+        ApiError::Call(CallError::Unreachable { .. } | CallError::DeadlineExceeded { .. }) => (
             Exit::CouldNotTell,
             Some("try again; --region and --endpoint say where is asked, --timeout how long"),
         ),
-        ApiError::Clock { .. }
-        | ApiError::Identity { .. }
-        | ApiError::Malformed { .. }
-        | ApiError::PageLoop { .. }
-        | ApiError::Protocol { .. }
-        | ApiError::Refused { .. }
-        | ApiError::Service { .. }
-        | ApiError::Setup { .. }
-        | ApiError::TooLarge { .. } => (Exit::CouldNotTell, None),
+        ApiError::Identity { .. }
+        | ApiError::Call(
+            CallError::Clock { .. }
+            | CallError::Malformed { .. }
+            | CallError::PageLoop { .. }
+            | CallError::Protocol { .. }
+            | CallError::Refused { .. }
+            | CallError::Service { .. }
+            | CallError::Signing { .. }
+            | CallError::TooLarge { .. },
+        ) => (Exit::CouldNotTell, None),
     };
     let told = CliError::new(what, exit).because(error);
     match hint {
@@ -298,7 +303,7 @@ pub(super) fn compartment_id(text: &str) -> Result<Ocid, String> {
 
 fn of_kind(text: &str, kind: &'static str) -> Result<Ocid, String> {
     text.parse::<Ocid>()
-        .and_then(|ocid| ocid.of_kind(kind))
+        .and_then(|ocid| ocid.expect_kind(kind))
         .map_err(|error| error.to_string())
 }
 

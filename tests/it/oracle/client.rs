@@ -1,10 +1,10 @@
-//! Everything that the client asks for, against the stand-in.
+//! Every call of the client, against the stand-in.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use pullgate::net::oracle::wire::{CreateSignature, KeyVersionState, LookUpImage, SignRequest, UpdateTags};
-use pullgate::net::oracle::{ApiError, Identity, Ocid, OracleClient, Service, ServiceEndpoint};
+use pullgate::net::oracle::{ApiError, CallError, Identity, Ocid, OracleClient, Service, ServiceEndpoint};
 use pullgate::signature::oracle::Record;
 use pullgate::trust::SigningAlgorithm;
 
@@ -16,11 +16,11 @@ fn ocid(text: &str) -> Ocid {
 }
 
 #[tokio::test]
-async fn a_signature_is_made_kept_tagged_and_deleted() {
+async fn a_signature_is_created_read_tagged_and_deleted() {
     let site = Site::start().await;
     let folder = site.folder();
     let identity = Identity::profile(folder.path().join("oci/config"), "DEFAULT", None).unwrap();
-    let (tenancy, _) = identity.named().unwrap();
+    let (tenancy, _) = identity.profile_tenancy_and_region().unwrap();
     assert_eq!(tenancy.as_str(), site.tenancy);
     let client = OracleClient::new(identity, Vec::new(), None).unwrap();
     let artifacts = ServiceEndpoint::new(&site.cloud.url(), Service::Artifacts).unwrap();
@@ -54,7 +54,7 @@ async fn a_signature_is_made_kept_tagged_and_deleted() {
     let answer = client.sign(&kms, &request, late).await.unwrap();
     assert_eq!(answer.signature.len(), 256);
 
-    // A first answer that is lost: asked again under the same token.
+    // The first response is lost: the request is repeated with the same token.
     let id = site
         .cloud
         .sign_and_upload(&image, &site.version, super::ALGORITHM);
@@ -88,7 +88,58 @@ async fn a_signature_is_made_kept_tagged_and_deleted() {
     assert_eq!(read, tagged);
     client.delete_signature(&artifacts, &made.id, late).await.unwrap();
     let gone = client.get_signature(&artifacts, &ocid(&image.id), late).await;
-    assert!(matches!(gone, Err(ApiError::NotFound { .. })), "{gone:?}");
-    let over = client.get_image(&artifacts, &image_id, Instant::now()).await;
-    assert!(matches!(over, Err(ApiError::DeadlineExceeded { .. })), "{over:?}");
+    assert!(
+        matches!(gone, Err(ApiError::Call(CallError::NotFound { .. }))),
+        "{gone:?}"
+    );
+    let late_error = client.get_image(&artifacts, &image_id, Instant::now()).await;
+    assert!(
+        matches!(
+            late_error,
+            Err(ApiError::Call(CallError::DeadlineExceeded { .. }))
+        ),
+        "{late_error:?}"
+    );
+}
+
+/// The failure before a cut-off attempt says more than the deadline, unless the attempt may have created something.
+#[tokio::test]
+async fn an_attempt_that_the_deadline_cuts_off_does_not_hide_an_earlier_failure() {
+    let site = Site::start().await;
+    let folder = site.folder();
+    let identity = Identity::profile(folder.path().join("oci/config"), "DEFAULT", None).unwrap();
+    let client = OracleClient::new(identity, Vec::new(), None).unwrap();
+    let artifacts = ServiceEndpoint::new(&site.cloud.url(), Service::Artifacts).unwrap();
+    let (_, image) = site.push("v1");
+    let image_id = ocid(&image.id);
+    let id = site
+        .cloud
+        .sign_and_upload(&image, &site.version, super::ALGORITHM);
+    let record = Record::parse(site.record(&id).to_string().as_bytes()).unwrap();
+    let create = CreateSignature::new(&ocid(&site.compartment), &image_id, record).unwrap();
+    for operation in [
+        Operation::GetContainerImage,
+        Operation::CreateContainerImageSignature,
+    ] {
+        let first = Fault::Status {
+            status: 500,
+            retry_after: None,
+        };
+        site.cloud.fail(operation, first, Some(1));
+        site.cloud
+            .fail(operation, Fault::Slow { milliseconds: 60_000 }, None);
+    }
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let (read, created) = tokio::join!(
+        client.get_image(&artifacts, &image_id, deadline),
+        client.create_signature(&artifacts, &create, deadline),
+    );
+    assert!(
+        matches!(read, Err(ApiError::Call(CallError::Service { status: 500, .. }))),
+        "{read:?}"
+    );
+    assert!(
+        matches!(created, Err(ApiError::Call(CallError::DeadlineExceeded { .. }))),
+        "{created:?}"
+    );
 }

@@ -1,4 +1,4 @@
-//! As whom the API is asked.
+//! The identity that requests are signed as.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use pullgate::base::reason::Reason;
 use pullgate::net::oracle::wire::{FederationRequest, read_token};
 use pullgate::net::oracle::{
-    ApiError, Identity, LeafCertificate, MetadataService, OracleClient, RequestKey, RequestSigner, Service,
-    ServiceEndpoint, SignatureFilter,
+    ApiError, CallError, Identity, LeafCertificate, MetadataService, OracleClient, RequestKey, RequestSigner,
+    Service, ServiceEndpoint, SignatureFilter,
 };
 use pullgate::process::config::Config;
 
@@ -28,14 +28,14 @@ fn instance(cloud: &Cloud, compartment: &str) -> String {
     )
 }
 
-/// A token that ends then, which no service has given.
+/// A token with this expiry, which no service has issued.
 pub fn token(ends: Timestamp) -> String {
     let claims = BASE64_URL_SAFE_NO_PAD.encode(format!("{{\"exp\":{}}}", ends.as_second()));
     format!("eyJhbGciOiJSUzI1NiJ9.{claims}.c2lnbmF0dXJl")
 }
 
-/// What a client with the site's profile is told.
-async fn told(site: &Site, folder: &std::path::Path) -> Option<ApiError> {
+/// Lists signatures with the site's profile, and returns the error.
+async fn list_error(site: &Site, folder: &std::path::Path) -> Option<ApiError> {
     let identity = Identity::profile(folder.join("oci/config"), "DEFAULT", None).unwrap();
     let client = OracleClient::new(identity, Vec::new(), None).unwrap();
     let artifacts = ServiceEndpoint::new(&site.cloud.url(), Service::Artifacts).unwrap();
@@ -53,19 +53,22 @@ async fn told(site: &Site, folder: &std::path::Path) -> Option<ApiError> {
 }
 
 #[tokio::test]
-async fn a_wrong_clock_is_told_from_a_wrong_key() {
+async fn a_wrong_clock_and_a_wrong_key_are_different_errors() {
     let site = Site::start().await;
     let folder = site.folder();
-    assert_eq!(told(&site, folder.path()).await, None);
+    assert_eq!(list_error(&site, folder.path()).await, None);
     site.cloud.clock().advance(Duration::from_secs(600));
-    let error = told(&site, folder.path()).await;
-    assert!(matches!(error, Some(ApiError::Clock { .. })), "{error:?}");
+    let error = list_error(&site, folder.path()).await;
+    assert!(
+        matches!(error, Some(ApiError::Call(CallError::Clock { .. }))),
+        "{error:?}"
+    );
     site.push("unsigned");
-    let node = site.hasty().await;
+    let node = site.node(&site.oracle()).await;
     denied(&node, "unsigned", Reason::SourceUnreachable).await;
     site.cloud.clock().set(Timestamp::now());
 
-    // A key that the user has not: the file itself names it, so that it loads.
+    // Another user's key. The file names its fingerprint, so that it loads.
     let (private, public) = world::pair();
     let mut stranger = super::World::new();
     let named = stranger.user(&public);
@@ -74,9 +77,9 @@ async fn a_wrong_clock_is_told_from_a_wrong_key() {
     let config = std::fs::read_to_string(folder.path().join("oci/config")).unwrap();
     let old = site.key_id.rsplit('/').next().unwrap();
     std::fs::write(folder.path().join("oci/config"), config.replace(old, fingerprint)).unwrap();
-    let error = told(&site, folder.path()).await;
+    let error = list_error(&site, folder.path()).await;
     assert!(
-        matches!(&error, Some(ApiError::Unauthorized { code, .. }) if code == "NotAuthenticated"),
+        matches!(&error, Some(ApiError::Call(CallError::Unauthorized { code, .. })) if code == "NotAuthenticated"),
         "{error:?}"
     );
 }
@@ -99,7 +102,7 @@ async fn a_profile_whose_files_cannot_be_used_does_not_load() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_rotated_is_taken_without_a_reload() {
+async fn a_rotated_key_is_used_without_a_reload() {
     let site = Site::start().await;
     site.push_signed("signed");
     let folder = site.folder();
@@ -114,7 +117,7 @@ async fn a_key_that_was_rotated_is_taken_without_a_reload() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_over_asks_nobody() {
+async fn an_expired_session_sends_no_request() {
     let site = Site::start().await;
     site.push("unsigned");
     let folder = site.folder();
@@ -125,11 +128,11 @@ async fn a_session_that_is_over_asks_nobody() {
     let node = Node::start_in(folder, &site.config(&site.oracle())).await;
     denied(&node, "unsigned", Reason::SourceUnreachable).await;
     assert_eq!(site.cloud.requests().len(), 0);
-    // Refreshed: the new token is shown, and refused by the service for another reason.
+    // After a refresh, the new token is sent. The service refuses it, because it did not issue it.
     let later = Timestamp::now() + Duration::from_secs(3600);
     std::fs::write(path.join("oci/token"), token(later)).unwrap();
     denied(&node, "unsigned", Reason::SourceUnreachable).await;
-    assert!(site.asked(LIST) > 0);
+    assert!(site.count(LIST) > 0);
 }
 
 async fn body(request: reqwest::RequestBuilder) -> Vec<u8> {
@@ -141,7 +144,7 @@ async fn body(request: reqwest::RequestBuilder) -> Vec<u8> {
     body
 }
 
-/// A token for whoever has this key, from the stand-in: `oci session authenticate` without its browser.
+/// Gets a token for this key from the stand-in: `oci session authenticate` without the browser.
 async fn session(site: &Site, private: &str) -> String {
     let http = reqwest::Client::new();
     let metadata = |path: &str| {
@@ -152,8 +155,8 @@ async fn session(site: &Site, private: &str) -> String {
     let key = metadata("identity/key.pem").await;
     let intermediate = metadata("identity/intermediate.pem").await;
     let key = RequestKey::from_pem(&key, None).unwrap();
-    let of_session = RequestKey::from_pem(private.as_bytes(), None).unwrap();
-    let request = FederationRequest::new(&leaf, &[&intermediate], &of_session).unwrap();
+    let session_key = RequestKey::from_pem(private.as_bytes(), None).unwrap();
+    let request = FederationRequest::new(&leaf, &[&intermediate], &session_key).unwrap();
     let federation = ServiceEndpoint::new(&site.cloud.url(), Service::Federation).unwrap();
     let operation = pullgate::net::oracle::Operation::federate(&federation, &request);
     let signer = RequestSigner::federation(&leaf, std::sync::Arc::new(key));
@@ -163,7 +166,7 @@ async fn session(site: &Site, private: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_session_signs_with_its_token_and_with_the_next_one_when_it_is_refreshed() {
+async fn a_session_signs_with_its_token_and_after_a_refresh_with_the_next() {
     let site = Site::start().await;
     site.push_signed("one");
     site.push_signed("two");
@@ -180,14 +183,14 @@ async fn a_session_signs_with_its_token_and_with_the_next_one_when_it_is_refresh
 }
 
 #[tokio::test]
-async fn an_instance_has_a_token_for_as_long_as_it_is_good() {
+async fn an_instance_keeps_its_token_until_it_expires_or_is_refused() {
     let site = Site::start().await;
     site.push_signed("one");
     site.push_signed("two");
     let node = site.node(&instance(&site.cloud, &site.compartment)).await;
     pulled(&node, "one").await;
     pulled(&node, "two").await;
-    assert_eq!(site.asked(Operation::Federate), 1);
+    assert_eq!(site.count(Operation::Federate), 1);
     let callers = site.cloud.requests();
     let callers = callers.iter().filter(|seen| seen.operation == Some(LIST));
     assert!(
@@ -196,14 +199,14 @@ async fn an_instance_has_a_token_for_as_long_as_it_is_good() {
             .all(|seen| seen.caller.as_deref() == Some(site.cloud.instance()))
     );
 
-    // A token that the service forgot is replaced once, with what the instance is by then.
+    // A token that the service forgot is replaced once, with the instance's current certificate.
     site.cloud.forget_tokens();
     site.cloud.renew_instance();
     site.push_signed("three");
     pulled(&node, "three").await;
-    assert_eq!(site.asked(Operation::Federate), 2);
+    assert_eq!(site.count(Operation::Federate), 2);
 
-    // One that is refused again is not asked for again and again.
+    // A new token that is refused as well is not replaced again.
     site.cloud.fail(
         LIST,
         Fault::Status {
@@ -215,8 +218,8 @@ async fn an_instance_has_a_token_for_as_long_as_it_is_good() {
     site.push("four");
     site.cloud.forget_requests();
     denied(&node, "four", Reason::SourceUnreachable).await;
-    // For each question one token, and one more try with it.
-    let (tokens, lists) = (site.asked(Operation::Federate), site.asked(LIST));
+    // Each list request gets one new token, and one more attempt with it.
+    let (tokens, lists) = (site.count(Operation::Federate), site.count(LIST));
     assert!(tokens > 0 && lists == 2 * tokens, "{tokens} {lists}");
 }
 
@@ -229,8 +232,8 @@ async fn a_token_is_renewed_a_minute_before_its_end() {
         site.push_signed(tag);
         pulled(&node, tag).await;
     }
-    assert_eq!(site.asked(Operation::Federate), 2);
-    // Where there is none to be had, what is due is used to its end.
+    assert_eq!(site.count(Operation::Federate), 2);
+    // If no new token can be had, the old one is used until it expires.
     site.cloud.fail(
         Operation::Metadata,
         Fault::Status {
@@ -241,11 +244,11 @@ async fn a_token_is_renewed_a_minute_before_its_end() {
     );
     site.push_signed("three");
     pulled(&node, "three").await;
-    assert_eq!(site.asked(Operation::Federate), 2);
+    assert_eq!(site.count(Operation::Federate), 2);
 }
 
 #[tokio::test]
-async fn many_pulls_at_once_have_one_token() {
+async fn concurrent_pulls_share_one_token() {
     let site = Site::start().await;
     let tags = ["one", "two", "three", "four"];
     for tag in tags {
@@ -265,23 +268,26 @@ async fn many_pulls_at_once_have_one_token() {
         node.pull(&four)
     );
     assert!(all.0.is_ok() && all.1.is_ok() && all.2.is_ok() && all.3.is_ok());
-    assert_eq!(site.asked(Operation::Federate), 1);
+    assert_eq!(site.count(Operation::Federate), 1);
 }
 
 #[tokio::test]
-async fn without_its_metadata_service_an_instance_is_nobody() {
+async fn an_instance_without_metadata_service_cannot_sign() {
     let site = Site::start().await;
     site.push("unsigned");
-    let nowhere = instance(&site.cloud, &site.compartment)
-        .replace(&site.cloud.metadata_url(), "http://127.0.0.1:1/opc/v2");
+    // A socket that is bound and does not listen refuses connections, and keeps its port from other tests.
+    let refusing = tokio::net::TcpSocket::new_v4().unwrap();
+    refusing.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = format!("http://{}/opc/v2", refusing.local_addr().unwrap());
+    let nowhere = instance(&site.cloud, &site.compartment).replace(&site.cloud.metadata_url(), &closed);
     let node = site.node(&nowhere).await;
     denied(&node, "unsigned", Reason::SourceUnreachable).await;
     assert_eq!(site.cloud.requests().len(), 0);
 }
 
-/// One function leads past the guard's rule against metadata services, one function calls it, and one file calls that.
+/// One function bypasses the guard's rule against metadata services. One function calls it, and one file calls that one.
 #[test]
-fn the_way_to_the_metadata_service_is_the_identitys_alone() {
+fn only_the_instance_identity_can_reach_the_metadata_service() {
     fn callers(folder: &std::path::Path, word: &str, found: &mut Vec<String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -297,7 +303,10 @@ fn the_way_to_the_metadata_service_is_the_identitys_alone() {
     for (word, files) in [
         ("fn to_metadata_service(", vec!["src/net/transport/guard.rs"]),
         (".to_metadata_service(", vec!["src/net/oracle/sender.rs"]),
-        ("exchange.metadata(", vec!["src/net/oracle/identity/instance.rs"]),
+        (
+            "sender.read_metadata(",
+            vec!["src/net/oracle/identity/instance.rs"],
+        ),
     ] {
         let mut found = Vec::new();
         callers(&source, word, &mut found);
@@ -306,18 +315,18 @@ fn the_way_to_the_metadata_service_is_the_identitys_alone() {
     }
 }
 
-/// The rule itself has its tests beside the guard; this is what a configuration can make of it.
+/// The guard's own tests cover the rule; this one tests that no configuration circumvents it.
 #[tokio::test]
-async fn nothing_but_the_identity_asks_a_metadata_service() {
+async fn an_endpoint_cannot_be_a_metadata_service() {
     let site = Site::start().await;
     site.push("unsigned");
     let config = site.config(&site.oracle());
-    let place = "https://[fd00:c1::a9fe:a9fe]/";
+    let forbidden = "https://[fd00:c1::a9fe:a9fe]/";
     let there = config.replace(
         &format!("{}\"\ncompartment", site.cloud.url()),
-        &format!("{place}\"\ncompartment"),
+        &format!("{forbidden}\"\ncompartment"),
     );
-    assert!(there.contains(place));
+    assert!(there.contains(forbidden));
     let node = Node::start_in(site.folder(), &there).await;
     let refusal = node.refused(&super::image("unsigned")).await;
     assert_eq!(refusal.reason(), Some(Reason::SourceUnreachable.code()));

@@ -1,4 +1,4 @@
-//! Nothing secret is in what is logged, answered or shown.
+//! Logs, responses, errors and debug output hold no secrets.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -35,12 +35,12 @@ impl<'a> MakeWriter<'a> for Log {
 
 const PHRASE: &str = "correct-horse-battery-staple";
 
-/// All that is said, whatever goes wrong: in the log at its most talkative, in refusals, in errors and by `Debug`.
+/// Collects the log at its most verbose level, refusals, errors and `Debug` output under many failures.
 #[tokio::test(flavor = "current_thread")]
-async fn nothing_secret_is_said() {
+async fn no_output_holds_a_secret() {
     let log = Log::default();
-    // With one subscriber alone, tracing-core asks the thread that first comes by a place of the code whether it is heard
-    // there, and another test's thread would say no for all.
+    // With a single subscriber, tracing-core caches per call site whether the first thread to reach it listens, and another
+    // test's thread does not. A second subscriber prevents that.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
@@ -49,15 +49,15 @@ async fn nothing_secret_is_said() {
     let _guard = tracing::subscriber::set_default(subscriber);
     let site = Site::start().await;
     site.push("unsigned");
-    let mut said = String::new();
+    let mut output = String::new();
 
     let good = super::identity::token(Timestamp::now() + Duration::from_secs(3600));
-    let over = super::identity::token(Timestamp::now() - Duration::from_secs(3600));
+    let expired = super::identity::token(Timestamp::now() - Duration::from_secs(3600));
     let phrase = format!("pass_phrase={PHRASE}\n");
     for (more, token) in [
         (phrase.clone(), None),
         (format!("{phrase}security_token_file=token\n"), Some(&good)),
-        (format!("{phrase}security_token_file=token\n"), Some(&over)),
+        (format!("{phrase}security_token_file=token\n"), Some(&expired)),
     ] {
         let folder = site.folder();
         site.write_profile(folder.path(), &user().0, &more);
@@ -66,16 +66,16 @@ async fn nothing_secret_is_said() {
         }
         let text = site.config(&site.oracle());
         let config = Config::load(&support::write(folder.path(), &text)).unwrap();
-        said += &format!("{config:?} {config:#?}");
-        // A service that refuses whatever it is shown, so that everything is told that can be.
+        output += &format!("{config:?} {config:#?}");
+        // The service refuses every request, so that every detail that can be reported is reported.
         site.cloud.clock().advance(Duration::from_secs(600));
         let node = Node::start_in(folder, &text).await;
-        said += &format!("{:?}", node.refused(&super::image("unsigned")).await);
+        output += &format!("{:?}", node.refused(&super::image("unsigned")).await);
         site.cloud.clock().set(Timestamp::now());
-        said += &format!("{:?}", node.refused(&super::image("unsigned")).await);
-        said += &format!("{:?}", node.gate.settings().oracle.of(super::HOST));
+        output += &format!("{:?}", node.refused(&super::image("unsigned")).await);
+        output += &format!("{:?}", node.gate.settings().oracle.get(super::HOST));
     }
-    // Files that are damaged, or mixed up: an error must not quote them.
+    // Damaged files, and files in each other's place: an error must not quote them.
     for (file, content) in [
         ("oci/key.pem", format!("{PHRASE}\n{}", &user().0[..200])),
         (
@@ -91,13 +91,16 @@ async fn nothing_secret_is_said() {
         std::fs::write(folder.path().join(file), content).unwrap();
         let errors = Config::load(&support::write(folder.path(), &site.config(&site.oracle())));
         let errors = errors.expect_err(file);
-        said += &format!("{errors} {errors:?}");
+        output += &format!("{errors} {errors:?}");
     }
 
-    said += &String::from_utf8_lossy(&log.0.lock().unwrap());
-    assert!(said.contains("Pull denied"), "the log was not heard: {said}");
-    let mut secrets = vec![PHRASE.to_owned(), good, over, "ST$".to_owned()];
-    // Every line of the key: none of them may slip out alone.
+    output += &String::from_utf8_lossy(&log.0.lock().unwrap());
+    assert!(
+        output.contains("Pull denied"),
+        "the log was not captured: {output}"
+    );
+    let mut secrets = vec![PHRASE.to_owned(), good, expired, "ST$".to_owned()];
+    // Every line of the key counts as a secret.
     secrets.extend(
         user()
             .0
@@ -106,6 +109,6 @@ async fn nothing_secret_is_said() {
             .map(str::to_owned),
     );
     for secret in secrets {
-        assert!(!said.contains(&secret), "{secret}");
+        assert!(!output.contains(&secret), "{secret}");
     }
 }

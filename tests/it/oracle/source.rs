@@ -1,4 +1,4 @@
-//! What is let through, and what is not, by what the API lists.
+//! The verdicts on pulls, by the records that the API lists.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use super::super::support::{Node, signer};
 use super::{Site, denied, pulled};
 
 #[tokio::test]
-async fn what_oracles_client_signed_is_let_through_and_nothing_else() {
+async fn only_images_that_oracles_client_signed_are_allowed() {
     let site = Site::start().await;
     let id = site.push_signed("signed");
     site.push("unsigned");
@@ -36,9 +36,9 @@ async fn what_oracles_client_signed_is_let_through_and_nothing_else() {
         pod: None,
         purpose: Purpose::Serve,
     };
-    let judgement = node.gate.admit(&request).await;
-    let [signature] = judgement.signatures() else {
-        panic!("{:?}", judgement.signatures())
+    let evaluation = node.gate.admit(&request).await;
+    let [signature] = evaluation.signatures() else {
+        panic!("{:?}", evaluation.signatures())
     };
     assert_eq!(
         (signature.source, &signature.locator),
@@ -49,7 +49,7 @@ async fn what_oracles_client_signed_is_let_through_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_record_moved_under_another_image_is_no_signature_of_it() {
+async fn a_record_moved_to_another_image_does_not_verify() {
     let site = Site::start().await;
     let id = site.push_signed("signed");
     let (_, other) = site.push("other");
@@ -88,7 +88,7 @@ async fn a_record_in_another_state_does_not_count() {
 }
 
 #[tokio::test]
-async fn a_list_that_heeds_no_filter_lets_nothing_more_through() {
+async fn an_unfiltered_list_allows_nothing_more() {
     let site = Site::start().await;
     site.push_signed("signed");
     site.push("unsigned");
@@ -102,7 +102,7 @@ async fn a_list_that_heeds_no_filter_lets_nothing_more_through() {
 #[tokio::test]
 async fn a_signature_on_a_later_page_is_found_and_one_beyond_the_budget_is_not_unsigned() {
     let site = Site::start().await;
-    // The newest are listed first.
+    // The service lists the newest records first.
     let id = site.push_signed("signed");
     let mut stray = site.record(&id);
     stray.as_object_mut().unwrap().remove("id");
@@ -112,13 +112,13 @@ async fn a_signature_on_a_later_page_is_found_and_one_beyond_the_budget_is_not_u
     }
     let node = site.node(&site.oracle()).await;
     pulled(&node, "signed").await;
-    assert_eq!(site.asked(Operation::ListContainerImageSignatures), 2);
+    assert_eq!(site.count(Operation::ListContainerImageSignatures), 2);
     let (_, image) = site.push("flooded");
     stray["imageId"] = json!(image.id);
     for _ in 0..130 {
         site.cloud.put_signature(stray.clone());
     }
-    // More than are looked at: that one of them is good is not known.
+    // There are more records than are read, and a valid one may be among them.
     let refusal = node.refused(&super::image("flooded")).await;
     assert!(
         [Reason::LimitExceeded.code(), Reason::BadSignature.code()].contains(&refusal.reason().unwrap()),
@@ -127,7 +127,7 @@ async fn a_signature_on_a_later_page_is_found_and_one_beyond_the_budget_is_not_u
 }
 
 #[tokio::test]
-async fn one_damaged_record_hides_no_other() {
+async fn a_damaged_record_does_not_hide_the_others() {
     let site = Site::start().await;
     let id = site.push_signed("signed");
     let mut damaged = site.record(&id);
@@ -136,7 +136,7 @@ async fn one_damaged_record_hides_no_other() {
     site.cloud.put_signature(damaged.clone());
     let node = site.node(&site.oracle()).await;
     pulled(&node, "signed").await;
-    // Alone it is not `unsigned`: what it was is not known.
+    // Alone it does not make the image `unsigned`: it may have been a valid record.
     let (_, image) = site.push("damaged");
     damaged["imageId"] = json!(image.id);
     site.cloud.put_signature(damaged);
@@ -144,7 +144,7 @@ async fn one_damaged_record_hides_no_other() {
 }
 
 #[tokio::test]
-async fn the_compartment_is_looked_up_once_for_a_repository() {
+async fn the_compartment_is_looked_up_once_per_repository() {
     let site = Site::start().await;
     site.push_signed("one");
     site.push_signed("two");
@@ -152,10 +152,10 @@ async fn the_compartment_is_looked_up_once_for_a_repository() {
     let node = site.node("auth = { config_file = \"oci/config\" }\n").await;
     pulled(&node, "one").await;
     pulled(&node, "two").await;
-    assert_eq!(site.asked(Operation::LookupContainerImageByUri), 1);
-    // An empty list in a place that is remembered: the repository may have moved.
+    assert_eq!(site.count(Operation::LookupContainerImageByUri), 1);
+    // The list of the cached compartment is empty, so the repository may have moved.
     denied(&node, "unsigned", Reason::Unsigned).await;
-    assert_eq!(site.asked(Operation::LookupContainerImageByUri), 2);
+    assert_eq!(site.count(Operation::LookupContainerImageByUri), 2);
     site.cloud.fail(
         Operation::LookupContainerImageByUri,
         Fault::Status {
@@ -169,7 +169,7 @@ async fn the_compartment_is_looked_up_once_for_a_repository() {
 }
 
 #[tokio::test]
-async fn subcompartments_are_looked_through_from_the_tenancy() {
+async fn subcompartments_are_searched_from_the_tenancy() {
     let site = Site::start().await;
     site.push_signed("signed");
     let auth = "auth = { config_file = \"oci/config\" }\n";
@@ -183,7 +183,7 @@ async fn subcompartments_are_looked_through_from_the_tenancy() {
 }
 
 #[tokio::test]
-async fn the_api_is_not_asked_where_an_earlier_place_has_what_the_rule_wants() {
+async fn the_api_is_not_asked_when_an_earlier_source_satisfies_the_rule() {
     let site = Site::start().await;
     let (stored, _) = site.push("signed");
     let record = signer::get("release").record(&stored.digest, "project01/acme");

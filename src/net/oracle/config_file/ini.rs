@@ -1,39 +1,42 @@
 //! The file's syntax, as Python's `configparser` reads it without interpolation (SDK 2.189.0, `config.from_file`):
-//! `[section]`, `key = value` or `key: value`, `#` and `;` at the begin of a line, keys in any case. A line that is
-//! indented more than the key before it goes on with that key's value.
+//! `[section]`, `key = value` or `key: value`, comments that begin with `#` or `;` at the start of a line, and keys in
+//! upper or lower case. A line that is indented more than the key before it continues that key's value.
+//!
+//! It is not left to a crate, because a reader that differs from the SDK's in one line could sign with another key than
+//! Oracle's tools do, or take a pass phrase for something that may be quoted.
 
 use std::collections::BTreeMap;
 
-/// Why a line is not read.
+/// Why a line is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SyntaxError {
-    /// One key twice in one section: which is meant would be chance.
-    #[error("`{key}` stands in line {first} already")]
+    /// A section has a key twice, and does not say which is meant.
+    #[error("line {first} already has a `{key}`")]
     DuplicateKey {
         /// The key.
         key: String,
-        /// Where it stands first.
+        /// The line of the first one.
         first: usize,
     },
-    /// One section twice.
-    #[error("the profile begins in line {first} already")]
+    /// A section stands twice.
+    #[error("line {first} already begins this profile")]
     DuplicateSection {
-        /// Where it begins first.
+        /// The line of the first one.
         first: usize,
     },
-    /// Neither a section, nor a key and its value, nor a comment.
-    #[error("`key = value`, `[PROFILE]` or a comment is wanted")]
+    /// The line is neither a section, nor a key and its value, nor a comment.
+    #[error("expected `key = value`, `[PROFILE]` or a comment")]
     NoDelimiter,
-    /// A key before the first section.
-    #[error("a profile must begin first: `[DEFAULT]`")]
+    /// A key stands before the first section.
+    #[error("expected a profile before the first key: `[DEFAULT]`")]
     NoSection,
-    /// A section's line with something wrong in it.
-    #[error("`[PROFILE]` is wanted, and nothing after it")]
+    /// The line of a section is malformed.
+    #[error("expected `[PROFILE]`, and nothing after it")]
     Section,
 }
 
-/// The file, section by section.
+/// The content of the file by section.
 #[derive(Debug, Default)]
 pub(super) struct Ini<'a> {
     sections: BTreeMap<&'a str, Section<'a>>,
@@ -45,30 +48,30 @@ struct Section<'a> {
     entries: BTreeMap<String, IniEntry<'a>>,
 }
 
-/// A value and where it stands.
+/// A value and its line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct IniEntry<'a> {
     pub(super) line: usize,
     pub(super) value: &'a str,
-    /// The line that goes on with the value.
+    /// The first line that continues the value.
     pub(super) continued: Option<usize>,
 }
 
 impl std::fmt::Debug for IniEntry<'_> {
-    /// The value may be a pass phrase.
+    /// Omits the value, which may be a pass phrase.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "line {}", self.line)
     }
 }
 
 impl<'a> Ini<'a> {
-    /// Reads the text; a failure comes with its line.
+    /// Parses the text; an error comes with its line.
     pub(super) fn parse(text: &'a str) -> Result<Self, (usize, SyntaxError)> {
         let mut ini = Self::default();
         let mut section: Option<&'a str> = None;
-        // The key that a deeper line would go on with, and its depth.
+        // The key that a line of greater indentation continues, and its indentation.
         let mut last: Option<(String, usize)> = None;
-        // An editor of Windows may have put a mark there.
+        // Editors on Windows may write a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (index, whole) in text.split('\n').enumerate() {
             let line = index + 1;
@@ -115,19 +118,19 @@ impl<'a> Ini<'a> {
         Ok(ini)
     }
 
-    /// The names of its sections.
+    /// Returns the names of the sections.
     pub(super) fn sections(&self) -> impl Iterator<Item = &'a str> {
         self.sections.keys().copied()
     }
 
-    /// What stands in a section itself.
+    /// Returns a section's own entry, without inheritance.
     pub(super) fn get(&self, section: &str, key: &str) -> Option<IniEntry<'a>> {
         self.sections.get(section)?.entries.get(key).copied()
     }
 
     fn begin(&mut self, name: &'a str, line: usize) -> Result<(), SyntaxError> {
         match self.sections.get(name) {
-            // `configparser` takes its defaults in pieces.
+            // `configparser` accepts several sections of defaults, and joins them.
             Some(_) if name == super::DEFAULT => Ok(()),
             Some(first) => Err(SyntaxError::DuplicateSection { first: first.line }),
             None => {
@@ -153,7 +156,7 @@ impl<'a> Ini<'a> {
     }
 }
 
-/// `[name]`, and perhaps a comment. `configparser` passes over whatever follows.
+/// Parses `[name]`, perhaps followed by a comment. (`configparser` ignores any text after it.)
 fn section_name(content: &str) -> Option<&str> {
     let (name, rest) = content.strip_prefix('[')?.split_once(']')?;
     let rest = rest.trim_start();

@@ -27,7 +27,7 @@ fn read(text: &str, profile: &str) -> Result<Profile, ConfigFileError> {
 }
 
 #[test]
-fn a_profile_inherits_what_it_does_not_say() {
+fn a_profile_inherits_the_keys_that_it_lacks() {
     let default = read(&file(), "DEFAULT").unwrap();
     assert_eq!(
         default,
@@ -56,7 +56,7 @@ fn a_profile_inherits_what_it_does_not_say() {
 }
 
 #[test]
-fn the_nearest_way_to_authenticate_is_taken() {
+fn own_keys_win_over_inherited_ones_and_a_token_over_a_user() {
     let session = format!(
         "{}\n[SESSION]\nfingerprint={FINGERPRINT}\nkey_file=/k\nsecurity_token_file=sessions/token\n[API]\nuser={USER}\n",
         file()
@@ -89,7 +89,7 @@ fn the_nearest_way_to_authenticate_is_taken() {
 }
 
 #[test]
-fn what_is_wrong_is_said_with_line_profile_and_key() {
+fn errors_name_line_profile_and_key() {
     let path = || PathBuf::from(PATH);
     let malformed = |line, key, wanted| ConfigFileError::Malformed {
         path: path(),
@@ -139,7 +139,7 @@ fn what_is_wrong_is_said_with_line_profile_and_key() {
             malformed(
                 5,
                 "fingerprint",
-                "sixteen pairs of lower-case hex digits with colons between them",
+                "sixteen pairs of lower-case hex digits, separated by colons",
             ),
         ),
         (
@@ -158,7 +158,7 @@ fn what_is_wrong_is_said_with_line_profile_and_key() {
             malformed(
                 6,
                 "key_file",
-                "a path that is read here: `~USER` is not, write the whole path",
+                "a supported path: write an absolute path in place of `~USER`",
             ),
         ),
         (
@@ -199,7 +199,7 @@ fn what_is_wrong_is_said_with_line_profile_and_key() {
 }
 
 #[test]
-fn what_is_no_such_file_is_said_with_its_line() {
+fn syntax_errors_name_the_line() {
     for (text, line, source) in [
         ("user=x", 1, SyntaxError::NoSection),
         ("\n[DEFAULT]\nuser", 3, SyntaxError::NoDelimiter),
@@ -252,7 +252,7 @@ fn what_is_no_such_file_is_said_with_its_line() {
 }
 
 #[test]
-fn other_spellings_of_the_same_file_are_the_same() {
+fn spelling_variants_of_a_file_read_the_same() {
     let expected = read(&file(), "ADMIN").unwrap();
     for text in [
         file().replace('\n', "\r\n"),
@@ -267,7 +267,7 @@ fn other_spellings_of_the_same_file_are_the_same() {
 }
 
 #[test]
-fn no_value_is_shown() {
+fn errors_and_debug_output_quote_no_value() {
     let swapped = file().replace("region=us-phoenix-1", "region=correct horse");
     let error = read(&swapped, "ADMIN").unwrap_err();
     let profile = read(&file(), "ADMIN").unwrap();
@@ -293,7 +293,7 @@ proptest! {
 
     /// What is written in the usual way is read as it was meant.
     #[test]
-    fn what_is_written_is_read(
+    fn every_written_entry_is_read(
         entries in proptest::collection::btree_map("[a-z_]{1,8}", "[!-~]([ -~]{0,10}[!-~])?", 0..8),
         blank in "[ \t]{0,2}",
         comment in "[#;][ -~]{0,10}",

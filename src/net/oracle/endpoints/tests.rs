@@ -50,7 +50,7 @@ fn a_key_that_names_no_vault_has_no_endpoint() {
     for text in [TENANCY, "ocid1.key.oc1.phx.unique"] {
         assert!(matches!(
             place("phx").kms_crypto(&text.parse().unwrap()),
-            Err(RegionEndpointsError::Key(_))
+            Err(EndpointError::Key(_))
         ));
     }
 }
@@ -69,7 +69,7 @@ fn the_realm_of_a_new_region_is_the_tenancys_and_none_is_guessed() {
     );
     assert_eq!(
         RegionEndpoints::new(region.clone(), &"ocid1.tenancy.oc999..aaaa".parse().unwrap()),
-        Err(RegionEndpointsError::UnknownRealm {
+        Err(EndpointError::UnknownRealm {
             region,
             realm: "oc999".to_owned()
         })
@@ -105,33 +105,21 @@ fn a_named_endpoint_gets_the_base_path_once() {
         assert_eq!(endpoint.is_plain(), text.starts_with("http:"));
     }
     for (text, expected) in [
-        ("", RegionEndpointsError::Url(String::new())),
+        ("", EndpointError::Url(String::new())),
         (
             "artifacts.example",
-            RegionEndpointsError::Url("artifacts.example".to_owned()),
+            EndpointError::Url("artifacts.example".to_owned()),
         ),
-        ("https://", RegionEndpointsError::Url("https://".to_owned())),
-        (
-            "ftp://artifacts.example",
-            RegionEndpointsError::Scheme("ftp".to_owned()),
-        ),
-        (
-            "file:///etc/passwd",
-            RegionEndpointsError::Scheme("file".to_owned()),
-        ),
-        ("unix:/run/x", RegionEndpointsError::Scheme("unix".to_owned())),
+        ("https://", EndpointError::Url("https://".to_owned())),
+        ("ftp://artifacts.example", EndpointError::Scheme("ftp".to_owned())),
+        ("file:///etc/passwd", EndpointError::Scheme("file".to_owned())),
+        ("unix:/run/x", EndpointError::Scheme("unix".to_owned())),
         (
             "https://a:b@artifacts.example",
-            RegionEndpointsError::Extra("user name or password"),
+            EndpointError::Extra("user name or password"),
         ),
-        (
-            "https://artifacts.example?x",
-            RegionEndpointsError::Extra("query"),
-        ),
-        (
-            "https://artifacts.example#x",
-            RegionEndpointsError::Extra("fragment"),
-        ),
+        ("https://artifacts.example?x", EndpointError::Extra("query")),
+        ("https://artifacts.example#x", EndpointError::Extra("fragment")),
     ] {
         assert_eq!(
             ServiceEndpoint::new(text, Service::Artifacts),
@@ -143,7 +131,7 @@ fn a_named_endpoint_gets_the_base_path_once() {
 
 #[test]
 fn a_query_is_spelled_as_the_sdk_spells_it() {
-    let url = place("phx").artifacts().unwrap().below(
+    let url = place("phx").artifacts().unwrap().url_for(
         &["container", "imageSignatures"],
         &[
             ("repositoryName", "project01/acme"),
@@ -161,7 +149,7 @@ fn a_query_is_spelled_as_the_sdk_spells_it() {
 proptest! {
     #[test]
     fn a_value_stays_one_value(value in "\\PC{0,40}", other in "\\PC{0,40}") {
-        let url = place("phx").artifacts().unwrap().below(&["x"], &[("a", &value), ("b", &other)]);
+        let url = place("phx").artifacts().unwrap().url_for(&["x"], &[("a", &value), ("b", &other)]);
         // `form_urlencoded` reads `+` as a blank; none is left unencoded.
         let read: Vec<_> = url.query_pairs().into_owned().collect();
         prop_assert_eq!(read, [("a".to_owned(), value), ("b".to_owned(), other)]);

@@ -10,8 +10,8 @@ use x509_cert::der::{self, Any, Decode as _, Encode as _, Tag, Tagged as _};
 use crate::base::limits::CERTIFICATE_BYTES;
 use crate::net::oracle::{Ocid, OcidError, RequestKey};
 
-/// What an instance's metadata service says that the instance is, as far as a token is asked for with it. Whether it
-/// is true is for Oracle's service to check.
+/// The certificate that the metadata service gives an instance. It is not verified here: Oracle's token service verifies
+/// it when a token is requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeafCertificate {
     der: Vec<u8>,
@@ -19,31 +19,31 @@ pub struct LeafCertificate {
     tenancy: Ocid,
 }
 
-/// Why there is no certificate to ask for a token with.
+/// Why an instance's certificate is unusable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum FederationError {
-    /// The block's content is not a certificate.
+pub enum LeafCertificateError {
+    /// The content of the PEM block is not a certificate.
     #[error("the certificate is malformed")]
     Der(#[from] der::Error),
     /// The key belongs to another certificate.
     #[error(
-        "the key is not the certificate's: the metadata service may have renewed one of them; read both again"
+        "the key does not belong to the certificate: the metadata service may have renewed one of them in between"
     )]
-    Key,
-    /// Not one PEM block `CERTIFICATE`.
+    KeyMismatch,
+    /// The text is not PEM.
     #[error("not a PEM certificate")]
     Pem(#[from] rfc7468::Error),
-    /// A PEM block with another label.
-    #[error("the PEM block is no certificate")]
+    /// The label of the PEM block is not `CERTIFICATE`.
+    #[error("the PEM block is not a certificate")]
     Label,
-    /// The subject names no tenancy.
-    #[error("the certificate's subject names no tenancy (`opc-tenant:` or `opc-identity:`)")]
+    /// The subject lacks an attribute that names the tenancy.
+    #[error("the certificate's subject does not name a tenancy (`opc-tenant:` or `opc-identity:`)")]
     NoTenancy,
-    /// The subject's tenancy is no OCID of one.
-    #[error("the tenancy in the certificate's subject is none")]
+    /// The subject's tenancy is not the OCID of a tenancy.
+    #[error("the tenancy in the certificate's subject is invalid")]
     Tenancy(#[from] OcidError),
-    /// Larger than any certificate.
+    /// The file is larger than any certificate.
     #[error("longer than {limit} bytes")]
     TooLarge {
         /// The bound.
@@ -52,11 +52,11 @@ pub enum FederationError {
 }
 
 impl LeafCertificate {
-    /// Reads what the metadata service answers at `identity/cert.pem`.
+    /// Parses the metadata service's response for `identity/cert.pem`.
     ///
     /// # Errors
-    /// As [`FederationError`] says.
-    pub fn from_pem(unverified: &[u8]) -> Result<Self, FederationError> {
+    /// As [`LeafCertificateError`] says.
+    pub fn from_pem(unverified: &[u8]) -> Result<Self, LeafCertificateError> {
         let der = certificate_der(unverified)?;
         let certificate = Certificate::from_der(&der)?;
         let tbs = certificate.tbs_certificate();
@@ -69,9 +69,9 @@ impl LeafCertificate {
                     .iter()
                     .find_map(|prefix| text.strip_prefix(prefix))
             })
-            .ok_or(FederationError::NoTenancy)?
+            .ok_or(LeafCertificateError::NoTenancy)?
             .parse::<Ocid>()?
-            .of_kind("tenancy")?;
+            .expect_kind("tenancy")?;
         Ok(Self {
             public_der: tbs.subject_public_key_info().to_der()?,
             der,
@@ -79,13 +79,14 @@ impl LeafCertificate {
         })
     }
 
-    /// The tenancy that the instance belongs to.
+    /// Returns the tenancy that the instance belongs to.
     #[must_use]
     pub const fn tenancy(&self) -> &Ocid {
         &self.tenancy
     }
 
-    /// The SHA-1 of the certificate: pairs of upper-case hex digits with colons between them. A name, not a proof.
+    /// Returns the SHA-1 of the certificate as pairs of upper-case hex digits, separated by colons. It names the
+    /// certificate and proves nothing.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let pairs: Vec<String> = Sha1::digest(&self.der)
@@ -95,42 +96,42 @@ impl LeafCertificate {
         pairs.join(":")
     }
 
-    /// The certificate as a request for a token holds it: its DER as base64 on one line.
+    /// Returns the certificate as a token request holds it: the DER in base64 on one line.
     #[must_use]
     pub fn body(&self) -> String {
         STANDARD.encode(&self.der)
     }
 
-    /// Whether this is the certificate's key. The two are read one after the other, and may be renewed in between.
+    /// Checks that `key` belongs to the certificate. The two are read one after the other, and may be renewed in between.
     ///
     /// # Errors
-    /// [`FederationError::Key`].
-    pub fn check(&self, key: &RequestKey) -> Result<(), FederationError> {
+    /// [`LeafCertificateError::KeyMismatch`].
+    pub fn check(&self, key: &RequestKey) -> Result<(), LeafCertificateError> {
         if key.public_der() == self.public_der {
             Ok(())
         } else {
-            Err(FederationError::Key)
+            Err(LeafCertificateError::KeyMismatch)
         }
     }
 }
 
-/// The DER of the one certificate of a PEM file.
-pub(crate) fn certificate_der(unverified: &[u8]) -> Result<Vec<u8>, FederationError> {
+/// Returns the DER of the one certificate in a PEM file.
+pub(crate) fn certificate_der(unverified: &[u8]) -> Result<Vec<u8>, LeafCertificateError> {
     if unverified.len() > CERTIFICATE_BYTES {
-        return Err(FederationError::TooLarge {
+        return Err(LeafCertificateError::TooLarge {
             limit: CERTIFICATE_BYTES,
         });
     }
     let mut der = Vec::new();
     let mut decoder = rfc7468::Decoder::new_detect_wrap(unverified)?;
     if decoder.type_label() != "CERTIFICATE" {
-        return Err(FederationError::Label);
+        return Err(LeafCertificateError::Label);
     }
     decoder.decode_to_end(&mut der)?;
     Ok(der)
 }
 
-/// The text of an attribute, in any of the string types that hold ASCII as it is. Others name no tenancy.
+/// Returns the text of an attribute of a string type that holds ASCII unchanged. Tenancies have no other type.
 fn text(value: &Any) -> Option<&str> {
     let is_text = [
         Tag::Ia5String,
@@ -142,7 +143,7 @@ fn text(value: &Any) -> Option<&str> {
     std::str::from_utf8(value.value()).ok().filter(|_| is_text)
 }
 
-/// What stands before the tenancy in an attribute of the subject.
+/// The prefixes of a subject's attribute that names the tenancy.
 const TENANCY_PREFIXES: [&str; 2] = ["opc-tenant:", "opc-identity:"];
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A profile with its key, read anew when its files changed.
+//! A profile with its key, reread when its files change.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,88 +8,89 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 
 use super::super::{Ocid, Profile, Region, RequestKey, RequestSigner};
-use super::IdentityError;
+use super::error::IdentityError;
 
-/// A profile, and what was read of it last. Its functions read small files and block for as long.
+/// A profile and the last state that was read of it. Its functions read small files and block meanwhile.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct WatchedProfile {
     path: PathBuf,
     name: String,
     home: Option<PathBuf>,
-    read: Mutex<Arc<LoadedProfile>>,
+    loaded: Mutex<Arc<LoadedProfile>>,
 }
 
 #[derive(Debug)]
 struct LoadedProfile {
     profile: Profile,
     key: Arc<RequestKey>,
-    /// Of the files that were read, as they were before.
-    stamps: [Stamp; 2],
+    /// The configuration file and the key file, as they were before they were read.
+    stamps: [FileStamp; 2],
 }
 
-/// What shows that a file was written anew: tools write in place, or put another file there.
+/// Metadata by which a rewritten file is recognised: tools write in place, or rename another file over it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp {
+struct FileStamp {
     written: Option<SystemTime>,
     length: Option<u64>,
     inode: Option<u64>,
 }
 
-impl Kept {
+impl WatchedProfile {
     pub(super) fn new(path: PathBuf, name: &str, home: Option<PathBuf>) -> Result<Self, IdentityError> {
-        let read = LoadedProfile::now(&path, name, home.as_deref())?;
+        let loaded = LoadedProfile::read(&path, name, home.as_deref())?;
         Ok(Self {
             path,
             name: name.to_owned(),
             home,
-            read: Mutex::new(Arc::new(read)),
+            loaded: Mutex::new(Arc::new(loaded)),
         })
     }
 
-    pub(super) fn named(&self) -> (Ocid, Option<Region>) {
-        let read = self.last();
-        (read.profile.tenancy.clone(), read.profile.region.clone())
+    pub(super) fn tenancy_and_region(&self) -> (Ocid, Option<Region>) {
+        let loaded = self.last();
+        (loaded.profile.tenancy.clone(), loaded.profile.region.clone())
     }
 
     pub(super) fn signer(&self) -> Result<RequestSigner, IdentityError> {
-        let mut read = self.last();
-        if read.stamps != LoadedProfile::stamps(&self.path, &read.profile.key_file) {
-            read = Arc::new(LoadedProfile::now(&self.path, &self.name, self.home.as_deref())?);
-            *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&read);
+        let mut loaded = self.last();
+        if loaded.stamps != LoadedProfile::stamps(&self.path, &loaded.profile.key_file) {
+            loaded = Arc::new(LoadedProfile::read(&self.path, &self.name, self.home.as_deref())?);
+            *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&loaded);
         }
-        // The token's file is read here, each time.
-        Ok(read.profile.signer(Arc::clone(&read.key), Timestamp::now())?)
+        // This reads the token's file each time.
+        Ok(loaded.profile.signer(Arc::clone(&loaded.key), Timestamp::now())?)
     }
 
     fn last(&self) -> Arc<LoadedProfile> {
-        // It is replaced whole: a panic elsewhere leaves nothing half done.
-        Arc::clone(&self.read.lock().unwrap_or_else(PoisonError::into_inner))
+        // The value is replaced as a whole, so a panic elsewhere does not leave it half written.
+        Arc::clone(&self.loaded.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl LoadedProfile {
-    fn now(path: &Path, name: &str, home: Option<&Path>) -> Result<Self, IdentityError> {
-        // Before it is read: what is written in between is read again, and not missed.
-        let of_profile = Stamp::of(path);
+    fn read(path: &Path, name: &str, home: Option<&Path>) -> Result<Self, IdentityError> {
+        // The stamps are taken before the files are read: a file that is rewritten in between is read again.
+        let profile_stamp = FileStamp::from_path(path);
         let profile = Profile::read(path, name, home)?;
-        let of_key = Stamp::of(&profile.key_file);
+        let key_stamp = FileStamp::from_path(&profile.key_file);
         let key = Arc::new(profile.key()?);
         profile.check_token()?;
         Ok(Self {
             profile,
             key,
-            stamps: [of_profile, of_key],
+            stamps: [profile_stamp, key_stamp],
         })
     }
 
-    fn stamps(path: &Path, key_file: &Path) -> [Stamp; 2] {
-        [Stamp::of(path), Stamp::of(key_file)]
+    fn stamps(path: &Path, key_file: &Path) -> [FileStamp; 2] {
+        [FileStamp::from_path(path), FileStamp::from_path(key_file)]
     }
 }
 
-impl Stamp {
-    /// Of a file that is not there: one that no file has, so that it is read, and says itself what is wrong with it.
-    fn of(path: &Path) -> Self {
+impl FileStamp {
+    /// The stamp of an absent or unreadable file equals that of no readable file: the file is then read, and the read
+    /// reports the error.
+    fn from_path(path: &Path) -> Self {
         use std::os::unix::fs::MetadataExt as _;
         let metadata = fs::metadata(path).ok();
         Self {

@@ -1,5 +1,5 @@
-//! From a profile to a signer: the key and, where there is one, the token. These functions read small local files and
-//! block for as long.
+//! Makes a signer of a profile: reads its key and, if it has one, its token. These functions read small local files and
+//! block meanwhile.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,25 +13,25 @@ use crate::net::oracle::{
     TokenError,
 };
 
-/// Why a profile cannot be used to sign.
+/// Why a profile cannot sign.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProfileSignerError {
-    /// The session is over.
+    /// The session has expired.
     #[error(
-        "the session token in `{}` ended at {at}: run `oci session refresh`, or `oci session authenticate`",
+        "the session token in `{}` expired at {at}: run `oci session refresh` or `oci session authenticate`",
         path.display()
     )]
-    Ended {
+    Expired {
         /// The file.
         path: PathBuf,
-        /// When.
+        /// The expiry.
         at: Timestamp,
     },
-    /// A file that cannot be read.
+    /// The key or token file is unreadable.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The key is another one than the profile says.
+    /// The key's fingerprint is not the profile's.
     #[error("`{}` is not the key of profile `{profile}`", path.display())]
     Fingerprint {
         /// The key file.
@@ -42,31 +42,31 @@ pub enum ProfileSignerError {
         #[source]
         source: FingerprintMismatch,
     },
-    /// The key file holds none.
-    #[error("`{}` holds no key to sign requests with", path.display())]
+    /// The content of the key file is unusable.
+    #[error("`{}` is not a usable private key", path.display())]
     Key {
         /// The key file.
         path: PathBuf,
-        /// Why.
+        /// The fault in it.
         #[source]
         source: RequestKeyError,
     },
-    /// The token file holds none.
-    #[error("`{}` holds no session token", path.display())]
+    /// The content of the token file is not a token.
+    #[error("`{}` is not a session token", path.display())]
     Token {
         /// The token file.
         path: PathBuf,
-        /// Why.
+        /// The fault in it.
         #[source]
         source: TokenError,
     },
 }
 
 impl Profile {
-    /// Reads the private key, and checks that it is the one that the profile names.
+    /// Reads the private key, and checks it against the profile's fingerprint.
     ///
     /// # Errors
-    /// As [`CredentialsError`] says.
+    /// As [`ProfileSignerError`] says.
     pub fn key(&self) -> Result<RequestKey, ProfileSignerError> {
         let path = || self.key_file.clone();
         let key = RequestKey::from_pem(
@@ -89,18 +89,18 @@ impl Profile {
         Ok(key)
     }
 
-    /// A signer for requests that are made now. With a session token it reads the token's file: make one for each
-    /// request, or for few, for `oci session refresh` writes that file anew (and, with a new session, the key's too).
+    /// Returns a signer for requests that are made now. With a session token it reads the token's file, so make one for
+    /// each request, or for few: `oci session refresh` rewrites that file (and, with a new session, the key's too).
     ///
     /// # Errors
-    /// As [`CredentialsError`] says.
+    /// As [`ProfileSignerError`] says.
     pub fn signer(&self, key: Arc<RequestKey>, now: Timestamp) -> Result<RequestSigner, ProfileSignerError> {
         match &self.authentication {
             Authentication::ApiKey { user, .. } => Ok(RequestSigner::api_key(&self.tenancy, user, key)),
             Authentication::SessionToken { token_file, .. } => {
                 let (token, at) = read_token(token_file)?;
                 if at <= now {
-                    return Err(ProfileSignerError::Ended {
+                    return Err(ProfileSignerError::Expired {
                         path: token_file.clone(),
                         at,
                     });
@@ -110,10 +110,11 @@ impl Profile {
         }
     }
 
-    /// Whether the token's file, where the profile has one, holds a token. It may be over: a session is refreshed.
+    /// Checks that the token's file, if the profile has one, holds a token. An expired one passes, since a session can be
+    /// refreshed.
     ///
     /// # Errors
-    /// As [`CredentialsError`] says.
+    /// As [`ProfileSignerError`] says.
     pub fn check_token(&self) -> Result<(), ProfileSignerError> {
         match &self.authentication {
             Authentication::ApiKey { .. } => Ok(()),

@@ -1,4 +1,4 @@
-//! Security tokens: what instance principals are given, and what `oci session authenticate` writes.
+//! Security tokens: Oracle's token service issues them to instances, and `oci session authenticate` writes them to a file.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,28 +9,28 @@ use crate::base::limits::SECURITY_TOKEN_BYTES;
 use crate::net::oracle::Secret;
 use crate::oci::json::{self, JsonError, Object};
 
-/// A JSON Web Token (RFC 7519) in its compact form. Its signature is the service's to check: nothing is decided by
-/// what it says but when to ask for the next one.
+/// A JSON Web Token (RFC 7519) in its compact form. Oracle's services verify its signature; here its claims decide only
+/// when to request the next one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecurityToken(Secret);
 
-/// Why a text is no token, or does not say when it ends. None quotes the token.
+/// Why a text is not a token, or does not state its expiry. No variant quotes the token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
     /// The claims are not base64url.
     #[error("the token's claims are not base64url")]
     Base64(#[source] base64::DecodeError),
-    /// The claims are not JSON with a number `exp`. The cause is not kept as text: it would quote the claims.
-    #[error("the token's claims do not say when it ends")]
+    /// The claims are not JSON with a number `exp`. The cause is dropped, because its text would quote the claims.
+    #[error("the token's claims do not state its expiry")]
     Claims,
-    /// An end that no clock shows.
-    #[error("the token's end is out of range")]
+    /// The expiry is beyond the range of timestamps.
+    #[error("the token's expiry is out of range")]
     Range,
-    /// Not three parts of base64url with dots between them.
-    #[error("not a security token: three parts of base64url with dots between them are wanted")]
+    /// The text is not three parts of base64url, separated by dots.
+    #[error("not a security token: expected three parts of base64url, separated by dots")]
     Syntax,
-    /// Longer than any token.
+    /// The text is longer than any token.
     #[error("a security token has at most {limit} bytes")]
     TooLarge {
         /// The bound.
@@ -39,8 +39,8 @@ pub enum TokenError {
 }
 
 impl SecurityToken {
-    /// Takes a token, as a file or a service gives it; white space around it is dropped. It becomes a part of a header,
-    /// inside quotation marks: nothing but base64url and dots is let in.
+    /// Parses a token of a file or a service; white space around it is dropped. The token becomes part of a header, inside
+    /// quotation marks, so only base64url and dots are accepted: other characters could leave the quotation marks.
     ///
     /// # Errors
     /// [`TokenError::TooLarge`] and [`TokenError::Syntax`].
@@ -62,13 +62,13 @@ impl SecurityToken {
         }
     }
 
-    /// The token itself.
+    /// Returns the token itself.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose()
     }
 
-    /// When it ends, as it says itself (RFC 7519, 4.1.4: `exp`, seconds since 1970, perhaps with a fraction).
+    /// Returns the expiry that the token states (RFC 7519, 4.1.4: `exp`, seconds since 1970, perhaps with a fraction).
     ///
     /// # Errors
     /// [`TokenError::Base64`], [`TokenError::Claims`] and [`TokenError::Range`].
@@ -85,8 +85,8 @@ impl SecurityToken {
         }
     }
 
-    /// Whether to ask for the next one: from 60 s before the end on (SDK, `auth/security_token_container.py`), so that
-    /// a token that was good when it was looked at is good when it arrives.
+    /// Returns whether to request the next token: from 60 s before the expiry on (SDK,
+    /// `auth/security_token_container.py`), so that a token that is valid when checked is still valid when it arrives.
     ///
     /// # Errors
     /// As for [`Self::expires_at`].
@@ -95,7 +95,7 @@ impl SecurityToken {
     }
 }
 
-/// What is read of the claims. The others (RFC 7519 lets an issuer add any) are the service's.
+/// The one claim that is read. RFC 7519 lets an issuer add any others.
 #[derive(Deserialize)]
 struct Claims {
     exp: f64,
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn says_when_it_ends_and_when_the_next_is_due() {
+    fn expiry_and_renewal_follow_the_claims() {
         let token =
             token(r#"{"sub":"ocid1.instance.oc1..x","iat":1795450799,"exp":1795451999,"ttype":"x509"}"#);
         assert_eq!(token.expires_at(), Ok(at("2026-11-23T16:39:59Z")));
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_is_not_said_is_no_end() {
+    fn a_missing_malformed_or_impossible_expiry_is_an_error() {
         for claims in [
             "{}",
             "[1795449599]",
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_nothing_that_would_leave_its_quotation_marks() {
+    fn refuses_characters_that_could_leave_the_quotation_marks() {
         let blanks = SecurityToken::parse(b"\n a.b.c \r\n").unwrap();
         assert_eq!(blanks.expose(), "a.b.c");
         assert_eq!(SecurityToken::parse(b"a.b.").unwrap().expose(), "a.b.");
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn is_not_shown() {
+    fn debug_output_hides_the_token() {
         assert_eq!(format!("{:?}", token("{}")), "SecurityToken((not shown))");
     }
 
@@ -209,7 +209,7 @@ mod tests {
         }
 
         #[test]
-        fn every_second_is_read(seconds in 0_i64..253_402_207_200) {
+        fn every_expiry_in_whole_seconds_is_read(seconds in 0_i64..253_402_207_200) {
             prop_assert_eq!(
                 token(&format!(r#"{{"exp":{seconds}}}"#)).expires_at().unwrap(),
                 Timestamp::from_second(seconds).unwrap()

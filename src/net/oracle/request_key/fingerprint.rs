@@ -1,35 +1,35 @@
-//! What Oracle calls an API key by.
+//! The fingerprint by which Oracle identifies an API key.
 
 use std::fmt;
 use std::str::FromStr;
 
 use md5::{Digest as _, Md5};
 
-/// The MD5 of the DER SubjectPublicKeyInfo (Oracle's documentation, "Required Keys and OCIDs"). A name and no proof:
-/// Oracle looks the key up by it, and who could make two keys of one fingerprint would fool nobody but themselves.
+/// The MD5 of the DER SubjectPublicKeyInfo (Oracle's documentation, "Required Keys and OCIDs"). It names a key and proves
+/// nothing: Oracle looks the key up by it, and two keys with one fingerprint harm only the user that made them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyFingerprint([u8; 16]);
 
-/// A text that is no fingerprint.
+/// The text is not a fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a fingerprint is sixteen pairs of lower-case hex digits with colons between them")]
+#[error("a fingerprint is sixteen pairs of lower-case hex digits, separated by colons")]
 pub struct KeyFingerprintError;
 
-/// The key is not the one that is named.
+/// The key is not the configured one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the key's fingerprint is {actual}, and {configured} is configured: \
-     give the key file that belongs to it, or the fingerprint of this key"
+    "the key's fingerprint is {actual}, but {configured} is configured: \
+     configure the key file that belongs to it, or the fingerprint of this key"
 )]
 pub struct FingerprintMismatch {
-    /// As the configuration says.
+    /// The configured fingerprint.
     pub configured: KeyFingerprint,
-    /// As the key is.
+    /// The key's fingerprint.
     pub actual: KeyFingerprint,
 }
 
 impl KeyFingerprint {
-    pub(super) fn of(public_der: &[u8]) -> Self {
+    pub(super) fn from_public_der(public_der: &[u8]) -> Self {
         Self(Md5::digest(public_der).into())
     }
 }
@@ -37,7 +37,7 @@ impl KeyFingerprint {
 impl FromStr for KeyFingerprint {
     type Err = KeyFingerprintError;
 
-    /// As the SDK's `config.PATTERNS` have it: lower case alone.
+    /// Follows the SDK's `config.PATTERNS`: lower case only.
     fn from_str(text: &str) -> Result<Self, KeyFingerprintError> {
         let mut bytes = [0; 16];
         let mut pairs = text.split(':');
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn has_one_spelling() {
+    fn a_fingerprint_has_one_spelling() {
         let text = "3b:41:99:fb:f2:9e:d9:d6:50:eb:17:83:bb:da:8a:a2";
         let fingerprint: KeyFingerprint = text.parse().unwrap();
         assert_eq!(

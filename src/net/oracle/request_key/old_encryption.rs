@@ -1,6 +1,6 @@
-//! Keys that OpenSSL before 3.0 encrypted: `Proc-Type: 4,ENCRYPTED` and `DEK-Info: <cipher>,<iv>` (RFC 1421, 4.6.1),
-//! the key derived from the pass phrase as OpenSSL's `EVP_BytesToKey` does with MD5 and one round (PEM_read(3)).
-//! Oracle's own instructions made such keys for years (`openssl genrsa -aes128`).
+//! Keys that OpenSSL before 3.0 encrypted: `Proc-Type: 4,ENCRYPTED` and `DEK-Info: <cipher>,<iv>` (RFC 1421, 4.6.1). The
+//! cipher's key is derived from the pass phrase by OpenSSL's `EVP_BytesToKey` with MD5 and one round (PEM_read(3)). For
+//! years, Oracle's own instructions produced such keys (`openssl genrsa -aes128`).
 
 use aes::{Aes128, Aes192, Aes256};
 use cbc::Decryptor;
@@ -15,7 +15,7 @@ use super::pem::Block;
 use crate::base::printable::excerpt;
 use crate::net::oracle::Secret;
 
-/// The content of the block, decrypted.
+/// Decrypts the content of a block.
 pub(super) fn open(
     block: &Block<'_>,
     pass_phrase: Option<&Secret>,
@@ -58,7 +58,7 @@ fn decrypt<D: BlockModeDecrypt + KeyIvInit>(
     Ok(content)
 }
 
-/// `EVP_BytesToKey`: each block is the MD5 of the one before, the pass phrase and the salt.
+/// `EVP_BytesToKey`: each block of the key is the MD5 of the previous one, the pass phrase and the salt.
 fn derive(pass_phrase: &Secret, salt: &[u8], length: usize) -> Zeroizing<Vec<u8>> {
     let mut key = Zeroizing::new(Vec::with_capacity(length + 16));
     let mut block = Zeroizing::new(Vec::new());

@@ -1,5 +1,5 @@
-//! The one PEM block of a private key's file, as OpenSSL has written them over the years: with the header lines of RFC
-//! 1421, and after its end perhaps the line that Oracle's console adds.
+//! The one PEM block of a private key's file, in the forms that OpenSSL has written over the years: with the header lines
+//! of RFC 1421, and followed by the line that Oracle's console may add.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use super::RequestKeyError;
 use crate::base::limits::KEY_BYTES;
 use crate::base::printable::excerpt;
 
-/// A block, its content not decoded yet.
+/// A PEM block whose content is not decoded yet.
 pub(super) struct Block<'a> {
     pub(super) label: &'a str,
     /// `Name: value` lines.
@@ -18,17 +18,17 @@ pub(super) struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// The content.
+    /// Decodes the content.
     pub(super) fn decode(&self) -> Result<Zeroizing<Vec<u8>>, RequestKeyError> {
         match STANDARD.decode(self.base64.as_str()) {
             Ok(bytes) => Ok(Zeroizing::new(bytes)),
-            // Where it is wrong would say what stands around it.
+            // The position of the error would tell of the bytes around it.
             Err(_position) => Err(RequestKeyError::Base64),
         }
     }
 }
 
-/// Finds the block. Text before it is passed over (RFC 7468, section 2); after it nothing may stand but Oracle's mark.
+/// Finds the only block. Text before it is ignored (RFC 7468, section 2); only Oracle's mark may follow it.
 pub(super) fn only_block(pem: &[u8]) -> Result<Block<'_>, RequestKeyError> {
     if pem.len() > KEY_BYTES {
         return Err(RequestKeyError::TooLarge { limit: KEY_BYTES });
@@ -69,5 +69,5 @@ fn label(line: &str) -> Option<&str> {
     line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----")
 }
 
-/// What Oracle's console writes below keys that it makes, so that people see where they may be used.
+/// The line that Oracle's console writes below the keys that it generates.
 const ORACLE_MARK: &str = "OCI_API_KEY";

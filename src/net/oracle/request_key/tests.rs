@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::limits::KEY_BYTES;
+use crate::trust::KeyError;
 
 macro_rules! key_file {
     ($name:literal) => {
@@ -209,7 +210,7 @@ fn a_derivation_without_end_is_not_begun() {
             .to_owned();
         parameters.cost_parameter = cost_parameter;
         parameters.block_size = block_size;
-        bounded(&pkcs8::pkcs5::pbes2::Kdf::Scrypt(parameters))
+        check_cost(&pkcs8::pkcs5::pbes2::Kdf::Scrypt(parameters))
     };
     assert_eq!(kdf(1 << 14, 8), Ok(()));
     assert_eq!(kdf(1 << 18, 8), Ok(()));
@@ -219,7 +220,7 @@ fn a_derivation_without_end_is_not_begun() {
     let pbkdf2 = |iterations| {
         let mut parameters = pkcs8::pkcs5::pbes2::Pbkdf2Params::hmac_sha256(1, b"saltsalt").unwrap();
         parameters.iteration_count = iterations;
-        bounded(&pkcs8::pkcs5::pbes2::Kdf::Pbkdf2(parameters))
+        check_cost(&pkcs8::pkcs5::pbes2::Kdf::Pbkdf2(parameters))
     };
     assert_eq!(pbkdf2(PBKDF2_ITERATIONS), Ok(()));
     assert_eq!(pbkdf2(PBKDF2_ITERATIONS + 1), Err(RequestKeyError::Cost));

@@ -72,7 +72,7 @@ fn signs_as_oracle_publishes() {
     let published = fixture(include_str!(
         "../../../../tests/fixtures/oracle/request-signing/published.json"
     ));
-    let key = Arc::new(RequestKey::of_published_example(text(
+    let key = Arc::new(RequestKey::from_published_example(text(
         &published,
         "private_key_pem",
     )));

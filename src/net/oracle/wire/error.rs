@@ -1,4 +1,4 @@
-//! What a service says when it refuses.
+//! The body of an error response.
 
 use std::fmt;
 
@@ -9,20 +9,20 @@ use crate::base::limits::ERROR_BYTES;
 use crate::base::printable::excerpt;
 
 /// `{"code", "message"}` (Oracle's documentation, "API Errors"). The texts are the service's, shortened and with
-/// nothing in them that a terminal or a log would act on.
+/// without characters that a terminal or a log would interpret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceError {
     /// One word, such as `NotAuthenticated`.
     pub code: String,
-    /// A sentence for people.
+    /// A sentence for the user.
     pub message: String,
 }
 
 impl ServiceError {
-    /// Reads the body of an answer whose status is an error.
+    /// Parses the body of a response whose status is an error.
     ///
     /// # Errors
-    /// [`WireError::TooLarge`] and [`WireError::Json`]: a proxy on the way may have answered with something else.
+    /// [`WireError::TooLarge`] and [`WireError::Json`]: the response may come from a proxy on the way.
     pub fn parse(unverified: &[u8]) -> Result<Self, WireError> {
         let wire: ErrorWire = read(unverified, ERROR_BYTES)?;
         Ok(Self {
@@ -38,7 +38,7 @@ impl fmt::Display for ServiceError {
     }
 }
 
-/// Others are passed over (`opc-request-id`, `originalMessage` of some services).
+/// The fields that are read. Others are ignored (`opc-request-id`, `originalMessage` of some services).
 #[derive(Deserialize)]
 struct ErrorWire {
     code: String,

@@ -1,4 +1,4 @@
-//! Images as the registry's API knows them (SDK 2.189.0, `artifacts/models/container_image.py` and
+//! Images, as the Artifacts API describes them (SDK 2.189.0, `artifacts/models/container_image.py` and
 //! `lookup_container_image_by_uri_details.py`).
 
 use serde::Deserialize;
@@ -9,25 +9,25 @@ use crate::base::limits::ORACLE_ANSWER_BYTES;
 use crate::net::oracle::Ocid;
 use crate::oci::{Digest, NAME_LENGTH, Reference, Repository, Tag};
 
-/// One push of an image: pushed again it has another id, and the signatures stay with the old one.
+/// One push of an image. Another push of the same image gets a new OCID, and the signatures stay with the old one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerImage {
-    /// Its id.
+    /// The image's OCID.
     pub id: Ocid,
-    /// The compartment of its repository.
+    /// The compartment of the repository.
     pub compartment_id: Ocid,
-    /// The digest of its manifest.
+    /// The digest of the manifest.
     pub digest: Digest,
-    /// Whether it is there.
+    /// Whether the image exists.
     pub lifecycle_state: LifecycleState,
-    /// The id of its repository.
+    /// The OCID of the repository.
     pub repository_id: Ocid,
-    /// Its repository, without region host and tenancy namespace: what Oracle's client signs.
+    /// The repository, without region host and tenancy namespace: the name that Oracle's client signs.
     pub repository_name: String,
 }
 
 impl ContainerImage {
-    /// Reads the answer to [`crate::net::oracle::Operation::get_image`] and
+    /// Parses the response to [`crate::net::oracle::Operation::get_image`] and
     /// [`crate::net::oracle::Operation::look_up_image`].
     ///
     /// # Errors
@@ -49,14 +49,14 @@ impl TryFrom<ImageWire> for ContainerImage {
                 field: "digest",
                 source,
             })?,
-            lifecycle_state: LifecycleState::of(&wire.lifecycle_state),
+            lifecycle_state: LifecycleState::from_text(&wire.lifecycle_state),
             repository_id: ocid("repositoryId", "containerrepo", &wire.repository_id)?,
             repository_name: bounded("repositoryName", wire.repository_name, NAME_LENGTH)?,
         })
     }
 }
 
-/// What is read; names, tags, sizes and counts are passed over.
+/// The fields that are read; names, tags, sizes and counts are ignored.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ImageWire {
@@ -68,15 +68,15 @@ struct ImageWire {
     repository_name: String,
 }
 
-/// Which image is looked up: by what a runtime pulls.
+/// The image to look up, by the name that a runtime pulls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookUpImage {
     image_uri: String,
 }
 
 impl LookUpImage {
-    /// An image of a repository. Oracle's registry has the tenancy's namespace as the first part of a repository's
-    /// path, and that is what the service wants before the name.
+    /// An image by repository and digest. The service expects the tenancy's namespace before the repository's name, and in
+    /// Oracle's registry the namespace is the first part of the repository's path.
     #[must_use]
     pub fn new(repository: &Repository, digest: &Digest) -> Self {
         Self {
@@ -84,9 +84,9 @@ impl LookUpImage {
         }
     }
 
-    /// What a reference names: by digest where it has one, else by tag.
+    /// An image by reference: by its digest, or else by its tag.
     #[must_use]
-    pub fn of(reference: &Reference) -> Self {
+    pub fn from_reference(reference: &Reference) -> Self {
         let repository = &reference.repository;
         match (&reference.digest, &reference.tag) {
             (Some(digest), _) => Self::new(repository, digest),

@@ -12,7 +12,7 @@ use crate::net::oracle::Ocid;
 use crate::oci::json::{self, Object};
 use crate::trust::{PublicKey, SigningAlgorithm};
 
-/// What a vault is asked to sign.
+/// A message for a vault to sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignRequest {
     key_id: Ocid,
@@ -22,8 +22,8 @@ pub struct SignRequest {
 }
 
 impl SignRequest {
-    /// A message, which the vault hashes itself. The version is always named: without it the vault takes the newest,
-    /// and the message would name another.
+    /// The vault hashes the message itself. The version is always named: without it, the vault would use its newest, which
+    /// may not be the one that the message names.
     ///
     /// # Errors
     /// [`WireError::Ocid`] when the ids are not a key's and a key version's, [`WireError::MessageTooLong`].
@@ -44,7 +44,7 @@ impl SignRequest {
         })
     }
 
-    /// `messageType` is named although `RAW` is what is meant without it: the other, `DIGEST`, would sign other bytes.
+    /// Names `messageType` although `RAW` is the default, because the other value, `DIGEST`, signs other bytes.
     pub(in crate::net::oracle) fn to_json(&self) -> Vec<u8> {
         json!({
             "keyId": self.key_id.as_str(),
@@ -58,7 +58,7 @@ impl SignRequest {
     }
 }
 
-/// A vault's signature. Whether it is one is for the key's public half to say.
+/// A vault's signature, not yet verified with the public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignAnswer {
     /// The raw signature.
@@ -66,7 +66,7 @@ pub struct SignAnswer {
 }
 
 impl SignAnswer {
-    /// Reads the answer to a request.
+    /// Parses the response to a request.
     ///
     /// # Errors
     /// [`WireError::Differs`] when another key, version or algorithm signed; else as [`WireError`] says.
@@ -111,25 +111,25 @@ struct SignWire {
 /// A key of a vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultKey {
-    /// Its id.
+    /// The OCID.
     pub id: Ocid,
-    /// Its name for people.
+    /// The display name.
     pub display_name: String,
-    /// `RSA`, `ECDSA` or `AES`, as the service spells it: images are signed with the first alone.
+    /// `RSA`, `ECDSA` or `AES`, as the service spells it. Only RSA keys sign images.
     pub algorithm: String,
-    /// The length in bytes: 256, 384 or 512 of an RSA key.
+    /// The length in bytes: 256, 384 or 512 for an RSA key.
     pub length: u64,
-    /// The version that is used where none is named.
+    /// The version that the vault uses by default.
     pub current_version: Ocid,
     /// Whether it may be used.
     pub lifecycle_state: KeyVersionState,
 }
 
 impl VaultKey {
-    /// Reads the answer to a question for one key.
+    /// Parses the response to a request for one key.
     ///
     /// # Errors
-    /// [`WireError::Differs`] when it is another; else as [`WireError`] says.
+    /// [`WireError::Differs`] when the response is about another key; else as [`WireError`] says.
     pub fn parse(unverified: &[u8], key_id: &Ocid) -> Result<Self, WireError> {
         let wire: VaultKeyWire = read(unverified, ORACLE_ANSWER_BYTES)?;
         let id = ocid("id", "key", &wire.id)?;
@@ -142,7 +142,7 @@ impl VaultKey {
             algorithm: bounded("algorithm", wire.key_shape.algorithm, STATE_BYTES)?,
             length: wire.key_shape.length,
             current_version: ocid("currentKeyVersion", "keyversion", &wire.current_key_version)?,
-            lifecycle_state: KeyVersionState::of(&bounded(
+            lifecycle_state: KeyVersionState::from_text(&bounded(
                 "lifecycleState",
                 wire.lifecycle_state,
                 STATE_BYTES,
@@ -151,7 +151,7 @@ impl VaultKey {
     }
 }
 
-/// What is read; vault, compartment, times, tags and replication are passed over.
+/// The fields that are read; vault, compartment, times, tags and replication are ignored.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct VaultKeyWire {
@@ -168,19 +168,19 @@ struct KeyShapeWire {
     length: u64,
 }
 
-/// One page of the versions of a key. None of them has its public half here: [`KeyVersion::parse`] reads the answer that
-/// has.
+/// One page of the versions of a key, without their public keys: those are in the response that [`KeyVersion::parse`]
+/// reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyVersionPage {
-    /// The versions, newest first as the service lists them.
+    /// The versions, in the service's order: newest first.
     pub versions: Vec<KeyVersion>,
 }
 
 impl KeyVersionPage {
-    /// Reads the answer to a question for a key's versions: a bare array.
+    /// Parses the response to a request for a key's versions: a bare array.
     ///
     /// # Errors
-    /// [`WireError::Differs`] when one is of another key; else as [`WireError`] says.
+    /// [`WireError::Differs`] when a version is of another key; else as [`WireError`] says.
     pub fn parse(unverified: &[u8], key_id: &Ocid) -> Result<Self, WireError> {
         if unverified.len() > ORACLE_ANSWER_BYTES {
             return Err(WireError::TooLarge {
@@ -203,16 +203,16 @@ impl KeyVersionPage {
     }
 }
 
-/// One version of a key: each has a key pair of its own.
+/// One version of a key. Each version has its own key pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyVersion {
-    /// Its id.
+    /// The OCID.
     pub id: Ocid,
-    /// The key that it is a version of.
+    /// The OCID of the key.
     pub key_id: Ocid,
     /// Whether it may be used.
     pub lifecycle_state: KeyVersionState,
-    /// Its public half, as PEM; none of a symmetric key.
+    /// The public key as PEM; `None` for a symmetric key.
     pub public_key_pem: Option<String>,
 }
 
@@ -230,15 +230,15 @@ pub enum KeyVersionState {
     Enabling,
     PendingDeletion,
     SchedulingDeletion,
-    /// Something else. What it means is not known here: it is not [`Self::Enabled`].
+    /// A state of unknown meaning, which is never treated as [`Self::Enabled`].
     Other(String),
 }
 
 impl KeyVersion {
-    /// Reads the answer to a question for one version.
+    /// Parses the response to a request for one version.
     ///
     /// # Errors
-    /// [`WireError::Differs`] when it is of another version; else as [`WireError`] says.
+    /// [`WireError::Differs`] when the response is about another version; else as [`WireError`] says.
     pub fn parse(unverified: &[u8], key_id: &Ocid, key_version_id: &Ocid) -> Result<Self, WireError> {
         let version: Self = read::<KeyVersionWire>(unverified, ORACLE_ANSWER_BYTES)?.try_into()?;
         if version.key_id != *key_id {
@@ -250,10 +250,10 @@ impl KeyVersion {
         Ok(version)
     }
 
-    /// The public half as a gate trusts it.
+    /// Parses the public key.
     ///
     /// # Errors
-    /// [`WireError::Key`], also of a kind of key that this release does not verify.
+    /// [`WireError::Key`], also for algorithms that this release does not support.
     pub fn public_key(&self) -> Result<Option<PublicKey>, WireError> {
         self.public_key_pem
             .as_ref()
@@ -277,7 +277,7 @@ impl TryFrom<KeyVersionWire> for KeyVersion {
         Ok(Self {
             id: ocid("id", "keyversion", &wire.id)?,
             key_id: ocid("keyId", "key", &wire.key_id)?,
-            lifecycle_state: KeyVersionState::of(&bounded(
+            lifecycle_state: KeyVersionState::from_text(&bounded(
                 "lifecycleState",
                 wire.lifecycle_state,
                 STATE_BYTES,
@@ -288,7 +288,7 @@ impl TryFrom<KeyVersionWire> for KeyVersion {
 }
 
 impl KeyVersionState {
-    /// The service's spelling.
+    /// Returns the service's spelling.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -306,9 +306,9 @@ impl KeyVersionState {
         }
     }
 
-    /// As the service spells it.
+    /// Parses the service's spelling.
     #[must_use]
-    pub fn of(text: &str) -> Self {
+    pub fn from_text(text: &str) -> Self {
         match text {
             "CANCELLING_DELETION" => Self::CancellingDeletion,
             "CREATING" => Self::Creating,
@@ -325,7 +325,7 @@ impl KeyVersionState {
     }
 }
 
-/// What is read; times, vault, origin and replication are passed over.
+/// The fields that are read; times, vault, origin and replication are ignored.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct KeyVersionWire {
@@ -338,5 +338,5 @@ struct KeyVersionWire {
 /// Longer than any state.
 const STATE_BYTES: usize = 64;
 
-/// Longest name for people (Oracle's documentation: at most 255 characters).
+/// Longest display name (Oracle's documentation: at most 255 characters).
 const NAME_BYTES: usize = 1024;

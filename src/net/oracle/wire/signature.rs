@@ -1,6 +1,6 @@
 //! Image signatures (SDK 2.189.0, `artifacts/models/container_image_signature.py`, its `_summary` and `_collection`,
-//! and `create_container_image_signature_details.py`). The record in them is the project's own [`Record`]: it is read
-//! in one place, wherever it comes from.
+//! and `create_container_image_signature_details.py`). The record in them is the project's own [`Record`], so
+//! that records are parsed in one place, whatever their source.
 
 use std::collections::BTreeMap;
 
@@ -12,24 +12,23 @@ use crate::base::limits::{CANDIDATES, ORACLE_PAGE_BYTES, RECORD_BYTES};
 use crate::net::oracle::Ocid;
 use crate::signature::oracle::{Record, RecordError};
 
-/// A signature record with where the service keeps it. Nothing in the record has been verified.
+/// A signature record with the resources that the service stores it under. The record is not verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSignature {
-    /// Its id.
+    /// The record's OCID.
     pub id: Ocid,
-    /// The compartment that it is in.
+    /// The compartment.
     pub compartment_id: Ocid,
-    /// The image that the service keeps it with. That it was made for this image is what the signed message says, and
-    /// not this.
+    /// The image that the service stores it under. Only the signed message says for which image it was made.
     pub image_id: Ocid,
-    /// Whether it is there.
+    /// Whether the record exists.
     pub lifecycle_state: LifecycleState,
     /// The record.
     pub record: Record,
 }
 
 impl ImageSignature {
-    /// Reads one record: the answer to [`crate::net::oracle::Operation::get_signature`] and
+    /// Parses one record: the response to [`crate::net::oracle::Operation::get_signature`] and
     /// [`crate::net::oracle::Operation::create_signature`].
     ///
     /// # Errors
@@ -57,7 +56,7 @@ impl TryFrom<Map<String, Value>> for ImageSignature {
             id: ocid("id", "containerimagesignature", id)?,
             compartment_id: ocid_of_any_kind("compartmentId", other("compartmentId")?)?,
             image_id: ocid("imageId", "containerimage", other("imageId")?)?,
-            lifecycle_state: LifecycleState::of(state),
+            lifecycle_state: LifecycleState::from_text(state),
             record,
         })
     }
@@ -66,14 +65,14 @@ impl TryFrom<Map<String, Value>> for ImageSignature {
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignaturePage {
-    /// Each record, or why it is none: one that is damaged says nothing of the others, and hides none of them.
+    /// Each record, or the reason why it is malformed: a malformed record must not hide the others.
     pub signatures: Vec<Result<ImageSignature, WireError>>,
-    /// How many the service says are on later pages.
+    /// How many records are on later pages, as the service says.
     pub remaining: Option<u64>,
 }
 
 impl SignaturePage {
-    /// Reads the answer to [`crate::net::oracle::Operation::list_signatures`].
+    /// Parses the response to [`crate::net::oracle::Operation::list_signatures`].
     ///
     /// # Errors
     /// [`WireError::TooLarge`], [`WireError::TooMany`] and [`WireError::Json`].
@@ -105,7 +104,7 @@ struct PageWire {
     remaining_items_count: Option<u64>,
 }
 
-/// A record that is put into the registry.
+/// A record to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateSignature {
     compartment_id: Ocid,
@@ -114,11 +113,11 @@ pub struct CreateSignature {
 }
 
 impl CreateSignature {
-    /// A record of a key of a vault, for an image.
+    /// A record of a vault's key, for an image.
     ///
     /// # Errors
-    /// [`WireError::Ocid`] when the image is none, or the record is not one of a vault's key: the service keeps no
-    /// others.
+    /// [`WireError::Ocid`] when `image_id` is not an image's OCID, or the record not one of a vault's key: the service
+    /// stores no others.
     pub fn new(compartment_id: &Ocid, image_id: &Ocid, record: Record) -> Result<Self, WireError> {
         ocid("kmsKeyId", "key", &record.kms_key_id)?;
         ocid("kmsKeyVersionId", "keyversion", &record.kms_key_version_id)?;
@@ -144,12 +143,12 @@ impl CreateSignature {
     }
 }
 
-/// Tags that a record is given in place of those that it has. A kind of tags that is not named stays as it is.
+/// New tags of a record, which replace its current ones. Tags of a kind that is `None` stay unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpdateTags {
-    /// Free-form: names and values.
+    /// Free-form tags: names and values.
     pub freeform: Option<BTreeMap<String, String>>,
-    /// Defined: in namespaces that the tenancy has.
+    /// Defined tags: names and values by namespace of the tenancy.
     pub defined: Option<BTreeMap<String, BTreeMap<String, Value>>>,
 }
 

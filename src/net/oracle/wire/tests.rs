@@ -228,7 +228,7 @@ fn a_state_is_as_the_service_spells_it() {
         ("", LifecycleState::Other(String::new())),
         ("A\nB", LifecycleState::Other("A\\nB".to_owned())),
     ] {
-        assert_eq!(LifecycleState::of(text), state);
+        assert_eq!(LifecycleState::from_text(text), state);
     }
 }
 
@@ -388,11 +388,11 @@ fn a_key_version_is_the_one_that_was_asked_for() {
         "PENDING_DELETION",
         "SCHEDULING_DELETION",
     ] {
-        let spelled = format!("{:?}", KeyVersionState::of(text)).to_uppercase();
+        let spelled = format!("{:?}", KeyVersionState::from_text(text)).to_uppercase();
         assert_eq!(spelled, text.replace('_', ""));
     }
     assert_eq!(
-        KeyVersionState::of("enabled"),
+        KeyVersionState::from_text("enabled"),
         KeyVersionState::Other("enabled".to_owned())
     );
 }

@@ -8,9 +8,9 @@ use serde_json::json;
 use super::{WireError, read};
 use crate::base::limits::ORACLE_ANSWER_BYTES;
 use crate::net::oracle::identity::certificate::certificate_der;
-use crate::net::oracle::{FederationError, LeafCertificate, RequestKey, SecurityToken, TokenError};
+use crate::net::oracle::{LeafCertificate, LeafCertificateError, RequestKey, SecurityToken, TokenError};
 
-/// What a token is asked for with.
+/// A request for a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FederationRequest {
     certificate: String,
@@ -19,20 +19,20 @@ pub struct FederationRequest {
 }
 
 impl FederationRequest {
-    /// For the instance of this certificate, and for requests that this session key will sign. The intermediate
-    /// certificates are PEM, as the metadata service gives them.
+    /// Requests a token for the instance of this certificate. The session key will sign the requests that show the token.
+    /// The intermediate certificates are PEM, as the metadata service returns them.
     ///
     /// # Errors
-    /// As [`FederationError`] says, of the intermediate certificates.
+    /// [`LeafCertificateError`] when an intermediate certificate is malformed.
     pub fn new(
         leaf: &LeafCertificate,
         intermediates: &[&[u8]],
         session_key: &RequestKey,
-    ) -> Result<Self, FederationError> {
+    ) -> Result<Self, LeafCertificateError> {
         let intermediates = intermediates
             .iter()
             .map(|pem| Ok(STANDARD.encode(certificate_der(pem)?)))
-            .collect::<Result<_, FederationError>>()?;
+            .collect::<Result<_, LeafCertificateError>>()?;
         Ok(Self {
             certificate: leaf.body(),
             intermediates,
@@ -42,7 +42,7 @@ impl FederationRequest {
 
     pub(in crate::net::oracle) fn to_json(&self) -> Vec<u8> {
         let mut request = json!({ "certificate": self.certificate, "publicKey": self.public_key });
-        // The SDK leaves the field out where there are none.
+        // As the SDK does, omits the field if there are none.
         if let (Some(object), false) = (request.as_object_mut(), self.intermediates.is_empty()) {
             object.insert("intermediateCertificates".to_owned(), json!(self.intermediates));
         }
@@ -50,7 +50,7 @@ impl FederationRequest {
     }
 }
 
-/// Reads the answer: `{"token"}`.
+/// Parses the response: `{"token"}`.
 ///
 /// # Errors
 /// [`WireError::TooLarge`] and [`WireError::Token`].
@@ -58,7 +58,7 @@ pub fn read_token(unverified: &[u8]) -> Result<SecurityToken, WireError> {
     let wire = match read::<TokenWire>(unverified, ORACLE_ANSWER_BYTES) {
         Ok(wire) => wire,
         Err(WireError::TooLarge { limit }) => return Err(WireError::TooLarge { limit }),
-        // What is wrong with the JSON is told with words of it, and some of them are the token.
+        // A JSON error quotes the response, which may hold the token.
         Err(_quotes_the_answer) => return Err(WireError::Token(TokenError::Syntax)),
     };
     SecurityToken::parse(wire.token.as_bytes()).map_err(WireError::Token)

@@ -313,7 +313,7 @@ impl ShownRegistry {
                 endpoint: source.artifacts.to_string(),
                 compartment_id: source.compartment_id.as_ref().map(ToString::to_string),
                 compartment_id_in_subtree: source.in_subtree,
-                auth: match source.identity.principal() {
+                auth: match source.identity.instance_principal() {
                     None => "config-file",
                     Some(_) => "instance-principal",
                 },

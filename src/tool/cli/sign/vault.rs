@@ -12,7 +12,7 @@ use crate::net::oracle::wire::{
     ContainerImage, CreateSignature, ImageSignature, KeyVersionState, LifecycleState, LookUpImage,
     SignRequest,
 };
-use crate::net::oracle::{ApiError, Ocid};
+use crate::net::oracle::{ApiError, CallError, Ocid};
 use crate::oci::{Digest, Reference};
 use crate::pull::resolve::Subject;
 use crate::signature::oracle::{OracleMessage, Record};
@@ -138,7 +138,7 @@ impl Sign {
             .client
             .get_image(&opened.artifacts()?, id, opened.deadline)
             .await
-            .map_err(|error| refused(format!("Oracle's API has no image `{id}`"), error))?;
+            .map_err(|error| image_unknown(id, error))?;
         if found.id == *id && found.lifecycle_state == LifecycleState::Available {
             Ok(found)
         } else {
@@ -242,24 +242,40 @@ impl Sign {
     }
 }
 
+/// The error for an image that is not to be had from Oracle's API. Only the API's own 404 says that it has no such image.
+fn image_unknown(image: impl std::fmt::Display, error: ApiError) -> CliError {
+    match &error {
+        ApiError::Call(CallError::NotFound { .. }) => {
+            refused(format!("Oracle's API has no image `{image}`"), error)
+        }
+        ApiError::Call(_) | ApiError::Identity { .. } => {
+            refused(format!("could not ask Oracle's API about `{image}`"), error)
+        }
+    }
+}
+
 /// A service that answered with a refusal has not taken the record. Where its answer was lost, nobody here knows.
 fn not_uploaded(error: ApiError) -> CliError {
     match &error {
-        ApiError::DeadlineExceeded { .. }
-        | ApiError::Malformed { .. }
-        | ApiError::Protocol { .. }
-        | ApiError::TooLarge { .. }
-        | ApiError::Unreachable { .. } => refused("it is not known whether the record was uploaded", error)
+        ApiError::Call(
+            CallError::DeadlineExceeded { .. }
+            | CallError::Malformed { .. }
+            | CallError::Protocol { .. }
+            | CallError::TooLarge { .. }
+            | CallError::Unreachable { .. },
+        ) => refused("it is not known whether the record was uploaded", error)
             .hint("`pullgate signature list IMAGE --from oracle` shows it"),
-        ApiError::Clock { .. }
-        | ApiError::Identity { .. }
-        | ApiError::NotFound { .. }
-        | ApiError::Operation { .. }
-        | ApiError::PageLoop { .. }
-        | ApiError::Refused { .. }
-        | ApiError::Service { .. }
-        | ApiError::Setup { .. }
-        | ApiError::Unauthorized { .. } => refused("the record was not uploaded", error),
+        ApiError::Call(
+            CallError::Clock { .. }
+            | CallError::NotFound { .. }
+            | CallError::Operation { .. }
+            | CallError::PageLoop { .. }
+            | CallError::Refused { .. }
+            | CallError::Service { .. }
+            | CallError::Signing { .. }
+            | CallError::Unauthorized { .. },
+        )
+        | ApiError::Identity { .. } => refused("the record was not uploaded", error),
     }
 }
 
@@ -290,12 +306,12 @@ pub(in crate::tool::cli) async fn look_up(
     opened: &Opened,
     image: &Reference,
 ) -> Result<ContainerImage, CliError> {
-    let asked = LookUpImage::of(image);
+    let asked = LookUpImage::from_reference(image);
     let found = opened
         .client
         .look_up_image(&opened.artifacts()?, &asked, opened.deadline)
         .await
-        .map_err(|error| refused(format!("Oracle's API has no image `{image}`"), error))?;
+        .map_err(|error| image_unknown(image, error))?;
     let name = namespaced(image);
     let is_asked = image.digest.is_none_or(|digest| digest == found.digest)
         && name == found.repository_name

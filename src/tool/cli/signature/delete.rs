@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::write_json;
 use crate::net::oracle::wire::LifecycleState;
-use crate::net::oracle::{ApiError, Ocid};
+use crate::net::oracle::{ApiError, CallError, Ocid};
 use crate::net::registry::SourceName;
 use crate::tool::cli::Context;
 use crate::tool::cli::oracle_args::{Opened, refused, signature_id};
@@ -177,9 +177,9 @@ fn delete_from_oracle(context: &Context, opened: &Opened, id: &Ocid) -> Result<(
         let Opened { client, deadline, .. } = opened;
         match client.delete_signature(&artifacts, id, *deadline).await {
             Ok(()) => Ok(()),
-            Err(error @ ApiError::NotFound { .. }) => {
+            Err(error @ ApiError::Call(CallError::NotFound { .. })) => {
                 match client.get_signature(&artifacts, id, *deadline).await {
-                    Err(ApiError::NotFound { .. }) => Ok(()),
+                    Err(ApiError::Call(CallError::NotFound { .. })) => Ok(()),
                     Ok(kept) if kept.lifecycle_state != LifecycleState::Available => Ok(()),
                     Ok(_) => Err(CliError {
                         exit: Exit::CouldNotTell,

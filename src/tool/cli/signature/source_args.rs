@@ -167,7 +167,7 @@ impl Of {
             })?;
             let (carried, troubles) = carry::collect(
                 &client,
-                oracle.of(image.repository.registry()),
+                oracle.get(image.repository.registry()),
                 &signatures,
                 &image.repository,
                 &digest,

@@ -24,27 +24,27 @@ fn refuses_what_names_no_tenancy() {
     let no_tenancy = include_bytes!("../../../../../tests/fixtures/oracle/federation/no-tenancy.pem");
     assert_eq!(
         LeafCertificate::from_pem(no_tenancy),
-        Err(FederationError::NoTenancy)
+        Err(LeafCertificateError::NoTenancy)
     );
     let compartment = include_bytes!("../../../../../tests/fixtures/oracle/federation/not-a-tenancy.pem");
     assert!(matches!(
         LeafCertificate::from_pem(compartment),
-        Err(FederationError::Tenancy(OcidError::Kind { .. }))
+        Err(LeafCertificateError::Tenancy(OcidError::Kind { .. }))
     ));
     let key = include_bytes!("../../../../../tests/fixtures/keys/rsa-2048.public.pem");
-    assert_eq!(LeafCertificate::from_pem(key), Err(FederationError::Label));
+    assert_eq!(LeafCertificate::from_pem(key), Err(LeafCertificateError::Label));
     assert!(matches!(
         LeafCertificate::from_pem(b""),
-        Err(FederationError::Pem(_))
+        Err(LeafCertificateError::Pem(_))
     ));
     let damaged = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     assert!(matches!(
         LeafCertificate::from_pem(damaged),
-        Err(FederationError::Der(_))
+        Err(LeafCertificateError::Der(_))
     ));
     assert_eq!(
         LeafCertificate::from_pem(&vec![b' '; CERTIFICATE_BYTES + 1]),
-        Err(FederationError::TooLarge {
+        Err(LeafCertificateError::TooLarge {
             limit: CERTIFICATE_BYTES
         })
     );
@@ -57,6 +57,6 @@ fn the_key_must_be_the_certificates() {
     assert_eq!(leaf.check(&RequestKey::from_pem(own, None).unwrap()), Ok(()));
     assert_eq!(
         leaf.check(&RequestKey::generate(2048).unwrap()),
-        Err(FederationError::Key)
+        Err(LeafCertificateError::KeyMismatch)
     );
 }

@@ -92,7 +92,7 @@ fn the_token_is_read_for_each_use() {
     std::fs::write(&path, token(1000)).unwrap();
     assert_eq!(
         signer().unwrap_err(),
-        ProfileSignerError::Ended {
+        ProfileSignerError::Expired {
             path: path.clone(),
             at: Timestamp::from_second(1000).unwrap()
         }
