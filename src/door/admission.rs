@@ -2,6 +2,7 @@
 //! whether it may.
 
 pub(crate) mod ask;
+mod settings;
 pub(crate) mod tell;
 
 use std::collections::VecDeque;
@@ -13,35 +14,26 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
-use unix::{BoundSocket, SocketError};
 
+pub use self::settings::AdmissionDoorSettings;
 use crate::base::limits;
 use crate::base::proto::v1;
 use crate::base::proto::v1::admission_server::{Admission, AdmissionServer};
+use crate::door::DoorLimits;
 use crate::door::listen::accept::stopped;
-use crate::door::listen::{grpc, unix_socket as unix};
+use crate::door::listen::grpc;
+use crate::door::listen::unix_socket::{BoundSocket, SocketError};
 use crate::pull::decide::{Evaluation, explain};
 use crate::pull::gate::{Gate, PullRequest};
 use crate::pull::record::{
     DecisionFeed, DecisionOutcome, FeedEvent, MAX_RECORDED_DECISIONS, RecordedDecision,
 };
 
-/// `[daemon] admission`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdmissionDoorSettings {
-    /// The socket.
-    pub socket: unix::SocketSettings,
-    /// One decision takes no longer.
-    pub deadline: Duration,
-    /// Connections at one time; the next one waits.
-    pub connections: usize,
-}
-
 /// A bound socket, not yet served.
 #[derive(Debug)]
 pub struct AdmissionDoor {
     socket: BoundSocket,
-    config: AdmissionDoorSettings,
+    limits: DoorLimits,
 }
 
 impl AdmissionDoor {
@@ -49,9 +41,9 @@ impl AdmissionDoor {
     ///
     /// # Errors
     /// As [`SocketError`] says.
-    pub async fn bind(config: AdmissionDoorSettings) -> Result<Self, SocketError> {
-        let socket = BoundSocket::bind(&config.socket).await?;
-        Ok(Self { socket, config })
+    pub async fn bind(settings: &AdmissionDoorSettings, limits: DoorLimits) -> Result<Self, SocketError> {
+        let socket = BoundSocket::bind(&settings.socket).await?;
+        Ok(Self { socket, limits })
     }
 
     /// The socket that was made.
@@ -64,7 +56,7 @@ impl AdmissionDoor {
     pub async fn serve(self, gate: Arc<Gate>, stop: watch::Receiver<bool>, grace: Duration) {
         let server = AdmissionServer::new(Answers {
             gate,
-            deadline: self.config.deadline,
+            deadline: self.limits.pull,
             calls: Arc::new(Semaphore::new(CALLS)),
             watchers: Arc::new(Semaphore::new(WATCHERS)),
             stop: stop.clone(),
@@ -72,7 +64,7 @@ impl AdmissionDoor {
         .max_decoding_message_size(limits::GRPC_REQUEST_BYTES);
         let named = grpc::name_of(&server);
         let routes = Routes::new(server);
-        grpc::serve(self.socket, routes, named, self.config.connections, stop, grace).await;
+        grpc::serve(self.socket, routes, named, self.limits.connections, stop, grace).await;
     }
 }
 

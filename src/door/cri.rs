@@ -12,8 +12,9 @@ mod message;
 mod present;
 mod pull;
 mod runtime;
+mod settings;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,10 +28,13 @@ use tonic::Code;
 use self::answer::CriBody;
 use self::message::{GrpcMessage, GrpcMessageError};
 use self::runtime::RuntimeConnection;
+pub use self::settings::CriDoorSettings;
 use crate::base::error_chain::chain;
+use crate::door::DoorLimits;
+use crate::door::listen::callers::Peer;
 use crate::door::listen::connection_tasks::Spawner;
 use crate::door::listen::read_slots::Reading;
-use crate::door::listen::unix_socket::{self as unix, BoundSocket, CallerBounds, Peer, SocketError};
+use crate::door::listen::unix_socket::{BoundSocket, CallerBounds, SocketError};
 use crate::pull::gate::Gate;
 
 /// Calls at one time on one connection. The kubelet has a few hundred at most; each holds some 10 KiB.
@@ -49,26 +53,12 @@ const REQUEST: Duration = Duration::from_secs(10);
 /// Pulls that failed and are looked after at one time, half a minute each.
 const LOOKING: usize = 1024;
 
-/// `[door.cri]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CriDoorSettings {
-    /// The socket.
-    pub socket: unix::SocketSettings,
-    /// The runtime's socket.
-    pub runtime: PathBuf,
-    /// Whether an image that is on the node and was not admitted is answered as absent.
-    pub recheck_present: bool,
-    /// One pull's decision takes no longer.
-    pub deadline: Duration,
-    /// Connections at one time; the next one waits.
-    pub connections: usize,
-}
-
 /// A bound socket, not yet served.
 #[derive(Debug)]
 pub struct CriDoor {
     socket: BoundSocket,
-    config: CriDoorSettings,
+    settings: CriDoorSettings,
+    limits: DoorLimits,
 }
 
 impl CriDoor {
@@ -76,9 +66,13 @@ impl CriDoor {
     ///
     /// # Errors
     /// As [`SocketError`] says.
-    pub async fn bind(config: CriDoorSettings) -> Result<Self, SocketError> {
-        let socket = BoundSocket::bind(&config.socket).await?;
-        Ok(Self { socket, config })
+    pub async fn bind(settings: CriDoorSettings, limits: DoorLimits) -> Result<Self, SocketError> {
+        let socket = BoundSocket::bind(&settings.socket).await?;
+        Ok(Self {
+            socket,
+            settings,
+            limits,
+        })
     }
 
     /// The socket that was made.
@@ -92,14 +86,12 @@ impl CriDoor {
         let CriDoorSettings {
             runtime,
             recheck_present,
-            deadline,
-            connections,
-            ..
-        } = self.config;
+            socket: _,
+        } = self.settings;
         let shared = Arc::new(CriShared {
             gate,
             recheck_present,
-            deadline,
+            deadline: self.limits.pull,
             reading: Reading::new(READING),
             looking: Arc::new(Semaphore::new(LOOKING)),
         });
@@ -117,7 +109,7 @@ impl CriDoor {
             }
         });
         let bounds = CallerBounds {
-            connections,
+            connections: self.limits.connections,
             streams: STREAMS,
             window: None,
         };

@@ -8,53 +8,30 @@ mod body;
 mod pull;
 mod route;
 mod serve;
+pub(crate) mod settings;
 mod tls;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pull::Pulls;
 use serve::{ServeBounds, Server};
+pub use settings::{RegistryDoorSettings, TlsFiles};
 use tls::TlsError;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use crate::door::DoorLimits;
 use crate::pull::gate::Gate;
-
-/// `[door.registry]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RegistryDoorSettings {
-    /// Where to listen.
-    pub listen: SocketAddr,
-    /// Certificate chain and key, PEM files; absent: plain HTTP, on loopback only.
-    pub tls: Option<TlsFiles>,
-    /// The registry that is meant when a request names none: what Docker's `registry-mirrors` send (`docker.io`).
-    pub default_registry: Option<String>,
-    /// One pull's decision takes no longer.
-    pub pull_deadline: Duration,
-    /// A blob that has not gone through by then is cut, however slowly it moves.
-    pub blob_deadline: Duration,
-    /// Connections at one time; the next one waits.
-    pub connections: usize,
-}
-
-/// Certificate chain and key, PEM files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The chain, leaf first.
-    pub certificate: PathBuf,
-    /// PKCS#8, PKCS#1 or SEC1.
-    pub key: PathBuf,
-}
 
 /// A bound listener, not yet served.
 pub struct RegistryDoor {
     address: SocketAddr,
-    config: RegistryDoorSettings,
+    settings: RegistryDoorSettings,
+    limits: DoorLimits,
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
 }
@@ -64,22 +41,25 @@ impl RegistryDoor {
     ///
     /// # Errors
     /// When either can not be done, with the path or address named.
-    pub async fn bind(config: RegistryDoorSettings) -> Result<Self, io::Error> {
-        let tls = match &config.tls {
+    pub async fn bind(settings: RegistryDoorSettings, limits: DoorLimits) -> Result<Self, io::Error> {
+        let tls = match &settings.tls {
             Some(files) => Some(tls::acceptor(files).await.map_err(BindError::from)?),
             // On the wire anybody could read the clients' credentials, and answer in the gate's place.
-            None if !config.listen.ip().is_loopback() => return Err(BindError::Plain(config.listen).into()),
+            None if !settings.listen.ip().is_loopback() => {
+                return Err(BindError::Plain(settings.listen).into());
+            }
             None => None,
         };
         let unbound = |source| BindError::Socket {
-            address: config.listen,
+            address: settings.listen,
             source,
         };
-        let listener = TcpListener::bind(config.listen).await.map_err(unbound)?;
+        let listener = TcpListener::bind(settings.listen).await.map_err(unbound)?;
         let address = listener.local_addr().map_err(unbound)?;
         Ok(Self {
             address,
-            config,
+            settings,
+            limits,
             listener,
             tls,
         })
@@ -94,21 +74,22 @@ impl RegistryDoor {
     /// Serves until `stop` says true, then lets what is under way finish for at most `grace`.
     pub async fn serve(self, gate: Arc<Gate>, stop: watch::Receiver<bool>, grace: Duration) {
         let Self {
-            config,
+            settings,
+            limits,
             listener,
             tls,
             ..
         } = self;
         let handler = Pulls {
             gate,
-            default_registry: config.default_registry,
-            pull_deadline: config.pull_deadline,
-            blob_deadline: config.blob_deadline,
+            default_registry: settings.default_registry,
+            pull_deadline: limits.pull,
+            blob_deadline: limits.blob,
         };
         let server = Server {
             handler,
             tls,
-            bounds: ServeBounds::of(config.connections),
+            bounds: ServeBounds::of(limits.connections),
         };
         serve::serve(Arc::new(server), listener, stop, grace).await;
     }

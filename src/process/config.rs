@@ -28,7 +28,11 @@ use crate::base::strict_toml::problem::{At, ConfigSource, Report, Reported};
 pub use crate::base::strict_toml::problem::{ConfigErrors, Problem};
 use crate::base::strict_toml::table::Table;
 use crate::base::strict_toml::value::Text;
-use crate::door;
+use crate::door::DoorLimits;
+use crate::door::admission::AdmissionDoorSettings;
+use crate::door::cri::CriDoorSettings;
+use crate::door::listen::socket_settings::SocketSettings;
+use crate::door::registry::RegistryDoorSettings;
 use crate::net::oracle::OracleRegistryConfig;
 use crate::net::registry::RegistryConfig;
 use crate::pull::policy::{DefaultAction as DefaultRuling, Policy};
@@ -47,9 +51,9 @@ pub struct Config {
     /// `[daemon]`.
     pub daemon: DaemonSettings,
     /// `[door.registry]`; absent: closed.
-    pub registry_door: Option<door::registry::RegistryDoorSettings>,
+    pub registry_door: Option<RegistryDoorSettings>,
     /// `[door.cri]`; absent: closed.
-    pub cri_door: Option<door::cri::CriDoorSettings>,
+    pub cri_door: Option<CriDoorSettings>,
     /// `[policy]`, `[[key]]`, `[[rule]]`, `[deny]`.
     pub policy: Arc<Policy>,
     /// `[[registry]]`, by host.
@@ -59,7 +63,7 @@ pub struct Config {
     /// `[cache]`.
     pub cache: CacheSettings,
     /// `[limits]`.
-    pub limits: Limits,
+    pub limits: DoorLimits,
     /// What loads and will still surprise: for `config check` and the journal.
     pub warnings: Vec<Problem>,
 }
@@ -72,9 +76,9 @@ pub struct DaemonSettings {
     /// Where Prometheus asks; absent: closed.
     pub metrics: Option<SocketAddr>,
     /// Where `pullgate.v1.Admission` answers; absent: closed.
-    pub admission: Option<door::listen::unix_socket::SocketSettings>,
+    pub admission: Option<AdmissionDoorSettings>,
     /// Where `pullgate.v1.Control` answers; absent: closed.
-    pub control: Option<door::listen::unix_socket::SocketSettings>,
+    pub control: Option<SocketSettings>,
     /// How long pulls under way may go on after SIGTERM (`[limits] drain`).
     pub drain: Duration,
 }
@@ -111,27 +115,6 @@ impl Default for CacheSettings {
             negative: Duration::from_secs(30),
             verdicts: 100_000,
             permits: 1_000_000,
-        }
-    }
-}
-
-/// `[limits]`: what one client may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// One pull's decision takes no longer.
-    pub pull: Duration,
-    /// One blob takes no longer.
-    pub blob: Duration,
-    /// Connections to a door at one time.
-    pub connections: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            pull: crate::base::limits::PULL_DEADLINE,
-            blob: Duration::from_secs(6 * 60 * 60),
-            connections: 1024,
         }
     }
 }
@@ -406,7 +389,7 @@ fn syntax_hint(message: &str) -> Option<String> {
 struct Settings {
     daemon: DaemonSettings,
     cache: CacheSettings,
-    limits: Limits,
+    limits: DoorLimits,
     doors: process::DoorTables,
     default: DefaultRuling,
 }
@@ -418,9 +401,7 @@ impl Settings {
         let limits = root.table("limits", "`[limits]`").and_then(process::limits);
         let daemon = root.table("daemon", "`[daemon]`").and_then(process::daemon);
         let cache = root.table("cache", "`[cache]`").and_then(process::cache);
-        let doors = root
-            .table("door", "`[door]`")
-            .and_then(|table| process::doors(table, limits));
+        let doors = root.table("door", "`[door]`").and_then(process::doors);
         let default = root
             .table("policy", "`[policy]`")
             .and_then(|table| default_ruling(root, table));

@@ -14,7 +14,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::base::reason::Reason;
-use crate::door::registry as door;
+use crate::door::DoorLimits;
+use crate::door::registry::{RegistryDoor, RegistryDoorSettings};
 use crate::fakes::pull_client::{ClientPullError, Dialect, PullClient, Pulled, SetUpError};
 use crate::fakes::registry::{EmbeddedRegistry, FakeRegistryOptions, StoreError, tar};
 use crate::net::oracle::OracleRegistries;
@@ -145,15 +146,17 @@ impl Demo {
         let registry = EmbeddedRegistry::start(FakeRegistryOptions::default()).await?;
         let images = push(&registry, &release, &stranger)?;
 
-        let door = door::RegistryDoor::bind(door::RegistryDoorSettings {
+        let settings = RegistryDoorSettings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             tls: None,
             default_registry: None,
-            pull_deadline: Duration::from_secs(10),
-            blob_deadline: Duration::from_secs(60),
+        };
+        let limits = DoorLimits {
+            pull: Duration::from_secs(10),
+            blob: Duration::from_secs(60),
             connections: 64,
-        })
-        .await?;
+        };
+        let door = RegistryDoor::bind(settings, limits).await?;
         let address = door.local_addr();
         let settings = GateSettings {
             policy: Arc::new(policy(&release)?),

@@ -14,8 +14,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use pullgate::base::proto::v1;
 use pullgate::base::proto::v1::admission_client::AdmissionClient;
 use pullgate::base::proto::v1::watch_decisions_response::Event;
+use pullgate::door::DoorLimits;
 use pullgate::door::admission;
-use pullgate::door::listen::unix_socket as unix;
+use pullgate::door::listen::socket_settings::SocketSettings;
+use pullgate::door::listen::unix_socket::{BoundSocket, SocketError};
 use pullgate::fakes::pull_client::Dialect;
 use pullgate::fakes::registry::{AuthPolicy, EmbeddedRegistry, FakeRegistryOptions};
 use pullgate::net::uds_client::{Channel, origin};
@@ -45,16 +47,18 @@ impl Admission {
     async fn start(node: &Node) -> Self {
         let folder = socket_folder();
         let socket = folder.path().join("admission.sock");
-        let config = admission::AdmissionDoorSettings {
-            socket: unix::SocketSettings {
+        let settings = admission::AdmissionDoorSettings {
+            socket: SocketSettings {
                 path: socket.clone(),
                 mode: 0o660,
                 group: None,
             },
-            deadline: Duration::from_secs(30),
-            connections: 1024,
         };
-        let door = admission::AdmissionDoor::bind(config).await.unwrap();
+        let limits = DoorLimits {
+            pull: Duration::from_secs(30),
+            ..DoorLimits::default()
+        };
+        let door = admission::AdmissionDoor::bind(&settings, limits).await.unwrap();
         let (stop, stopped) = watch::channel(false);
         let gate = std::sync::Arc::clone(&node.gate);
         let task = tokio::spawn(door.serve(gate, stopped, Duration::from_secs(1)));
@@ -774,17 +778,17 @@ async fn what_is_covered_by_a_remembered_verdict_is_good_no_longer_than_that() {
 async fn the_socket_is_for_whom_its_mode_says_and_replaces_what_is_dead() {
     let folder = socket_folder();
     let path = folder.path().join("a.sock");
-    let config = unix::SocketSettings {
+    let config = SocketSettings {
         path: path.clone(),
         mode: 0o620,
         group: None,
     };
-    let bind = async |config: &unix::SocketSettings| unix::BoundSocket::bind(config).await;
+    let bind = async |config: &SocketSettings| BoundSocket::bind(config).await;
     let first = bind(&config).await.unwrap();
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o620);
     let error = bind(&config).await.unwrap_err();
-    assert!(matches!(error, unix::SocketError::InUse { .. }), "{error:?}");
+    assert!(matches!(error, SocketError::InUse { .. }), "{error:?}");
     drop(first);
     assert!(!path.exists());
     // One that a killed daemon left.
@@ -797,15 +801,15 @@ async fn the_socket_is_for_whom_its_mode_says_and_replaces_what_is_dead() {
     drop(second);
     assert!(path.exists());
     let error = bind(&config).await.unwrap_err();
-    assert!(matches!(error, unix::SocketError::NoSocket { .. }), "{error:?}");
+    assert!(matches!(error, SocketError::NoSocket { .. }), "{error:?}");
     assert_eq!(std::fs::read(&path).unwrap(), b"");
-    let nobody = unix::SocketSettings {
+    let nobody = SocketSettings {
         path: folder.path().join("b.sock"),
         group: Some("no-such-group".to_owned()),
         ..config
     };
     let error = bind(&nobody).await.unwrap_err();
-    assert!(matches!(error, unix::SocketError::NoGroup { .. }), "{error:?}");
+    assert!(matches!(error, SocketError::NoGroup { .. }), "{error:?}");
     assert!(!left_over(folder.path()), "a socket under its first name stayed");
 }
 

@@ -16,8 +16,9 @@ use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
+use pullgate::door::DoorLimits;
 use pullgate::door::cri;
-use pullgate::door::listen::unix_socket as unix;
+use pullgate::door::listen::socket_settings::SocketSettings;
 use pullgate::fakes::registry::{AuthPolicy, EmbeddedRegistry, FakeRegistryOptions};
 use pullgate::oci::Descriptor;
 use tempfile::TempDir;
@@ -459,19 +460,21 @@ impl World {
         let folder = socket_folder();
         let runtime = FakeRuntime::start(&folder.path().join("runtime.sock"));
         let node = Node::start(config).await;
-        let door = cri::CriDoor::bind(cri::CriDoorSettings {
-            socket: unix::SocketSettings {
+        let settings = cri::CriDoorSettings {
+            socket: SocketSettings {
                 path: folder.path().join("cri.sock"),
                 mode: 0o600,
                 group: None,
             },
             runtime: runtime.path.clone(),
             recheck_present,
-            deadline: Duration::from_secs(30),
+        };
+        let limits = DoorLimits {
+            pull: Duration::from_secs(30),
             connections: 64,
-        })
-        .await
-        .unwrap();
+            ..DoorLimits::default()
+        };
+        let door = cri::CriDoor::bind(settings, limits).await.unwrap();
         let socket = door.socket().path().to_owned();
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(door.serve(Arc::clone(&node.gate), stopped, Duration::from_secs(1)));

@@ -106,7 +106,7 @@ impl Node {
     /// Starts in a folder that an earlier node may have left.
     pub async fn start_in(folder: TempDir, config: &str) -> Self {
         let config = load(folder.path(), config);
-        let door = RegistryDoor::bind(config.registry_door.clone().unwrap())
+        let door = RegistryDoor::bind(config.registry_door.clone().unwrap(), config.limits)
             .await
             .unwrap();
         let addr = door.local_addr();
@@ -173,7 +173,7 @@ impl Node {
     pub async fn assert_denied(&self, image: &Reference, reason: Reason) {
         let refusal = self.refused(image).await;
         assert_eq!(refusal.reason(), Some(reason.code()), "{refusal:?}");
-        let (status, code) = pullgate::door::http_answer(reason);
+        let (status, code) = pullgate::door::wire_codes::http_answer(reason);
         assert_eq!(
             (refusal.status, refusal.code.as_str()),
             (status, code),

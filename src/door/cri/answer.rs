@@ -15,7 +15,7 @@ use super::message::{GrpcMessage, GrpcMessageError};
 use super::runtime::RuntimeError;
 use crate::base::error_chain::chain;
 use crate::base::reason::Reason;
-use crate::door::cri_answer;
+use crate::door::wire_codes::cri_answer;
 use crate::pull::decide::Denial;
 
 /// What goes back to a client.

@@ -19,8 +19,9 @@ use tower_service::Service as _;
 
 use crate::base::limits;
 use crate::base::proto::v1;
+use crate::door::listen::callers::Peer;
 use crate::door::listen::read_slots::Reading;
-use crate::door::listen::unix_socket::{BoundSocket, CallerBounds, Peer};
+use crate::door::listen::unix_socket::{BoundSocket, CallerBounds};
 
 /// Calls at one time on one connection. Who has more to ask opens another.
 const STREAMS: u32 = 256;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::door::listen::unix_socket::{Peer, SHARE};
+use crate::door::listen::callers::{Peer, USER_SHARE};
 
 /// Who may read a message now. Root, which the runtimes and the kubelet are, has places of his own; a user has his share of
 /// the others', and his own queue for it.
@@ -58,7 +58,7 @@ impl Reading {
             return places;
         }
         of_user.retain(|_, places| places.strong_count() > 0);
-        let places = Arc::new(Semaphore::new(self.places.div_ceil(SHARE)));
+        let places = Arc::new(Semaphore::new(self.places.div_ceil(USER_SHARE)));
         of_user.insert(uid, Arc::downgrade(&places));
         places
     }

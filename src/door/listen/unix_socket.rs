@@ -1,15 +1,14 @@
 //! A Unix socket that speaks HTTP/2, which gRPC is: made with the right owner and mode, connections and streams within
 //! bounds, each caller known by what the kernel says of it.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::error::Error;
+use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -24,38 +23,11 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::accept::{accept_until_stopped, stopped};
+use super::callers::{Callers, Peer};
+use super::connection_tasks::{self, Spawner};
+use super::socket_settings::{SocketSettings, group_id};
 use crate::base::error_chain::chain;
 use crate::base::limits;
-use crate::door::listen::connection_tasks::{self as in_task, Spawner};
-
-/// Where a socket stands, and who may open it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SocketSettings {
-    /// Its path.
-    pub path: PathBuf,
-    /// The file's mode: who may write to the file may connect (unix(7)).
-    pub mode: u32,
-    /// The file's group, by name or number; none: the process's own.
-    pub group: Option<String>,
-}
-
-/// Who is at the other end of a connection, as the kernel says (unix(7), `SO_PEERCRED`): a caller can not choose it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// The user.
-    pub uid: u32,
-    /// The group.
-    pub gid: u32,
-    /// The process, where the kernel knows it. It may have ended, and another have its number.
-    pub pid: Option<i32>,
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "uid={} gid={}", self.uid, self.gid)?;
-        self.pid.map_or(Ok(()), |pid| write!(formatter, " pid={pid}"))
-    }
-}
 
 /// Why a socket could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +52,17 @@ pub enum SocketError {
         path: PathBuf,
         /// Which group.
         group: String,
+    },
+    /// The system's database of groups could not be read.
+    #[error("could not look up the group `{group}` of `{path}`")]
+    GroupLookup {
+        /// The path of the socket.
+        path: PathBuf,
+        /// The group's name.
+        group: String,
+        /// The system's error.
+        #[source]
+        source: io::Error,
     },
     /// The process may not give the file to that group.
     #[error("`{path}` can't be given to the group `{group}`: the user of the daemon must be a member")]
@@ -113,10 +96,6 @@ pub(crate) struct CallerBounds {
     /// Bytes that a caller may send on one connection before they are read; none: as HTTP/2 servers do.
     pub(crate) window: Option<u32>,
 }
-
-/// The share of the connections that one user may hold who is not root: who may open the socket must not be able to keep
-/// the others from it.
-pub(crate) const SHARE: usize = 4;
 
 /// What begins each connection (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -173,10 +152,7 @@ impl BoundSocket {
             Err(error) => return Err(failed(error)),
         }
         let gid = match &config.group {
-            Some(group) => Some(gid(group).ok_or_else(|| SocketError::NoGroup {
-                path: path.clone(),
-                group: group.clone(),
-            })?),
+            Some(group) => Some(found_group(path, group)?),
             None => None,
         };
         let listener = UnixListener::bind(&new).map_err(failed)?;
@@ -239,7 +215,7 @@ impl BoundSocket {
         let Self { listener, file } = self;
         let callers = Arc::new(Callers::new(bounds.connections));
         let serve = move |stream, _unnamed, stop| {
-            let (spawner, tasks) = in_task::new();
+            let (spawner, tasks) = connection_tasks::new();
             let service = service(spawner.clone());
             let connection = connection(stream, bounds, Arc::clone(&callers), stop, service, spawner);
             tasks.run_beside(connection)
@@ -321,58 +297,12 @@ async fn begun(mut reading: OwnedReadHalf) -> io::Result<impl AsyncRead + Unpin>
     Ok(PREFACE.chain(reading))
 }
 
-/// How many connections each user has.
-#[derive(Debug)]
-struct Callers {
-    most: usize,
-    of_user: Mutex<HashMap<u32, usize>>,
-}
-
-/// One connection of a user.
-#[derive(Debug)]
-struct ConnectionSlot {
-    callers: Arc<Callers>,
-    uid: u32,
-}
-
-impl Callers {
-    fn new(connections: usize) -> Self {
-        Self {
-            most: connections.div_ceil(SHARE),
-            of_user: Mutex::default(),
-        }
-    }
-
-    /// A place for this caller, unless he has as many as he may. Root, which the runtimes and the kubelet are, has no bound
-    /// but that of all.
-    fn enter(self: &Arc<Self>, peer: Peer) -> Option<ConnectionSlot> {
-        let mut of_user = self.lock();
-        let held = of_user.entry(peer.uid).or_default();
-        if peer.uid != 0 && *held >= self.most {
-            return None;
-        }
-        *held += 1;
-        Some(ConnectionSlot {
-            callers: Arc::clone(self),
-            uid: peer.uid,
-        })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
-        // Nothing in here stops half-way.
-        self.of_user.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for ConnectionSlot {
-    fn drop(&mut self) {
-        let mut of_user = self.callers.lock();
-        if let Some(held) = of_user.get_mut(&self.uid) {
-            *held -= 1;
-            if *held == 0 {
-                of_user.remove(&self.uid);
-            }
-        }
+fn found_group(path: &Path, group: &str) -> Result<u32, SocketError> {
+    let (path, group) = (path.to_owned(), group.to_owned());
+    match group_id(&group) {
+        Ok(Some(number)) => Ok(number),
+        Ok(None) => Err(SocketError::NoGroup { path, group }),
+        Err(source) => Err(SocketError::GroupLookup { path, group, source }),
     }
 }
 
@@ -398,42 +328,5 @@ async fn vacant(path: &Path) -> Result<(), SocketError> {
         }),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
         Err(error) => Err(failed(error)),
-    }
-}
-
-/// Whether this machine knows a group, by name or number.
-pub(crate) fn has_group(group: &str) -> bool {
-    gid(group).is_some()
-}
-
-fn gid(group: &str) -> Option<u32> {
-    group.parse().ok().or_else(|| {
-        let found = nix::unistd::Group::from_name(group).ok()??;
-        Some(found.gid.as_raw())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::{Callers, Peer};
-
-    #[test]
-    fn one_user_has_a_share_of_the_connections_and_root_is_not_counted() {
-        let callers = Arc::new(Callers::new(8));
-        let peer = |uid| Peer {
-            uid,
-            gid: 0,
-            pid: None,
-        };
-        let held: Vec<_> = (0..2).map(|_| callers.enter(peer(1000)).unwrap()).collect();
-        assert!(callers.enter(peer(1000)).is_none());
-        let others: Vec<_> = (0..8).map(|_| callers.enter(peer(0)).unwrap()).collect();
-        let another = callers.enter(peer(1001)).unwrap();
-        drop(held);
-        assert!(callers.enter(peer(1000)).is_some());
-        drop((others, another));
-        assert!(callers.lock().is_empty());
     }
 }

@@ -18,7 +18,7 @@ use super::route::RouteError;
 use crate::base::error_chain::chain;
 use crate::base::printable::printable;
 use crate::base::reason::Reason;
-use crate::door::http_answer;
+use crate::door::wire_codes::http_answer;
 use crate::net::registry::BlobStream;
 use crate::oci::{Descriptor, Digest, MediaType};
 use crate::pull::decide::{Denial, Permit};

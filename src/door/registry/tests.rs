@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 use super::{RegistryDoor, RegistryDoorSettings, TlsFiles};
 use crate::base::error_chain::chain;
 use crate::base::reason::Reason;
+use crate::door::DoorLimits;
 use crate::fakes::pull_client::{ClientPullError, Dialect, PullClient};
 use crate::fakes::registry::{AuthPolicy, EmbeddedRegistry, FakeRegistryOptions};
 use crate::net::registry::{Credentials, RegistryClient, RegistryConfig, SourceName};
@@ -44,11 +45,14 @@ fn config() -> RegistryDoorSettings {
         listen: "127.0.0.1:0".parse().unwrap(),
         tls: None,
         default_registry: None,
-        pull_deadline: Duration::from_secs(5),
-        blob_deadline: Duration::from_secs(30),
-        connections: 64,
     }
 }
+
+const LIMITS: DoorLimits = DoorLimits {
+    pull: Duration::from_secs(5),
+    blob: Duration::from_secs(30),
+    connections: 64,
+};
 
 /// Rules of their scopes, and reject.
 fn settings(endpoint: &str, rules: Vec<(&str, Requirement)>) -> GateSettings {
@@ -93,11 +97,12 @@ fn only(digests: &[&Descriptor]) -> Requirement {
 
 impl Node {
     async fn start(origin: EmbeddedRegistry, rules: Vec<(&str, Requirement)>) -> Self {
-        Self::with(config(), origin, rules).await
+        Self::with(config(), LIMITS, origin, rules).await
     }
 
     async fn with(
         config: RegistryDoorSettings,
+        limits: DoorLimits,
         origin: EmbeddedRegistry,
         rules: Vec<(&str, Requirement)>,
     ) -> Self {
@@ -109,7 +114,7 @@ impl Node {
         let settings = settings(origin.url(), rules);
         let mut metrics = prometheus_client::registry::Registry::default();
         let gate = Arc::new(Gate::new(settings, &storage, &mut metrics).unwrap());
-        let door = RegistryDoor::bind(config).await.unwrap();
+        let door = RegistryDoor::bind(config, limits).await.unwrap();
         let address = door.local_addr();
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(door.serve(Arc::clone(&gate), stopped, Duration::from_secs(1)));
@@ -563,7 +568,7 @@ async fn the_clients_own_credentials_open_the_registry_and_nobody_elses() {
         default_registry: Some("registry.test".to_owned()),
         ..config()
     };
-    let node = Node::with(config, origin, rules).await;
+    let node = Node::with(config, LIMITS, origin, rules).await;
     let right = "Authorization: Basic dXNlcjpzZWNyZXQ=\r\n";
     let target = "GET /v2/team/app/manifests/v1";
     for _ in 0..2 {
@@ -624,7 +629,7 @@ async fn the_base_is_answered_without_a_registry() {
         default_registry: Some("registry.test".to_owned()),
         ..config()
     };
-    let node = Node::with(config, registry().await, Vec::new()).await;
+    let node = Node::with(config, LIMITS, registry().await, Vec::new()).await;
     node.gate
         .replace_settings(settings(&format!("http://{gone}"), Vec::new()));
     let (head, body) = node.ask("GET /v2/", "").await;
@@ -651,11 +656,11 @@ async fn an_origin_that_dies_in_the_middle_of_a_blob_leaves_it_short() {
                 }
             }
         });
-        let config = RegistryDoorSettings {
-            blob_deadline: Duration::from_millis(500),
-            ..config()
+        let limits = DoorLimits {
+            blob: Duration::from_millis(500),
+            ..LIMITS
         };
-        let node = Node::with(config, registry().await, Vec::new()).await;
+        let node = Node::with(config(), limits, registry().await, Vec::new()).await;
         node.gate.replace_settings(settings(
             &endpoint,
             vec![("registry.test/**", Requirement::InsecureAcceptAnything)],
@@ -709,6 +714,7 @@ async fn tls_is_served_without_http_2() {
             tls: Some(files.clone()),
             ..config()
         },
+        LIMITS,
         origin,
         vec![("registry.test/**", only(&[&app]))],
     )
@@ -763,7 +769,7 @@ async fn tls_is_served_without_http_2() {
 async fn a_door_that_is_not_safe_or_not_possible_is_not_opened() {
     let folder = TempDir::new().unwrap();
     let files = certificate(folder.path());
-    let refusal = async |config: RegistryDoorSettings| match RegistryDoor::bind(config).await {
+    let refusal = async |config: RegistryDoorSettings| match RegistryDoor::bind(config, LIMITS).await {
         Ok(door) => panic!("{} was opened", door.local_addr()),
         Err(error) => chain(&error),
     };

@@ -2,94 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::limits::{CONFIG_BYTES, INCLUDED_FILES};
+use crate::base::strict_toml::file::FileError;
+pub(super) use crate::base::strict_toml::file::read;
 use crate::base::strict_toml::problem::{At, ConfigSource, Report};
 use crate::base::strict_toml::value::Text;
-
-/// Why a file gave nothing.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum FileError {
-    /// The system says no.
-    #[error("could not read `{}`: {}", path.display(), self.why())]
-    Io { path: PathBuf, source: io::Error },
-    /// A folder, a device, a pipe (which would never end, or never begin).
-    #[error("`{}` {}", path.display(), self.why())]
-    NotAFile { path: PathBuf },
-    /// Not text.
-    #[error("`{}` {}", path.display(), self.why())]
-    NotUtf8 { path: PathBuf, line: usize },
-    /// Over its bound.
-    #[error("`{}` {}", path.display(), self.why())]
-    TooLarge { path: PathBuf, limit: usize },
-}
-
-impl FileError {
-    /// What is wrong, for whom the file is named already.
-    pub(super) fn why(&self) -> String {
-        match self {
-            // The system's words without its number.
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                "there is no such file".to_owned()
-            }
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                "permission denied".to_owned()
-            }
-            Self::Io { source, .. } => source.to_string(),
-            Self::NotAFile { .. } => "is not a file".to_owned(),
-            Self::NotUtf8 { line, .. } => format!("is not UTF-8: see line {line}"),
-            Self::TooLarge { limit, .. } => format!("has more than {limit} bytes"),
-        }
-    }
-
-    /// What to do, where there is something to say.
-    pub(super) fn hint(&self) -> Option<String> {
-        match self {
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Some("relative paths start at the folder of the file that names them".to_owned())
-            }
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Some("let the daemon's user read it".to_owned())
-            }
-            Self::Io { .. } => None,
-            Self::NotAFile { .. } => Some("name a file".to_owned()),
-            Self::NotUtf8 { .. } => Some("save it as UTF-8".to_owned()),
-            Self::TooLarge { .. } => Some("is it the file that was meant?".to_owned()),
-        }
-    }
-}
-
-/// Reads a file of at most `limit` bytes.
-///
-/// # Errors
-/// As [`FileError`] says.
-pub(super) fn read(path: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
-    let failed = |source| FileError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    // Asked before it is opened: to open a pipe is to wait for whoever writes it.
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(FileError::NotAFile {
-            path: path.to_owned(),
-        });
-    }
-    let file = File::open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    // One more than the limit tells a file that is too large from one that just fits.
-    let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(bound).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > limit {
-        return Err(FileError::TooLarge {
-            path: path.to_owned(),
-            limit,
-        });
-    }
-    Ok(bytes)
-}
 
 /// Reads a file of the configuration.
 ///

@@ -12,9 +12,9 @@ use crate::base::limits::{CERTIFICATE_BYTES, CREDENTIALS_BYTES};
 use crate::base::strict_toml::problem::{At, Report, Reported};
 use crate::base::strict_toml::table::{Table, TextOrTable};
 use crate::base::strict_toml::value::Text;
+use crate::door::registry::settings::registry_host;
 use crate::net::oracle::OracleRegistryConfig;
 use crate::net::registry::{Credentials, RegistryConfig, SourceName};
-use crate::oci::Repository;
 
 /// Every registry.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ impl Registries {
     pub(super) fn add(&mut self, mut table: Table<'_>) {
         let report = table.report();
         let text = table.required_text("host", "\"registry.example\"");
-        let host = text.and_then(|text| host(text, report));
+        let host = text.and_then(|text| registry_host(text, report));
         let registry = read(&mut table, host);
         let oracle = match (table.table("oracle", "`[registry.oracle]`"), &registry) {
             (Ok(None), _) => Ok(None),
@@ -92,25 +92,6 @@ fn used(
         )),
         (true, Some(oracle)) => Ok(Some(oracle)),
         (false, None) => Ok(None),
-    }
-}
-
-/// The host of a registry as it stands in normalised image names.
-pub(super) fn host<'d>(text: Text<'d>, report: &Report) -> Result<&'d str, Reported> {
-    match Repository::new(text.text, "any/image") {
-        Ok(repository) if repository.registry() == text.text => Ok(text.text),
-        Ok(repository) => {
-            let hint = Some(format!("write `{}`", repository.registry()));
-            Err(report.problem(
-                text.at,
-                format!("images never name the host `{}`", text.text),
-                hint,
-            ))
-        }
-        Err(error) => {
-            let hint = Some("write host, or host and port, as they stand in image names".to_owned());
-            Err(report.problem(text.at, error.to_string(), hint))
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::StartError;
 use super::control::Control;
 use crate::door::listen::unix_socket::BoundSocket;
-use crate::door::{admission, cri, registry};
+use crate::door::{DoorLimits, admission, cri, registry};
 use crate::process::config::Config;
 use crate::process::telemetry::MetricsDoor;
 use crate::pull::gate::Gate;
@@ -39,22 +39,15 @@ impl BoundDoors {
     /// Binds every door that the configuration names.
     pub(super) async fn bind(config: &Config) -> Result<Self, StartError> {
         let registry = match config.registry_door.clone() {
-            Some(door) => Some(bind_registry(door).await?),
+            Some(door) => Some(bind_registry(door, config.limits).await?),
             None => None,
         };
-        let admission = match config.daemon.admission.clone() {
-            Some(socket) => Some(
-                admission::AdmissionDoor::bind(admission::AdmissionDoorSettings {
-                    socket,
-                    deadline: config.limits.pull,
-                    connections: config.limits.connections,
-                })
-                .await?,
-            ),
+        let admission = match &config.daemon.admission {
+            Some(door) => Some(admission::AdmissionDoor::bind(door, config.limits).await?),
             None => None,
         };
         let cri = match config.cri_door.clone() {
-            Some(door) => Some(cri::CriDoor::bind(door).await?),
+            Some(door) => Some(cri::CriDoor::bind(door, config.limits).await?),
             None => None,
         };
         if registry.is_none() && admission.is_none() && cri.is_none() {
@@ -152,8 +145,11 @@ async fn named(name: &'static str, served: impl Future<Output = ()>) -> &'static
     name
 }
 
-async fn bind_registry(config: registry::RegistryDoorSettings) -> Result<registry::RegistryDoor, StartError> {
-    let address = config.listen;
-    let bound = registry::RegistryDoor::bind(config).await;
+async fn bind_registry(
+    settings: registry::RegistryDoorSettings,
+    limits: DoorLimits,
+) -> Result<registry::RegistryDoor, StartError> {
+    let address = settings.listen;
+    let bound = registry::RegistryDoor::bind(settings, limits).await;
     bound.map_err(|source| StartError::Door { address, source })
 }

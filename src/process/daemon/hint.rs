@@ -64,6 +64,7 @@ fn of_socket(error: &SocketError) -> Option<String> {
             path.display()
         )),
         SocketError::NoGroup { group, .. } => Some(format!("make it: `sudo groupadd --system {group}`")),
+        SocketError::GroupLookup { .. } => None,
         SocketError::Group { group, .. } => Some(format!(
             "make the daemon's user a member: `sudo usermod --append --groups {group} pullgate`"
         )),

@@ -148,18 +148,10 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     if old.daemon != new.daemon {
         tables.push("daemon");
     }
-    let door = |config: &Config| {
-        let door = config.registry_door.as_ref()?;
-        Some((door.listen, door.tls.clone(), door.default_registry.clone()))
-    };
-    if door(old) != door(new) {
+    if old.registry_door != new.registry_door {
         tables.push("door.registry");
     }
-    let cri = |config: &Config| {
-        let door = config.cri_door.as_ref()?;
-        Some((door.socket.clone(), door.runtime.clone(), door.recheck_present))
-    };
-    if cri(old) != cri(new) {
+    if old.cri_door != new.cri_door {
         tables.push("door.cri");
     }
     if old.limits != new.limits {

@@ -62,8 +62,8 @@ impl Check {
     /// What the daemon says, where one runs: it decides on the pulls of this node. None where it can not be asked, and
     /// where the registry wants credentials that it does not have: this user may have some.
     async fn by_daemon(&self, context: &Context, config: &Config) -> Option<v1::Verdict> {
-        let socket = config.daemon.admission.as_ref().filter(|_| !self.fresh)?;
-        let channel = match Channel::connect(&socket.path).await {
+        let door = config.daemon.admission.as_ref().filter(|_| !self.fresh)?;
+        let channel = match Channel::connect(&door.socket.path).await {
             Ok(channel) => channel,
             Err(error) if error.nobody_serves() => {
                 context.say(

@@ -8,7 +8,7 @@ use tonic::{Code, Request, Response, Status};
 use super::Context;
 use super::output::{CliError, Exit};
 use crate::base::proto::v1::control_client::ControlClient;
-use crate::door::listen::unix_socket as unix;
+use crate::door::listen::socket_settings::SocketSettings;
 use crate::net::uds_client::{Channel, origin};
 use crate::process::config::{DaemonSettings, load_daemon};
 
@@ -27,8 +27,8 @@ pub(super) async fn control(context: &Context) -> Result<ControlClient<Channel>,
 pub(super) fn socket(
     context: &Context,
     key: &str,
-    of: impl FnOnce(DaemonSettings) -> Option<unix::SocketSettings>,
-) -> Result<unix::SocketSettings, CliError> {
+    of: impl FnOnce(DaemonSettings) -> Option<SocketSettings>,
+) -> Result<SocketSettings, CliError> {
     of(load_daemon(&context.config_path)?).ok_or_else(|| {
         let path = context.config_path.display();
         CliError::new(format!("`{path}` opens no {key} socket"), Exit::Usage).hint(format!(

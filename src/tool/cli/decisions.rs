@@ -61,7 +61,9 @@ impl DecisionsArgs {
 
     /// Until the daemon ends, or whoever reads.
     async fn follow(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
-        let socket = socket(context, "admission", |daemon| daemon.admission)?;
+        let socket = socket(context, "admission", |daemon| {
+            daemon.admission.map(|door| door.socket)
+        })?;
         let mut client = AdmissionClient::with_origin(connect(&socket.path).await?, origin());
         let asked = v1::WatchDecisionsRequest {
             denials_only: self.denied,

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{PHRASE_BYTES, Puller, ResponseBody, base, crashed, cut, denied, referrers, refused, tags};
 use crate::base::reason::Reason;
-use crate::door::http_answer;
 use crate::door::registry::route::RouteError;
+use crate::door::wire_codes::http_answer;
 use crate::oci::{Descriptor, Digest};
 use crate::pull::decide::Denial;
 

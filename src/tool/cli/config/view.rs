@@ -172,7 +172,7 @@ impl ConfigView {
             admission: daemon
                 .admission
                 .as_ref()
-                .map(|socket| socket.path.display().to_string()),
+                .map(|door| door.socket.path.display().to_string()),
             control: daemon
                 .control
                 .as_ref()
