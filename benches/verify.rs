@@ -21,7 +21,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use jiff::Timestamp;
 use pullgate::signature::{Candidate, FormatName};
-use pullgate::trust::{PublicKey, SaltLength, SigningAlgorithm, TrustedKey};
+use pullgate::trust::{PublicKey, Salt, SigningAlgorithm, TrustedKey};
 use rsa::pss::{Signature, VerifyingKey};
 use rsa::signature::Verifier;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
@@ -94,7 +94,7 @@ fn measure(
         name: "release".to_owned(),
         public_key: PublicKey::from_pem(signer.public_pem().as_bytes()).unwrap(),
         algorithms: SigningAlgorithm::ALL.into(),
-        salt: SaltLength::Any,
+        salt: Salt::Any,
         kms_key_id: None,
         kms_key_version_id: None,
         not_before: None,
@@ -123,8 +123,7 @@ fn measure(
             trusted
                 .public_key
                 .verify(
-                    algorithm,
-                    SaltLength::Any,
+                    algorithm.scheme(Salt::Any),
                     black_box(message.as_slice()),
                     &signature,
                 )

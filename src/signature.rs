@@ -4,6 +4,7 @@
 //! A format verifies the bytes as they came, then parses those same bytes, and says what a trusted key claims. Whether
 //! that claim is about the image being pulled is decided in one place for all formats, [`crate::pull::verify`].
 
+mod key_kind;
 pub mod oracle;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+pub use self::key_kind::{UnusedKeyKind, check_key_kind};
 use crate::base::reason::Reason;
 use crate::oci::Digest;
 use crate::trust::{KeyUnusable, TrustedKey};

@@ -1,16 +1,21 @@
 //! Trusted keys: PEM in, verification out. A key that does not load is an error of the configuration, never "no key".
 
 mod algorithm;
+mod fingerprint;
+mod key_error;
 mod public_key;
+mod scheme;
 mod spki;
 
 use std::collections::BTreeSet;
 
-pub use algorithm::{SigningAlgorithm, UnknownAlgorithm};
 use jiff::Timestamp;
 
-pub use crate::trust::public_key::{Fingerprint, PublicKey, RsaPublicKey, SaltLength, SignatureMismatch};
-pub use crate::trust::spki::KeyError;
+pub use self::algorithm::{SigningAlgorithm, UnknownAlgorithm};
+pub use self::fingerprint::Fingerprint;
+pub use self::key_error::KeyError;
+pub use self::public_key::{KeyKind, PublicKey, SignatureMismatch};
+pub use self::scheme::{Curve, HashAlgorithm, Salt, Scheme};
 
 /// A key that the administrator trusts, and what for.
 #[derive(Clone, Debug)]
@@ -22,7 +27,7 @@ pub struct TrustedKey {
     /// What it may be used with; never empty.
     pub algorithms: BTreeSet<SigningAlgorithm>,
     /// The salt lengths that are taken.
-    pub salt: SaltLength,
+    pub salt: Salt,
     /// The Vault key that this is the public half of. When set, a record must name it.
     pub kms_key_id: Option<String>,
     /// The Vault key version that this is the public half of. When set, a record must name it.
@@ -68,7 +73,7 @@ impl TrustedKey {
 
 #[cfg(test)]
 mod tests {
-    use super::{KeyUnusable, PublicKey, SaltLength, SigningAlgorithm, TrustedKey};
+    use super::{KeyUnusable, PublicKey, Salt, SigningAlgorithm, TrustedKey};
 
     fn key() -> TrustedKey {
         TrustedKey {
@@ -76,7 +81,7 @@ mod tests {
             public_key: PublicKey::from_pem(include_bytes!("../tests/fixtures/keys/rsa-2048.public.pem"))
                 .unwrap(),
             algorithms: SigningAlgorithm::ALL.into(),
-            salt: SaltLength::Any,
+            salt: Salt::Any,
             kms_key_id: None,
             kms_key_version_id: None,
             not_before: Some("2026-01-01T00:00:00Z".parse().unwrap()),
@@ -124,27 +129,6 @@ mod tests {
                 Err(KeyUnusable::Revoked),
                 "{now}"
             );
-        }
-    }
-
-    #[test]
-    fn an_algorithm_has_one_spelling() {
-        for algorithm in SigningAlgorithm::ALL {
-            assert_eq!(algorithm.as_str().parse(), Ok(algorithm));
-            algorithm
-                .as_str()
-                .to_lowercase()
-                .parse::<SigningAlgorithm>()
-                .unwrap_err();
-        }
-        for other in [
-            "",
-            "SHA_256_RSA_PKCS1_V1_5",
-            "ECDSA_SHA_256",
-            "SHA_256_RSA_PKCS_PSS ",
-            "SHA_1_RSA_PKCS_PSS",
-        ] {
-            other.parse::<SigningAlgorithm>().unwrap_err();
         }
     }
 }

@@ -14,7 +14,7 @@ use pullgate::net::registry::{Credentials, RegistryConfig, SourceName};
 use pullgate::oci::{Digest, Repository};
 use pullgate::process::config::{CacheSettings, Config, ConfigErrors};
 use pullgate::pull::policy::{DefaultAction, Mode, Requirement, Scope, SignedRepository};
-use pullgate::trust::{SaltLength, SigningAlgorithm};
+use pullgate::trust::{Salt, SigningAlgorithm};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config")
@@ -167,10 +167,10 @@ fn every_rule_arrives_from_every_file() {
     assert_eq!(qa.algorithms, SigningAlgorithm::ALL.into());
     assert_eq!(
         (qa.salt, qa.revoked, qa.not_before, &qa.kms_key_id),
-        (SaltLength::Any, false, None, &None)
+        (Salt::Any, false, None, &None)
     );
     assert_eq!(release.algorithms, [SigningAlgorithm::Sha256RsaPkcsPss].into());
-    assert_eq!(release.salt, SaltLength::Digest);
+    assert_eq!(release.salt, Salt::Digest);
     assert_eq!(release.kms_key_id.as_deref(), Some("ocid1.key.oc1.phx.vault.abc"));
     assert_eq!(
         release.kms_key_version_id.as_deref(),

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use pullgate::signature::oracle::{Oracle, OracleMessage, Record};
 use pullgate::signature::{Candidate, Claim, Format as _, FormatName, SignatureError};
-use pullgate::trust::{PublicKey, SaltLength, SigningAlgorithm, TrustedKey};
+use pullgate::trust::{PublicKey, Salt, SigningAlgorithm, TrustedKey};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -24,7 +24,7 @@ fn every_case_is_answered_as_expected() {
     let mut judged = 0;
     for (name, case) in &expected.cases {
         let fixture = Fixture::read(&case.file);
-        for salt in [SaltLength::Any, SaltLength::Digest] {
+        for salt in [Salt::Any, Salt::Digest] {
             for record in fixture.spellings() {
                 let outcome = open(&record, &expected.trusted_keys(salt));
                 assert_answer(name, case, &fixture, salt, outcome);
@@ -40,12 +40,12 @@ fn assert_answer(
     name: &str,
     case: &Case,
     fixture: &Fixture,
-    salt: SaltLength,
+    salt: Salt,
     outcome: Result<Claim, SignatureError>,
 ) {
     let verifies = match salt {
-        SaltLength::Any => case.crypto_ok_any_salt,
-        SaltLength::Digest => case.crypto_ok_salt_is_digest_length,
+        Salt::Any => case.crypto_ok_any_salt,
+        Salt::Digest => case.crypto_ok_salt_is_digest_length,
     };
     let failed: BTreeSet<&str> = case.failed_checks.iter().map(String::as_str).collect();
     let at = format!("{name}, salt {salt:?}: {outcome:?}");
@@ -135,7 +135,7 @@ fn a_case_says_what_its_message_says() {
 
 #[test]
 fn a_rotated_key_is_two_keys() {
-    let keys = Expected::read().trusted_keys(SaltLength::Any);
+    let keys = Expected::read().trusted_keys(Salt::Any);
     let only = |name: &str| -> Vec<_> { keys.iter().filter(|key| key.name == name).cloned().collect() };
     let (v1, v2) = (
         Fixture::read("positive/rotated-v1.json"),
@@ -161,7 +161,7 @@ fn what_the_client_prints_and_the_api_answers_is_read_as_one() {
     let got = read("wire/get.stdout.json");
     let listed = read("wire/list.stdout.json");
     assert_eq!((got.len(), listed.len()), (1, 1));
-    let keys = Expected::read().trusted_keys(SaltLength::Any);
+    let keys = Expected::read().trusted_keys(Salt::Any);
     for record in got.iter().chain(&listed) {
         let record: Value = serde_json::from_slice(&record.to_json()).unwrap();
         let fixture = Fixture::read("positive/acme-no-options.json");
@@ -237,7 +237,7 @@ impl Expected {
     }
 
     /// The trusted keys: of `prod-2048` both versions from their files, of others what the cases that they made hold.
-    fn trusted_keys(&self, salt: SaltLength) -> Vec<Arc<TrustedKey>> {
+    fn trusted_keys(&self, salt: Salt) -> Vec<Arc<TrustedKey>> {
         let listed: Map<String, Value> =
             serde_json::from_slice(&std::fs::read(path("keys/keys.json")).unwrap()).unwrap();
         let mut keys = BTreeMap::new();
@@ -309,7 +309,7 @@ impl Fixture {
     }
 }
 
-fn trusted(name: String, pem: &[u8], id: &Value, version: &Value, salt: SaltLength) -> Arc<TrustedKey> {
+fn trusted(name: String, pem: &[u8], id: &Value, version: &Value, salt: Salt) -> Arc<TrustedKey> {
     Arc::new(TrustedKey {
         name,
         public_key: PublicKey::from_pem(pem).unwrap(),

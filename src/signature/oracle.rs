@@ -100,7 +100,7 @@ fn signer<'a>(
 
     let verified = allowed.iter().find(|(key, _)| {
         key.public_key
-            .verify(algorithm, key.salt, unverified_message, signature)
+            .verify(algorithm.scheme(key.salt), unverified_message, signature)
             .is_ok()
     });
     if let Some((key, _)) = verified {

@@ -29,7 +29,7 @@ use crate::pull::policy::{
 use crate::signature::FormatName;
 use crate::signature::oracle::{OracleMessage, Record};
 use crate::tool::sign::{PrivateKey, PrivateKeyError, SignError, artifact, sign};
-use crate::trust::{SaltLength, SigningAlgorithm, TrustedKey};
+use crate::trust::{Salt, SigningAlgorithm, TrustedKey};
 
 /// The registry's host as it stands in image names; no such host exists (RFC 2606, 2).
 pub const HOST: &str = "registry.example";
@@ -304,7 +304,7 @@ fn policy(release: &PrivateKey) -> Result<Policy, DemoError> {
         name: "release".to_owned(),
         public_key: release.public().clone(),
         algorithms: BTreeSet::from([ALGORITHM]),
-        salt: SaltLength::Any,
+        salt: Salt::Any,
         kms_key_id: None,
         kms_key_version_id: None,
         not_before: None,

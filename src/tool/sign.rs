@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::base::limits::MESSAGE_BYTES;
 use crate::signature::oracle::{OracleMessage, Record};
-use crate::trust::{PublicKey, SaltLength, SignatureMismatch};
+use crate::trust::{PublicKey, Salt, SignatureMismatch};
 
 /// Why nothing was signed.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +82,7 @@ pub fn signed_elsewhere(
     key: &PublicKey,
     now: Timestamp,
 ) -> Result<Record, SignError> {
-    key.verify(message.signing_algorithm, SaltLength::Any, bytes, signature)
+    key.verify(message.signing_algorithm.scheme(Salt::Any), bytes, signature)
         .map_err(SignError::NotOfKey)?;
     Ok(record(message, bytes, signature, now))
 }

@@ -1,237 +1,243 @@
-//! RSA public keys and RSASSA-PSS verification (RFC 8017, 8.1.2) on the `rsa` crate.
+//! Public keys, read by the algorithm identifier of their SubjectPublicKeyInfo.
+
+mod ecdsa;
+mod ed25519;
+mod rsa;
 
 use std::fmt;
 
-use rsa::BoxedUint;
-use rsa::pkcs1::RsaPublicKeyRef;
-use rsa::pkcs8::{EncodePublicKey as _, LineEnding};
-use rsa::traits::PublicKeyParts as _;
-use sha2::digest::FixedOutputReset;
-use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
+use ::rsa::pkcs8::spki::SubjectPublicKeyInfoOwned;
+use ::rsa::pkcs8::{LineEnding, ObjectIdentifier, der};
+use der::Encode as _;
+use der::pem::PemLabel as _;
 
-use super::SigningAlgorithm;
-use crate::trust::spki::{self as pem, KeyError};
+use self::ecdsa::EcdsaKey;
+use self::ed25519::Ed25519Key;
+use self::rsa::RsaKey;
+use super::fingerprint::Fingerprint;
+use super::key_error::KeyError;
+use super::scheme::{Curve, Scheme};
+use super::spki;
 
-/// SHA-256 over the DER of the SubjectPublicKeyInfo: two names for one key have one fingerprint.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fingerprint(pub [u8; 32]);
+/// A public key that can verify signatures: RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519.
+#[derive(Clone)]
+pub struct PublicKey {
+    material: Material,
+    /// DER of the SubjectPublicKeyInfo. One key has one encoding, whatever encoding it was read from.
+    spki: Vec<u8>,
+    /// Computed once, when the key is loaded.
+    fingerprint: Fingerprint,
+}
 
-impl fmt::Display for Fingerprint {
+#[derive(Clone)]
+enum Material {
+    Ecdsa(EcdsaKey),
+    Ed25519(Ed25519Key),
+    Rsa(RsaKey),
+}
+
+/// The kind of a public key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// An ECDSA key, with its curve.
+    Ecdsa(Curve),
+    /// An Ed25519 key.
+    Ed25519,
+    /// An RSA key of any accepted size.
+    Rsa,
+}
+
+impl fmt::Display for KeyKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "sha256:{}", hex::encode(self.0))
+        match self {
+            Self::Ecdsa(curve) => write!(formatter, "ECDSA {curve}"),
+            Self::Ed25519 => formatter.write_str("Ed25519"),
+            Self::Rsa => formatter.write_str("RSA"),
+        }
     }
 }
 
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, formatter)
-    }
-}
-
-/// Which PSS salt lengths a key's signatures may have. No source says what OCI Vault uses, so any is the default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum SaltLength {
-    /// Any: recovered from the encoding.
-    #[default]
-    Any,
-    /// The length of the hash alone (what NIST and most libraries use).
-    Digest,
-}
-
-/// An RSA public key of 2048 to 8192 bits. `PublicKey` is an enum from the first day: other kinds will come.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum PublicKey {
-    /// RSA, with the fingerprint computed once at load.
-    Rsa(RsaPublicKey),
-}
-
-/// The signature is not this key's signature over these bytes. It says no more: a reason would be an oracle.
+/// The signature was not made by this key over these bytes. The error gives no reason: a reason would help a forger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the signature does not verify")]
 pub struct SignatureMismatch;
 
 impl PublicKey {
-    /// Reads a PEM file: SubjectPublicKeyInfo, PKCS#1 or an X.509 certificate, and nothing after it.
+    /// Reads a PEM file: SubjectPublicKeyInfo, PKCS#1 or an X.509 certificate, with nothing after it.
     ///
-    /// Of a certificate the key is taken and nothing else: its validity, issuer, extensions and signature are not
-    /// looked at. When a key may be used is the configuration's word (`not_before`, `not_after`, `revoked`).
+    /// Only the key of a certificate is used: its validity, issuer, extensions and signature are ignored. The
+    /// configuration decides when a key may be used (`not_before`, `not_after`, `revoked`).
     ///
     /// # Errors
-    /// As [`KeyError`] says.
+    /// [`KeyError`] describes what the file holds instead.
     pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
-        pem::read(pem).map(Self::Rsa)
+        Self::from_spki(&spki::from_pem(pem)?)
+    }
+
+    fn from_spki(spki: &SubjectPublicKeyInfoOwned) -> Result<Self, KeyError> {
+        let material = match spki.algorithm.oid {
+            ::rsa::pkcs1::ALGORITHM_OID => Material::Rsa(RsaKey::from_spki(spki)?),
+            EC_PUBLIC_KEY => Material::Ecdsa(EcdsaKey::from_spki(spki)?),
+            ED25519 => Material::Ed25519(Ed25519Key::from_spki(spki)?),
+            RSASSA_PSS => return Err(KeyError::PssOnly),
+            other => return Err(refusal(other)),
+        };
+        let spki = spki.to_der().map_err(malformed)?;
+        Ok(Self {
+            fingerprint: Fingerprint::from_spki(&spki),
+            material,
+            spki,
+        })
     }
 
     /// The fingerprint of the key.
     #[must_use]
     pub const fn fingerprint(&self) -> Fingerprint {
-        match self {
-            Self::Rsa(key) => key.fingerprint,
-        }
+        self.fingerprint
     }
 
-    /// Modulus size in bits.
+    /// The DER of the SubjectPublicKeyInfo.
+    #[must_use]
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// The size of the RSA modulus or of the curve's field, in bits.
     #[must_use]
     pub const fn bits(&self) -> usize {
-        match self {
-            Self::Rsa(key) => key.bits,
+        match &self.material {
+            Material::Ecdsa(key) => key.curve().bits(),
+            Material::Ed25519(_) => Ed25519Key::BITS,
+            Material::Rsa(key) => key.bits(),
         }
     }
 
-    /// The key as PEM (SubjectPublicKeyInfo): what a `[[key]] public_key` file holds. One key has one text, whatever
-    /// text it was read from.
+    /// The kind of the key.
+    #[must_use]
+    pub const fn kind(&self) -> KeyKind {
+        match &self.material {
+            Material::Ecdsa(key) => KeyKind::Ecdsa(key.curve()),
+            Material::Ed25519(_) => KeyKind::Ed25519,
+            Material::Rsa(_) => KeyKind::Rsa,
+        }
+    }
+
+    /// Writes the key as PEM (SubjectPublicKeyInfo), as a `[[key]] public_key` file holds it. One key has one text,
+    /// whatever text it was read from.
     ///
     /// # Errors
-    /// [`KeyError::Spki`]: cannot happen with a key whose fingerprint was taken.
+    /// [`KeyError::Pem`], which cannot happen with a key that was read.
     pub fn to_pem(&self) -> Result<String, KeyError> {
-        match self {
-            Self::Rsa(key) => Ok(key.inner.to_public_key_pem(LineEnding::LF)?),
-        }
+        pem_rfc7468::encode_string(SubjectPublicKeyInfoOwned::PEM_LABEL, LineEnding::LF, &self.spki)
+            .map_err(KeyError::Pem)
     }
 
-    /// What kind of key it is, for people and `--json`.
+    /// Whether signatures of this scheme can be verified under the key.
     #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Rsa(_) => "RSA",
+    pub const fn accepts(&self, scheme: Scheme) -> bool {
+        match (&self.material, scheme) {
+            (Material::Ecdsa(key), Scheme::Ecdsa(hash)) => key.accepts(hash),
+            (Material::Ed25519(_), Scheme::Ed25519) | (Material::Rsa(_), Scheme::RsaPss { .. }) => true,
+            (Material::Rsa(_), Scheme::RsaPkcs1(hash)) => RsaKey::accepts_pkcs1(hash),
+            (Material::Ecdsa(_), Scheme::RsaPss { .. } | Scheme::RsaPkcs1(_) | Scheme::Ed25519)
+            | (Material::Ed25519(_), Scheme::RsaPss { .. } | Scheme::RsaPkcs1(_) | Scheme::Ecdsa(_))
+            | (Material::Rsa(_), Scheme::Ecdsa(_) | Scheme::Ed25519) => false,
         }
     }
 
     /// Checks a raw signature over `message`.
     ///
     /// # Errors
-    /// [`SignatureMismatch`], whatever is wrong with it.
-    pub fn verify(
-        &self,
-        algorithm: SigningAlgorithm,
-        salt: SaltLength,
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(), SignatureMismatch> {
-        match self {
-            Self::Rsa(key) => match algorithm {
-                SigningAlgorithm::Sha224RsaPkcsPss => key.verify::<Sha224>(salt, message, signature),
-                SigningAlgorithm::Sha256RsaPkcsPss => key.verify::<Sha256>(salt, message, signature),
-                SigningAlgorithm::Sha384RsaPkcsPss => key.verify::<Sha384>(salt, message, signature),
-                SigningAlgorithm::Sha512RsaPkcsPss => key.verify::<Sha512>(salt, message, signature),
-            },
+    /// [`SignatureMismatch`], whatever is wrong with the signature.
+    pub fn verify(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> Result<(), SignatureMismatch> {
+        match (&self.material, scheme) {
+            (Material::Ecdsa(key), Scheme::Ecdsa(hash)) => key.verify(hash, message, signature),
+            (Material::Ed25519(key), Scheme::Ed25519) => key.verify(message, signature),
+            (Material::Rsa(key), Scheme::RsaPss { hash, salt }) => {
+                key.verify_pss(hash, salt, message, signature)
+            }
+            (Material::Rsa(_), Scheme::RsaPkcs1(hash)) => {
+                rsa::verify_pkcs1(&self.spki, hash, message, signature)
+            }
+            (Material::Ecdsa(_), Scheme::RsaPss { .. } | Scheme::RsaPkcs1(_) | Scheme::Ed25519)
+            | (Material::Ed25519(_), Scheme::RsaPss { .. } | Scheme::RsaPkcs1(_) | Scheme::Ecdsa(_))
+            | (Material::Rsa(_), Scheme::Ecdsa(_) | Scheme::Ed25519) => Err(SignatureMismatch),
         }
     }
 }
 
-/// An RSA public key, parsed and measured.
-#[derive(Clone)]
-pub struct RsaPublicKey {
-    inner: rsa::PublicKey,
-    bits: usize,
-    fingerprint: Fingerprint,
-}
-
-impl RsaPublicKey {
-    /// Smallest modulus in bits. NIST SP 800-131A has disallowed less since 2014, and OCI Vault makes none.
-    pub const MIN_BITS: usize = 2048;
-    /// Largest modulus in bits: the cost of one verification grows with its square.
-    pub const MAX_BITS: usize = 8192;
-    /// Smallest public exponent (NIST SP 800-56B, 6.2). Smaller ones have made forgeries easy where a verifier's
-    /// padding check was lax (CVE-2006-4339); nothing of today makes them.
-    pub const MIN_EXPONENT: u64 = 65_537;
-    /// Largest public exponent: a key with a long one makes each verification take long.
-    pub const MAX_EXPONENT: u64 = (1 << 33) - 1;
-
-    /// Takes what an `RSAPublicKey` (RFC 8017, A.1.1) holds, if it is within the bounds.
-    pub(super) fn new(key: &RsaPublicKeyRef<'_>) -> Result<Self, KeyError> {
-        let modulus = key.modulus.as_bytes();
-        let bits = bit_length(modulus);
-        if !(Self::MIN_BITS..=Self::MAX_BITS).contains(&bits) {
-            return Err(KeyError::Bits {
-                bits,
-                min: Self::MIN_BITS,
-                max: Self::MAX_BITS,
-            });
-        }
-        if modulus.last().is_none_or(|byte| byte % 2 == 0) {
-            return Err(KeyError::EvenModulus);
-        }
-        let exponent = key.public_exponent.as_bytes();
-        if bit_length(exponent) > 33 {
-            return Err(KeyError::LargeExponent {
-                max: Self::MAX_EXPONENT,
-            });
-        }
-        let exponent = exponent
-            .iter()
-            .fold(0_u64, |value, byte| (value << 8) | u64::from(*byte));
-        if exponent < Self::MIN_EXPONENT {
-            return Err(KeyError::SmallExponent {
-                exponent,
-                min: Self::MIN_EXPONENT,
-            });
-        }
-        if exponent % 2 == 0 {
-            return Err(KeyError::EvenExponent { exponent });
-        }
-        let n = BoxedUint::from_be_slice_vartime(modulus);
-        let inner =
-            rsa::PublicKey::new_with_size_limits(n, exponent.into(), Self::MIN_BITS..=Self::MAX_BITS)?;
-        let der = inner.to_public_key_der()?;
-        Ok(Self {
-            inner,
-            bits,
-            fingerprint: Fingerprint(Sha256::digest(der.as_bytes()).into()),
-        })
-    }
-
-    fn verify<D: Digest + FixedOutputReset>(
-        &self,
-        salt: SaltLength,
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(), SignatureMismatch> {
-        // RFC 8017, 8.1.2, step 1. A signature with zero bytes before or after it would be a second spelling of one
-        // signature, and one that is longer would cost more to read as a number.
-        if signature.len() != self.inner.size() {
-            return Err(SignatureMismatch);
-        }
-        let salt_len = match salt {
-            SaltLength::Any => None,
-            SaltLength::Digest => Some(<D as Digest>::output_size()),
-        };
-        // `blinded` concerns the private operation alone.
-        let scheme = rsa::Pss {
-            blinded: false,
-            digest: D::new(),
-            salt_len,
-        };
-        // Every failure is the same failure to the outside: which step failed would help who probes.
-        self.inner
-            .verify(scheme, &D::digest(message), signature)
-            .or(Err(SignatureMismatch))
-    }
-}
-
-impl fmt::Debug for RsaPublicKey {
-    /// The size and the fingerprint: they name the key, and a log line of eight thousand bits names nothing.
+impl fmt::Debug for PublicKey {
+    /// Prints kind, size and fingerprint: they name the key, and a log line of eight thousand bits names nothing.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "RsaPublicKey({} bits, {})",
-            self.bits, self.fingerprint
+            "PublicKey({}, {} bits, {})",
+            self.kind(),
+            self.bits(),
+            self.fingerprint
         )
     }
 }
 
-/// Bits of a big-endian number.
-fn bit_length(bytes: &[u8]) -> usize {
-    let mut significant = bytes.iter().skip_while(|byte| **byte == 0);
-    match significant.next() {
-        None => 0,
-        Some(first) => {
-            let first_bits = (0..8).take_while(|shift| first >> shift != 0).count();
-            first_bits + 8 * significant.count()
-        }
+/// A SubjectPublicKeyInfo whose parts do not fit its algorithm.
+fn malformed(source: impl Into<der::Error>) -> KeyError {
+    KeyError::Der {
+        what: "SubjectPublicKeyInfo",
+        source: source.into(),
     }
 }
+
+/// The bytes of the key. No algorithm here has a key that ends inside a byte.
+fn key_bytes(spki: &SubjectPublicKeyInfoOwned) -> Result<&[u8], KeyError> {
+    spki.subject_public_key
+        .as_bytes()
+        .ok_or_else(|| malformed(der::Tag::BitString.value_error()))
+}
+
+fn refusal(algorithm: ObjectIdentifier) -> KeyError {
+    let agreement = KEY_AGREEMENTS.iter().find(|(oid, _)| *oid == algorithm);
+    match (algorithm, agreement) {
+        (_, Some((_, algorithm))) => KeyError::KeyAgreement { algorithm },
+        (DSA, None) => KeyError::Dsa,
+        (ED448, None) => KeyError::UnknownAlgorithm {
+            algorithm: "Ed448".to_owned(),
+        },
+        (other, None) => KeyError::UnknownAlgorithm {
+            algorithm: format!("`{other}`"),
+        },
+    }
+}
+
+/// `id-ecPublicKey` (RFC 5480, 2.1.1).
+const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+
+/// `id-Ed25519` (RFC 8410, 3).
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+
+/// `id-Ed448` (RFC 8410, 3).
+const ED448: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.113");
+
+/// `id-RSASSA-PSS` (RFC 8017, appendix C).
+const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
+
+/// `id-dsa` (RFC 3279, 2.3.2).
+const DSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10040.4.1");
+
+/// Algorithms whose keys agree on secrets, by the name that their users know (RFC 3279, RFC 5480, RFC 8410).
+const KEY_AGREEMENTS: [(ObjectIdentifier, &str); 6] = [
+    (
+        ObjectIdentifier::new_unwrap("1.2.840.10046.2.1"),
+        "Diffie-Hellman",
+    ),
+    (
+        ObjectIdentifier::new_unwrap("1.2.840.113549.1.3.1"),
+        "Diffie-Hellman",
+    ),
+    (ObjectIdentifier::new_unwrap("1.3.101.110"), "X25519"),
+    (ObjectIdentifier::new_unwrap("1.3.101.111"), "X448"),
+    (ObjectIdentifier::new_unwrap("1.3.132.1.12"), "ECDH"),
+    (ObjectIdentifier::new_unwrap("1.3.132.1.13"), "ECMQV"),
+];
 
 #[cfg(test)]
 mod tests;

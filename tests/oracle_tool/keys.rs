@@ -245,7 +245,7 @@ async fn keys_that_images_are_not_signed_with_are_refused_with_a_sentence() {
         ),
         (
             vec![ec, "--kms-key-version-id", ec_version],
-            "this release verifies RSA alone",
+            "the key is an ECDSA P-256 key, and no signature format uses such keys yet",
         ),
     ] {
         let ran = site

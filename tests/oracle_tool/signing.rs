@@ -239,7 +239,7 @@ async fn a_key_that_cannot_sign_images_is_asked_for_nothing() {
     site.cloud.set_key_state(&ids[2].1, Lifecycle::Disabled);
     for ((key, version), words) in ids.iter().zip([
         "has no public half: it is of a symmetric (AES) key, which cannot sign",
-        "this release verifies RSA alone",
+        "the key is an ECDSA P-256 key, and no signature format uses such keys yet",
         "is DISABLED",
     ]) {
         let image = site.tagged();

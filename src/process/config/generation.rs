@@ -10,7 +10,7 @@ use crate::net::oracle::{Ocid, OracleRegistryConfig};
 use crate::net::registry::{Credentials, RegistryConfig};
 use crate::oci::Digest;
 use crate::pull::policy::{DefaultAction, Generation, Pods, Requirement, Rule, Signed, SignedRepository};
-use crate::trust::{SaltLength, TrustedKey};
+use crate::trust::{Salt, TrustedKey};
 
 /// Begins the hash. Counted up when pullgate judges the same configuration in another way, so that nothing admitted
 /// before is taken over.
@@ -188,8 +188,8 @@ impl Encoder {
                 .map(|algorithm| encoded(|encoder| encoder.text(algorithm.as_str()))),
         );
         self.text(match salt {
-            SaltLength::Any => "any",
-            SaltLength::Digest => "digest",
+            Salt::Any => "any",
+            Salt::Digest => "digest",
         });
         self.optional(kms_key_id.as_deref());
         self.optional(kms_key_version_id.as_deref());

@@ -1,6 +1,7 @@
 //! `[[key]]`: public keys by the names that rules use.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,7 +12,8 @@ use crate::base::limits::KEY_BYTES;
 use crate::base::strict_toml::problem::{At, Report, Reported};
 use crate::base::strict_toml::table::Table;
 use crate::base::strict_toml::value::Text;
-use crate::trust::{KeyError, PublicKey, SaltLength, SigningAlgorithm, TrustedKey};
+use crate::signature::check_key_kind;
+use crate::trust::{KeyError, PublicKey, Salt, SigningAlgorithm, TrustedKey};
 
 /// Longest name of a key: it stands in journal lines and on terminals.
 const NAME: usize = 64;
@@ -135,13 +137,18 @@ fn public_key(table: &mut Table<'_>) -> Result<PublicKey, Reported> {
     let path = table.path(text.text);
     let pem = files::read(&path, KEY_BYTES)
         .map_err(|error| report.problem(text.at, error.to_string(), error.hint()))?;
-    PublicKey::from_pem(&pem).map_err(|error| {
-        // Those two say themselves what to do.
-        let said = matches!(error, KeyError::PrivateKey { .. } | KeyError::Symmetric);
-        let hint =
-            (!said).then(|| "give the PEM file of an RSA public key, or of a certificate of one".to_owned());
-        report.problem(text.at, format!("`{}`: {}", path.display(), chain(&error)), hint)
-    })
+    let refused = |error: &(dyn Error + 'static), hint: Option<&str>| {
+        let message = format!("`{}`: {}", path.display(), chain(error));
+        report.problem(text.at, message, hint.map(str::to_owned))
+    };
+    let hint = "give the PEM file of an RSA public key, or of a certificate of one";
+    let key = PublicKey::from_pem(&pem).map_err(|error| {
+        // The messages of these two say what to do.
+        let is_complete = matches!(error, KeyError::PrivateKey { .. } | KeyError::Symmetric);
+        refused(&error, (!is_complete).then_some(hint))
+    })?;
+    check_key_kind(&key).map_err(|error| refused(&error, Some(hint)))?;
+    Ok(key)
 }
 
 fn algorithms(table: &mut Table<'_>) -> Result<BTreeSet<SigningAlgorithm>, Reported> {
@@ -158,20 +165,15 @@ fn algorithms(table: &mut Table<'_>) -> Result<BTreeSet<SigningAlgorithm>, Repor
     Ok(algorithms.map_or_else(|| SigningAlgorithm::ALL.into(), BTreeSet::from_iter))
 }
 
-fn salt(table: &mut Table<'_>) -> Result<SaltLength, Reported> {
+fn salt(table: &mut Table<'_>) -> Result<Salt, Reported> {
     let Some(text) = table.text("salt")? else {
-        return Ok(SaltLength::Any);
+        return Ok(Salt::Any);
     };
     let name = |salt| match salt {
-        SaltLength::Any => "any",
-        SaltLength::Digest => "digest",
+        Salt::Any => "any",
+        Salt::Digest => "digest",
     };
-    text.choice(
-        "salt",
-        &[SaltLength::Any, SaltLength::Digest],
-        name,
-        table.report(),
-    )
+    text.choice("salt", &[Salt::Any, Salt::Digest], name, table.report())
 }
 
 /// An identifier of OCI Vault (docs.oracle.com, "Resource Identifiers": `ocid1.<type>.<realm>.<region>.<id>`).

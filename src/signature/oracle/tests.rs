@@ -9,7 +9,7 @@ use sha2::{Sha256, Sha384};
 use super::*;
 use crate::base::limits::{MESSAGE_BYTES, RECORD_BYTES};
 use crate::signature::FormatName;
-use crate::trust::{PublicKey, SaltLength};
+use crate::trust::{PublicKey, Salt};
 
 const PUBLIC: &[u8] = include_bytes!("../../../tests/fixtures/keys/rsa-2048.public.pem");
 const PRIVATE: &str = include_str!("../../../tests/fixtures/keys/rsa-2048.private.pem");
@@ -24,7 +24,7 @@ fn key(name: &str, pem: &[u8]) -> TrustedKey {
         name: name.to_owned(),
         public_key: PublicKey::from_pem(pem).unwrap(),
         algorithms: SigningAlgorithm::ALL.into(),
-        salt: SaltLength::Any,
+        salt: Salt::Any,
         kms_key_id: None,
         kms_key_version_id: None,
         not_before: None,

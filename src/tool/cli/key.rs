@@ -13,6 +13,7 @@ use serde_json::json;
 use super::Context;
 use super::output::{CliError, Exit};
 use crate::base::limits::KEY_BYTES;
+use crate::signature::check_key_kind;
 use crate::tool::signature_store as carry;
 use crate::trust::PublicKey;
 
@@ -49,7 +50,7 @@ impl KeyShowArgs {
         if context.json {
             let answer = json!({
                 "file": self.file.display().to_string(),
-                "kind": key.kind(),
+                "kind": key.kind().to_string(),
                 "bits": key.bits(),
                 "fingerprint": fingerprint,
             });
@@ -69,5 +70,7 @@ impl KeyShowArgs {
 pub(super) fn read(path: &Path) -> Result<PublicKey, CliError> {
     let unusable = || CliError::new(format!("the key `{}` can't be used", path.display()), Exit::Usage);
     let pem = carry::read_file(path, KEY_BYTES).map_err(|error| unusable().because(error))?;
-    PublicKey::from_pem(&pem).map_err(|error| unusable().because(error))
+    let key = PublicKey::from_pem(&pem).map_err(|error| unusable().because(error))?;
+    check_key_kind(&key).map_err(|error| unusable().because(error))?;
+    Ok(key)
 }

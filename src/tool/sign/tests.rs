@@ -9,7 +9,7 @@ use super::*;
 use crate::oci::{Blob, Descriptor, Document, MediaType};
 use crate::signature::oracle::{ARTIFACT_TYPE, Oracle};
 use crate::signature::{Candidate, Claim, Format as _, FormatName, SignatureError};
-use crate::trust::{KeyError, PublicKey, SaltLength, SigningAlgorithm, TrustedKey};
+use crate::trust::{KeyError, PublicKey, Salt, SigningAlgorithm, TrustedKey};
 
 const PRIVATE: &str = include_str!("../../../tests/fixtures/keys/rsa-2048.private.pem");
 const NOW: &str = "2026-11-23T16:49:59.329Z";
@@ -42,7 +42,7 @@ fn open(record: Vec<u8>, public_key: &PublicKey) -> Result<Claim, SignatureError
         name: "release".to_owned(),
         public_key: public_key.clone(),
         algorithms: SigningAlgorithm::ALL.into(),
-        salt: SaltLength::Digest,
+        salt: Salt::Digest,
         kms_key_id: None,
         kms_key_version_id: None,
         not_before: None,

@@ -9,7 +9,7 @@ use crate::net::oracle::OracleRegistryConfig;
 use crate::net::registry::{Credentials, RegistryConfig};
 use crate::process::config::{self, show_duration};
 use crate::pull::policy::{Requirement, Rule};
-use crate::trust::{SaltLength, TrustedKey};
+use crate::trust::{Salt, TrustedKey};
 
 /// What `config show --json` prints: every setting, whether the files name it or not.
 #[derive(Serialize)]
@@ -267,8 +267,8 @@ impl ShownKey {
                 .map(|algorithm| algorithm.as_str())
                 .collect(),
             salt: match key.salt {
-                SaltLength::Any => "any",
-                SaltLength::Digest => "digest",
+                Salt::Any => "any",
+                Salt::Digest => "digest",
             },
             kms_key_id: key.kms_key_id.clone(),
             kms_key_version_id: key.kms_key_version_id.clone(),

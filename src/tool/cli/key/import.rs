@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::file::{Change, KeyFile};
 use crate::net::oracle::Ocid;
 use crate::net::oracle::wire::{KeyVersion, KeyVersionState, VaultKey};
+use crate::signature::check_key_kind;
 use crate::tool::cli::Context;
 use crate::tool::cli::oracle_args::{Cloud, Opened, key_id, key_version_id, refused};
 use crate::tool::cli::output::{CliError, Exit, columns};
@@ -179,13 +180,17 @@ fn unusable(id: &Ocid, why: &str) -> CliError {
 
 /// The public half of a version, as a gate trusts it.
 pub(in crate::tool::cli) fn public_half(version: &KeyVersion) -> Result<PublicKey, CliError> {
+    let unfit = || unusable(&version.id, "can't be used for images");
     match version.public_key() {
-        Ok(Some(key)) => Ok(key),
+        Ok(Some(key)) => {
+            check_key_kind(&key).map_err(|error| unfit().because(error))?;
+            Ok(key)
+        }
         Ok(None) => Err(unusable(
             &version.id,
             "has no public half: it is of a symmetric (AES) key, which cannot sign",
         )),
-        Err(error) => Err(unusable(&version.id, "can't be used for images").because(error)),
+        Err(error) => Err(unfit().because(error)),
     }
 }
 

@@ -24,7 +24,7 @@ use crate::tool::cli::output::{CliError, Exit, counted};
 use crate::tool::cli::sign::namespaced;
 use crate::tool::cli::signature::source_args::{Collected, Of};
 use crate::tool::cli::{Context, key};
-use crate::trust::{Fingerprint, SaltLength, SigningAlgorithm, TrustedKey};
+use crate::trust::{Fingerprint, Salt, SigningAlgorithm, TrustedKey};
 
 /// Arguments of `pullgate signature verify`. Those that Oracle's `get-verify` has, have its names; here no service is
 /// asked whether a signature is good.
@@ -239,7 +239,7 @@ fn trusted(path: &Path) -> Result<TrustedKey, CliError> {
         name: path.display().to_string(),
         public_key: key::read(path)?,
         algorithms: SigningAlgorithm::ALL.into(),
-        salt: SaltLength::Any,
+        salt: Salt::Any,
         kms_key_id: None,
         kms_key_version_id: None,
         not_before: None,
