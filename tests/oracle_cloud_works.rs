@@ -1,5 +1,5 @@
-//! The stand-in of Oracle's cloud, held against what is recorded of the real client and published by Oracle: tests that
-//! pass against a stand-in are worth what the stand-in is.
+//! Tests the stand-in for Oracle's cloud against recordings of the real client and data that Oracle published: a test
+//! against a stand-in is only as good as the stand-in.
 
 #![allow(
     clippy::expect_used,
@@ -7,7 +7,7 @@
     clippy::unwrap_used,
     reason = "a test that cannot go on must fail on the spot"
 )]
-#![allow(missing_docs, unreachable_pub, reason = "nobody but these tests uses it")]
+#![allow(missing_docs, unreachable_pub, reason = "only these tests use it")]
 
 #[path = "oracle_cloud/client.rs"]
 mod client;
@@ -51,7 +51,7 @@ impl Site {
         let key_id = world.user(public);
         let (key, version) = world.key(Kind::Rsa);
         let (tenancy, compartment) = (world.tenancy.id.clone(), world.compartment().to_owned());
-        let mut options = Options::of(world);
+        let mut options = Options::new(world);
         alter(&mut options);
         let cloud = Cloud::start(options).await.unwrap();
         Self {
@@ -65,18 +65,18 @@ impl Site {
         }
     }
 
-    /// The list of the compartment's signatures, with more parameters.
+    /// Returns the path of the list of the compartment's signatures, with more parameters.
     fn list(&self, more: &str) -> String {
         format!("{SIGNATURES}?compartmentId={}{more}", self.compartment)
     }
 
-    /// Signs the image.
+    /// Signs the image and uploads the record. Returns its OCID.
     fn sign(&self) -> String {
         self.cloud.sign_and_upload(&self.image, &self.version, ALGORITHM)
     }
 }
 
-/// The API key of every site's user, made once.
+/// The API key of every site's user, generated once.
 static USER: OnceLock<(String, String)> = OnceLock::new();
 
 const SIGNATURES: &str = "/20160918/container/imageSignatures";

@@ -90,7 +90,7 @@ impl Site {
         let (key, version) = world.key(Kind::Rsa);
         alter(&mut world);
         let (tenancy, compartment) = (world.tenancy.id.clone(), world.compartment().to_owned());
-        let cloud = Cloud::start(Options::of(world)).await.unwrap();
+        let cloud = Cloud::start(Options::new(world)).await.unwrap();
         let registry = EmbeddedRegistry::start(RegistryOptions::default()).await.unwrap();
         let path = format!("{NAMESPACE}/{REPOSITORY}");
         let stored = registry.put_image(&path, "v1", &[b"an image"]).unwrap();

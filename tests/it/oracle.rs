@@ -49,7 +49,7 @@ impl Site {
         Self {
             compartment: world.compartment().to_owned(),
             tenancy: world.tenancy.id.clone(),
-            cloud: Cloud::start(Options::of(world)).await.unwrap(),
+            cloud: Cloud::start(Options::new(world)).await.unwrap(),
             registry: registry().await,
             key,
             version,

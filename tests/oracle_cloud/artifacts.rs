@@ -2,26 +2,17 @@
 
 use serde_json::{Map, Value, json};
 
+use super::behaviour::Deletion;
+use super::faults::Fault;
 use super::http::{Answer, Request};
 use super::listing::{Query, page};
 use super::refusal::Refusal;
+use super::shared::Shared;
 use super::store::{Replay, Store};
 use super::world::repository_id;
-use super::{Fault, Shared};
-
-/// What becomes of a signature that is deleted. What the service does is not documented.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Deletion {
-    /// It stays, and is listed, as `DELETING`.
-    Deleting,
-    /// It stays, and is listed, as `DELETED`.
-    Deleted,
-    #[default]
-    Gone,
-}
 
 pub fn list_signatures(shared: &Shared, request: &Request, fault: Option<&Fault>) -> Result<Answer, Refusal> {
-    let query = Query::of(request);
+    let query = Query::from_request(request);
     let store = shared.store();
     let unfiltered = fault == Some(&Fault::Unfiltered);
     let within = query.compartments(&store.world)?;
@@ -60,7 +51,7 @@ pub fn list_signatures(shared: &Shared, request: &Request, fault: Option<&Fault>
 }
 
 pub fn list_images(shared: &Shared, request: &Request, fault: Option<&Fault>) -> Result<Answer, Refusal> {
-    let query = Query::of(request);
+    let query = Query::from_request(request);
     let store = shared.store();
     let within = query.compartments(&store.world)?;
     let unfiltered = fault == Some(&Fault::Unfiltered);
@@ -96,16 +87,17 @@ pub fn get_image(shared: &Shared, id: &str) -> Result<Answer, Refusal> {
     Ok(Answer::json(200, &image.to_json(&store.world, *pushed)))
 }
 
-/// From `namespace/repository@sha256:…` or `namespace/repository:tag`: the newest push of it.
+/// Finds the newest push of `namespace/repository@sha256:…` or `namespace/repository:tag`.
 pub fn look_up(shared: &Shared, request: &Request) -> Result<Answer, Refusal> {
     let body = object(request)?;
     let uri = text(&body, "imageUri")?;
     let store = shared.store();
     let (namespace, rest) = uri
         .split_once('/')
-        .ok_or_else(|| Refusal::invalid("imageUri names no namespace"))?;
+        .ok_or_else(|| Refusal::invalid("imageUri has no namespace"))?;
     let named = rest.split_once('@').or_else(|| rest.rsplit_once(':'));
-    let (repository, which) = named.ok_or_else(|| Refusal::invalid("imageUri names no image"))?;
+    let (repository, which) =
+        named.ok_or_else(|| Refusal::invalid("imageUri has neither a tag nor a digest"))?;
     let found = store.images.iter().rev().find(|(image, _)| {
         image.repository == repository && (image.digest == which || image.version.as_deref() == Some(which))
     });
@@ -114,7 +106,7 @@ pub fn look_up(shared: &Shared, request: &Request) -> Result<Answer, Refusal> {
     Ok(Answer::json(200, &image.to_json(&store.world, *pushed)))
 }
 
-/// Message and signature are taken as they come: whether the service looks at them is not documented.
+/// Stores message and signature unchecked: whether the real service checks them is not documented.
 pub fn create_signature(shared: &Shared, request: &Request, by: &str) -> Result<Answer, Refusal> {
     let body = object(request)?;
     let mut record = Map::new();
@@ -162,7 +154,7 @@ pub fn create_signature(shared: &Shared, request: &Request, by: &str) -> Result<
     Ok(Answer::json(200, &signature.record).with("etag", &signature.etag))
 }
 
-/// Tags alone can be changed.
+/// Replaces tags, the only mutable part.
 pub fn update_signature(shared: &Shared, request: &Request, id: &str) -> Result<Answer, Refusal> {
     let body = object(request)?;
     if let Some(field) = body.keys().find(|field| !TAGS.contains(&field.as_str())) {
@@ -215,18 +207,18 @@ fn text<'a>(body: &'a Map<String, Value>, field: &str) -> Result<&'a str, Refusa
     match body.get(field) {
         None | Some(Value::Null) => Err(Refusal::missing(field)),
         Some(Value::String(text)) if !text.is_empty() => Ok(text),
-        Some(_) => Err(Refusal::invalid(&format!("{field} is no text"))),
+        Some(_) => Err(Refusal::invalid(&format!("{field} is not a text"))),
     }
 }
 
-/// Both kinds of tags, as far as they have the right shape.
+/// Returns both kinds of tags after checking their shape.
 fn tags(body: &Map<String, Value>) -> Result<Map<String, Value>, Refusal> {
     let mut tags = Map::new();
     for field in TAGS {
         let value = match body.get(field) {
             None | Some(Value::Null) => json!({}),
             Some(value @ Value::Object(_)) => value.clone(),
-            Some(_) => return Err(Refusal::invalid(&format!("{field} is no object"))),
+            Some(_) => return Err(Refusal::invalid(&format!("{field} is not an object"))),
         };
         let flat = |value: &Value| {
             value
@@ -247,7 +239,7 @@ fn tags(body: &Map<String, Value>) -> Result<Map<String, Value>, Refusal> {
     Ok(tags)
 }
 
-/// What a list is narrowed by, field by field.
+/// The fields that a list can be filtered by.
 const FILTERS: [&str; 5] = [
     "displayName",
     "imageId",

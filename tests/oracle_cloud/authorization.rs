@@ -1,60 +1,61 @@
 //! The signature of a request: draft-cavage-http-signatures-08 with RSA and SHA-256, as Oracle's "Request Signatures"
-//! page describes it and its SDK writes it. Nothing is lenient here: a client that passes has signed all that it must.
+//! page describes it and its SDK writes it. It is never lenient: a client that passes has signed
+//! everything that it must sign.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use md5::Md5;
 use rsa::PublicKey;
-use rsa::pkcs8::EncodePublicKey as _;
+use rsa::pkcs8::{DecodePublicKey as _, EncodePublicKey as _};
 use sha2::{Digest as _, Sha256};
 
 use super::http::Request;
 
-/// Why a request is not taken. Clients only ever see `NotAuthenticated`; the log of requests has this.
+/// Why a request is not authentic. The client sees `NotAuthenticated` only; the log of requests has the flaw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// No `Authorization`, or more than one.
+    /// `Authorization` is missing or duplicated.
     Absent,
-    /// Another algorithm than `rsa-sha256`.
+    /// The algorithm is not `rsa-sha256`.
     Algorithm,
     /// `x-content-sha256` is not the body's.
     BodyHash,
-    /// `date` is no date.
+    /// `date` is not a date.
     Date,
-    /// The token is over.
+    /// The token or the certificate has expired.
     Expired,
-    /// A header that is signed is missing, or there twice.
+    /// A signed header is missing or duplicated.
     Header(String),
     /// `content-length` is not the body's.
     Length,
-    /// A parameter that is missing, there twice or malformed.
+    /// A parameter is missing, duplicated or malformed.
     Parameter(&'static str),
-    /// Not `Signature`, or no list of parameters.
+    /// The scheme is not `Signature`, or its parameters are not a list.
     Scheme,
     /// The signature is not the key's.
     Signature,
-    /// More than five minutes off.
+    /// The date differs from the cloud's clock by more than five minutes.
     Skew,
-    /// A header that must be signed is not.
+    /// A header that must be signed is not signed.
     Unsigned(&'static str),
-    /// Nobody has this key.
+    /// The key is unknown.
     UnknownKey,
-    /// Another version than 1.
+    /// The version is not 1.
     Version,
 }
 
-/// What an `Authorization` says.
+/// The content of an `Authorization` header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     pub key_id: String,
-    /// What is signed, in order.
+    /// The names of the signed headers, in order.
     pub headers: Vec<String>,
     pub signature: Vec<u8>,
 }
 
 impl Credentials {
-    pub fn of(request: &Request) -> Result<Self, Flaw> {
+    pub fn from_request(request: &Request) -> Result<Self, Flaw> {
         let mut every = request.every("authorization");
         let (Some(value), None) = (every.next(), every.next()) else {
             return Err(Flaw::Absent);
@@ -62,7 +63,7 @@ impl Credentials {
         Self::parse(value)
     }
 
-    /// Reads the header's value. The order of the parameters is free.
+    /// Parses the header's value. The parameters may have any order.
     pub fn parse(value: &str) -> Result<Self, Flaw> {
         let mut rest = value.strip_prefix("Signature ").ok_or(Flaw::Scheme)?;
         let mut found: [Option<&str>; 5] = [None; 5];
@@ -99,8 +100,8 @@ impl Credentials {
     }
 }
 
-/// Whether the key signed this request, and all of it that must be signed. `host` is not asked of the federation
-/// endpoint's clients.
+/// Checks that the key signed the request, and everything that must be signed. The federation endpoint does not require
+/// `host`.
 pub fn verify(
     request: &Request,
     credentials: &Credentials,
@@ -134,7 +135,7 @@ pub fn verify(
         .map_err(|_rsa| Flaw::Signature)
 }
 
-/// The bytes that are signed: a line each, no line feed at the end.
+/// Returns the signed text: one line for each header, without a line feed at the end.
 pub fn signing_string(request: &Request, headers: &[String]) -> Result<String, Flaw> {
     let mut lines = Vec::with_capacity(headers.len());
     for name in headers {
@@ -152,7 +153,7 @@ pub fn signing_string(request: &Request, headers: &[String]) -> Result<String, F
     Ok(lines.join("\n"))
 }
 
-/// Whether the request was made within five minutes of now. `x-date` stands for `date` where it is signed.
+/// Checks that the request was made within five minutes of `now`. `x-date` replaces `date` if it is signed.
 pub fn fresh(request: &Request, credentials: &Credentials, now: Timestamp) -> Result<(), Flaw> {
     let name = if credentials.signs("x-date") {
         "x-date"
@@ -171,21 +172,27 @@ pub fn fresh(request: &Request, credentials: &Credentials, now: Timestamp) -> Re
     Ok(())
 }
 
-/// How an API key is named: the MD5 of its DER as 16 pairs of hex digits.
+/// Returns an API key's fingerprint: the MD5 of its DER as 16 pairs of hex digits.
 pub fn fingerprint(key: &PublicKey) -> String {
     let der = key.to_public_key_der().expect("an RSA key has a DER");
     pairs(&hex::encode(Md5::digest(der.as_bytes())))
 }
 
-/// Hex digits in pairs with colons between.
+/// Formats hex digits as pairs, separated by colons.
 pub fn pairs(hex: &str) -> String {
     let bytes = hex.as_bytes().chunks(2);
     let pairs: Vec<_> = bytes.map(String::from_utf8_lossy).collect();
     pairs.join(":")
 }
 
+/// Returns the fingerprint of a public key in PEM.
+pub fn pem_fingerprint(public_key: &str) -> String {
+    let key = PublicKey::from_public_key_pem(public_key).expect("a public RSA key in PEM");
+    fingerprint(&key)
+}
+
 const PARAMETERS: [&str; 5] = ["algorithm", "headers", "keyId", "signature", "version"];
-/// What a request with a body signs besides.
+/// The headers that a request with a body must sign as well.
 const BODY_HEADERS: [&str; 3] = ["content-length", "content-type", "x-content-sha256"];
-/// "Request Signatures": a clock that is off by more is answered 401.
+/// Largest difference of clocks ("Request Signatures"); beyond it the answer is 401.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);

@@ -1,5 +1,5 @@
-//! A client that signs its requests as Oracle's SDK does, on a socket of its own for each. Every part of a request can
-//! be made wrong.
+//! A client that signs its requests as Oracle's SDK does, each on its own socket. Every part of a request can be
+//! falsified.
 
 use std::net::SocketAddr;
 
@@ -24,7 +24,7 @@ pub struct Client {
     pub signed: Vec<&'static str>,
 }
 
-/// What came back, as far as it came.
+/// The response, as far as it arrived.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -43,12 +43,12 @@ impl Reply {
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
     }
 
-    /// Status and code of an error.
+    /// Returns the status and the code of an error.
     pub fn code(&self) -> (u16, String) {
         (self.status, self.json()["code"].as_str().unwrap().to_owned())
     }
 
-    /// The ids of a list's items.
+    /// Returns the OCIDs of a list's items.
     pub fn ids(&self) -> Vec<String> {
         assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
         let json = self.json();
@@ -79,7 +79,7 @@ impl Client {
         self.send(request).await
     }
 
-    /// A request that is signed, and can still be altered.
+    /// Returns a signed request, which the test may alter.
     pub fn signed_request(&self, method: &str, target: &str, body: Option<&Value>, at: Timestamp) -> Request {
         let body = body.map(|body| body.to_string().into_bytes());
         let mut request = Request {
@@ -104,7 +104,7 @@ impl Client {
         request
     }
 
-    /// Puts the signature in, or in place of one.
+    /// Adds the signature, or replaces it.
     pub fn sign(&self, request: &mut Request, signed: &[String]) {
         request.headers.retain(|(name, _)| name != "authorization");
         let text = signing_string(request, signed).unwrap();
@@ -122,7 +122,7 @@ impl Client {
         self.try_send(request).await.unwrap()
     }
 
-    /// Reads until the connection ends, whatever length was announced.
+    /// Sends a request and reads until the connection ends, whatever length was announced.
     pub async fn try_send(&self, request: Request) -> std::io::Result<Reply> {
         send_to(self.address, request).await
     }

@@ -1,20 +1,20 @@
-//! A clock that can be set. Once set it goes on from there, whatever the machine's own clock does.
+//! A clock that can be set. It continues from the time that was set, independently of the machine's clock.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::lock;
+use super::lock::lock;
 
-/// What the cloud takes for the time.
+/// The cloud's time.
 #[derive(Debug)]
 pub struct Clock {
     reading: Mutex<(Timestamp, Instant)>,
 }
 
 impl Default for Clock {
-    /// The machine's time.
+    /// Starts with the machine's time.
     fn default() -> Self {
         Self {
             reading: Mutex::new((Timestamp::now(), Instant::now())),
@@ -35,4 +35,9 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         lock(&self.reading).0 += by;
     }
+}
+
+/// Formats a time as the services do.
+pub fn instant(at: Timestamp) -> String {
+    format!("{at:.3}")
 }

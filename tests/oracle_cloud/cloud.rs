@@ -1,9 +1,9 @@
-//! A stand-in of Oracle's cloud, as far as signed images need it: the Artifacts API (20160918), the cryptographic and
-//! management endpoints of OCI Vault (20180608), the authentication service's `/v1/x509` and the instance metadata
-//! service. It answers as Oracle's references, SDK (2.189.0) and request signatures have it; where these say nothing,
-//! [`Options`] has a setting. Of the real service it knows nothing.
+//! A stand-in for the parts of Oracle's cloud that signed images need: the Artifacts API (20160918), the cryptographic
+//! and management endpoints of OCI Vault (20180608), the authentication service's `/v1/x509` and the instance metadata
+//! service. Its responses follow Oracle's API references, SDK (2.189.0) and "Request Signatures"; where these are
+//! silent, [`Options`] has a setting. It was never compared with the real service.
 //!
-//! A test has it in-process:
+//! A test runs it in its own process:
 //!
 //! ```ignore
 //! #[path = "oracle_cloud/cloud.rs"]
@@ -13,20 +13,20 @@
 //! let mut world = oracle_cloud::World::new();
 //! let key_id = world.user(&public);                       // tenancy/user/fingerprint, as `private` signs under it
 //! let (key, version) = world.key(Kind::Rsa);
-//! let cloud = Cloud::start(Options::of(world)).await?;    // cloud.url(), cloud.metadata_url()
+//! let cloud = Cloud::start(Options::new(world)).await?;    // cloud.url(), cloud.metadata_url()
 //! cloud.fail(Operation::Sign, Fault::Status { status: 500, retry_after: None }, Some(2));
 //! ```
 //!
-//! Other programs have it as a program (`program.rs`), and what the methods do by HTTP (`control.rs`):
+//! Other programs run it as a program (`program.rs`), and control it over HTTP (`control.rs`):
 //!
 //! ```text
 //! cargo run --example oracle-cloud -- --state world.json --listen 127.0.0.1:443 --tls --ca ca.pem
 //! ```
 //!
-//! It prints one line of JSON: `listen`, `metadata`, `control` (addresses) and `hosts` (the names that its certificate
-//! is for). `world.json` is a `World` with at least `tenancy` and one of `users`, whose `publicKeys` are PEM; what has
-//! no id, and keys without versions, are made, and `--world FILE` writes it all down as it became. For the real `oci`
-//! client, which reaches these services under their own names and by https alone:
+//! It prints one line of JSON: `listen`, `metadata`, `control` (addresses) and `hosts` (the names of its certificate).
+//! `world.json` is a `World` with at least `tenancy` and one user, whose `publicKeys` are PEM. Missing OCIDs and key
+//! versions are generated, and `--world FILE` writes the completed world. The real `oci` client reaches these services
+//! under their own names only, and over https:
 //!
 //! ```text
 //! unshare --mount --net sh -c '
@@ -52,6 +52,7 @@
 
 mod artifacts;
 pub mod authorization;
+mod behaviour;
 mod clock;
 mod control;
 mod faults;
@@ -59,6 +60,7 @@ mod federation;
 pub mod http;
 mod kms;
 mod listing;
+mod lock;
 mod refusal;
 mod route;
 mod serve;
@@ -69,47 +71,44 @@ pub mod world;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-pub use artifacts::Deletion;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use behaviour::Behaviour;
+pub use behaviour::{Deletion, Salt};
 pub use clock::Clock;
 pub use faults::Fault;
-use jiff::Timestamp;
-pub use kms::{Lifecycle, Salt};
 pub use route::Operation;
-use rsa::PublicKey;
-use rsa::pkcs8::DecodePublicKey as _;
 use serde_json::{Value, json};
 use serve::Socket;
 pub use shared::Seen;
-use shared::{Behaviour, Shared};
+use shared::Shared;
 use store::Store;
 pub use tls::Tls;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
-pub use world::{Image, Kind, World};
+pub use world::{Image, Kind, Lifecycle, World};
 
-/// What there is, and how it behaves where the real service is not documented.
+/// The content of the cloud, and its behaviour where the real service is not documented.
 pub struct Options {
     pub world: World,
     pub listen: SocketAddr,
     pub metadata: SocketAddr,
     pub control: SocketAddr,
-    /// `None`: plain http.
+    /// `None` for plain http.
     pub tls: Option<Tls>,
-    /// Items on a page where `limit` is not asked for.
+    /// Items on a page if the request has no `limit`.
     pub page: usize,
     pub salt: Salt,
     pub deletion: Deletion,
 }
 
 impl Options {
-    /// On free ports of 127.0.0.1, over http, in pages of 100.
-    pub fn of(world: World) -> Self {
+    /// Listens on free ports of 127.0.0.1, over http, and serves pages of 100 items.
+    pub fn new(world: World) -> Self {
         let free = (Ipv4Addr::LOCALHOST, 0).into();
         Self {
             world,
@@ -126,11 +125,11 @@ impl Options {
 
 /// A running cloud. Dropping it closes its sockets and every connection.
 pub struct Cloud {
-    /// Where the services listen, all of them: they are told apart by `Host`, or by path where that is an address.
+    /// The address of all services. They are distinguished by `Host`, or by the path if `Host` is an address.
     pub address: SocketAddr,
-    /// Where the instance metadata service listens.
+    /// The address of the instance metadata service.
     pub metadata: SocketAddr,
-    /// Where `control.rs` listens.
+    /// The address of `control.rs`.
     pub control: SocketAddr,
     speaks_tls: bool,
     shared: Arc<Shared>,
@@ -138,8 +137,10 @@ pub struct Cloud {
 }
 
 impl Cloud {
+    /// Starts the cloud.
+    ///
     /// # Errors
-    /// When an address is not to be had, or `tls` holds no chain and key that fit.
+    /// When an address cannot be bound, or the chain and key of `tls` do not match.
     pub async fn start(options: Options) -> io::Result<Self> {
         let Options { world, .. } = options;
         let clock = Clock::default();
@@ -183,18 +184,18 @@ impl Cloud {
         })
     }
 
-    /// What stands before `/20160918`.
+    /// Returns the base URL of the services, without `/20160918`.
     pub fn url(&self) -> String {
         let scheme = if self.speaks_tls { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
     }
 
-    /// What `OCI_METADATA_BASE_URL` is set to.
+    /// Returns the value for `OCI_METADATA_BASE_URL`.
     pub fn metadata_url(&self) -> String {
         format!("http://{}/opc/v2", self.metadata)
     }
 
-    /// Everything as it is now.
+    /// Returns the current content.
     pub fn world(&self) -> World {
         let store = self.shared.store();
         World {
@@ -212,23 +213,23 @@ impl Cloud {
         &self.shared.clock
     }
 
-    /// The next `times` requests for this go wrong, or all where there is no number. Faults of one operation come one
-    /// after the other.
+    /// Makes the next `times` requests for an operation fail, or all of them if `times` is `None`. Several faults of
+    /// one operation apply one after the other.
     pub fn fail(&self, operation: Operation, fault: Fault, times: Option<u64>) {
         self.shared.faults.add(Some(operation), fault, times);
     }
 
-    /// As [`Self::fail`], whatever is asked for.
+    /// As [`Self::fail`], for every operation.
     pub fn fail_all(&self, fault: Fault, times: Option<u64>) {
         self.shared.faults.add(None, fault, times);
     }
 
-    /// Nothing goes wrong any more.
+    /// Removes all faults.
     pub fn mend(&self) {
         self.shared.faults.clear();
     }
 
-    /// The requests so far, the newest 65 536 of them; those to `control` aside.
+    /// Returns the newest 65 536 requests, without those to `control`.
     pub fn requests(&self) -> Vec<Seen> {
         self.shared.requests()
     }
@@ -237,7 +238,7 @@ impl Cloud {
         self.shared.forget_requests();
     }
 
-    /// A push: an image with an id of its own, also of a digest that is there already.
+    /// Pushes an image. Each push creates an image with its own OCID, even for a known digest.
     pub fn push(&self, repository: &str, digest: &str, version: Option<&str>) -> Image {
         let image = Image {
             id: String::new(),
@@ -253,7 +254,7 @@ impl Cloud {
         self.shared.store().images.retain(|(image, _)| image.id != id);
     }
 
-    /// Keeps a record as it is, lies and all, and gives its id.
+    /// Stores a record unchecked, and returns its OCID.
     pub fn put_signature(&self, record: Value) -> String {
         self.shared.store().put_signature(record, self.shared.clock.now())
     }
@@ -262,7 +263,8 @@ impl Cloud {
         self.shared.store().remove_signature(id);
     }
 
-    /// What `sign-upload` comes to, without the requests: signs a message about this image and keeps the record.
+    /// Signs a message about an image and stores the record, as `sign-upload` does by requests. Returns the record's
+    /// OCID.
     pub fn sign_and_upload(&self, image: &Image, version: &str, algorithm: &str) -> String {
         let record = {
             let store = self.shared.store();
@@ -295,7 +297,7 @@ impl Cloud {
         self.put_signature(record)
     }
 
-    /// Sets the state of a key or of one version, and says whether there is one of this id.
+    /// Sets the state of a key or of one version. Returns whether one has this OCID.
     pub fn set_key_state(&self, id: &str, state: Lifecycle) -> bool {
         self.shared.set_key_state(id, state)
     }
@@ -304,17 +306,17 @@ impl Cloud {
         self.shared.federation().set_token_life(life);
     }
 
-    /// No token is good any more that was given.
+    /// Invalidates all tokens.
     pub fn forget_tokens(&self) {
         self.shared.federation().forget_tokens();
     }
 
-    /// The instance has a new certificate.
+    /// Gives the instance a new certificate.
     pub fn renew_instance(&self) {
         self.shared.federation().renew();
     }
 
-    /// The instance's id, which is the caller of requests under its tokens.
+    /// Returns the instance's OCID, the caller of requests with its tokens.
     pub fn instance(&self) -> &str {
         &self.shared.federation().instance
     }
@@ -328,7 +330,7 @@ impl Drop for Cloud {
     }
 }
 
-/// Accepts until the task is aborted; the set then aborts every connection with it.
+/// Accepts connections until the task is aborted; the set then aborts every connection.
 async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, socket: Socket, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
@@ -349,19 +351,4 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, socket: So
             }
         });
     }
-}
-
-/// Every value behind these locks is whole between two statements, so a panic elsewhere spoils none of them.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// As the services write times.
-fn instant(at: Timestamp) -> String {
-    format!("{at:.3}")
-}
-
-fn pem_fingerprint(public_key: &str) -> String {
-    let key = PublicKey::from_public_key_pem(public_key).expect("a public RSA key in PEM");
-    authorization::fingerprint(&key)
 }

@@ -1,11 +1,11 @@
-//! The program's strings: what a test does in-process by a method, another program does by HTTP. JSON in, JSON out.
+//! Controls the cloud over HTTP, for other programs than tests in the same process. Requests and responses are JSON.
 //!
 //! - `POST /control/faults` `{"operation": "Sign", "fault": {"kind": "status", "status": 500}, "times": 2}`: without
-//!   `operation` for every one, without `times` for ever. `DELETE` of it mends all.
+//!   `operation` for every operation, without `times` for all requests. `DELETE` of it removes all faults.
 //! - `POST /control/clock` `{"now": "2026-01-01T00:00:00Z"}` or `{"advance": 3600}` (seconds)
 //! - `POST /control/token-life` `{"seconds": 90}`
 //! - `POST /control/images` `{"repository": "…", "digest": "sha256:…", "version": "…"}`: a push
-//! - `POST /control/signatures` a record, kept as it is; `GET` lists all; `DELETE /control/signatures/{id}` takes one out
+//! - `POST /control/signatures` a record, stored unchecked; `GET` lists all; `DELETE /control/signatures/{id}` removes one
 //! - `POST /control/keys` `{"id": "…", "state": "DISABLED"}`: of a key or a version
 //! - `GET /control/requests`, `DELETE` of it
 
@@ -15,12 +15,12 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::faults::Fault;
 use super::http::{Answer, Request};
-use super::kms::Lifecycle;
 use super::refusal::Refusal;
 use super::route::Operation;
-use super::world::Image;
-use super::{Fault, Shared};
+use super::shared::Shared;
+use super::world::{Image, Lifecycle};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,11 +68,11 @@ pub fn answer(shared: &Shared, request: &Request) -> Result<Answer, Refusal> {
                 Time::Advance(seconds) => shared.clock.advance(Duration::from_secs(seconds)),
                 Time::Now(now) => {
                     let now: Result<Timestamp, _> = now.parse();
-                    let now = now.map_err(|_jiff| Refusal::invalid("now is no RFC 3339 instant"))?;
+                    let now = now.map_err(|_jiff| Refusal::invalid("now is not an RFC 3339 instant"))?;
                     shared.clock.set(now);
                 }
             }
-            json!({ "now": super::instant(shared.clock.now()) })
+            json!({ "now": super::clock::instant(shared.clock.now()) })
         }
         ("POST", "token-life") => {
             let Life { seconds } = read(request)?;
@@ -105,7 +105,11 @@ pub fn answer(shared: &Shared, request: &Request) -> Result<Answer, Refusal> {
             }
             done
         }
-        ("GET", "requests") => shared.requests().iter().map(super::Seen::to_json).collect(),
+        ("GET", "requests") => shared
+            .requests()
+            .iter()
+            .map(super::shared::Seen::to_json)
+            .collect(),
         ("DELETE", "requests") => {
             shared.forget_requests();
             done

@@ -1,4 +1,4 @@
-//! What goes wrong on demand.
+//! Faults on demand.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -7,39 +7,39 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::http::{Answer, Manner};
-use super::lock;
+use super::lock::lock;
 use super::route::Operation;
 
-/// One thing that goes wrong.
+/// A fault of one response.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Fault {
-    /// The answer's bytes come one by one.
+    /// The body arrives byte by byte.
     Drip { milliseconds: u64 },
-    /// Fields are there twice: the first time with a lie.
+    /// Fields are duplicated: the first value is wrong.
     DuplicateKeys,
-    /// The list's next page is the page that was asked for.
+    /// The list names the requested page as the next one.
     LoopingPage,
-    /// A page in HTML, as a proxy in between would write it, with status 200.
+    /// The response is an HTML page with status 200, as of a proxy on the way.
     NotJson,
-    /// The answer with so many bytes of white space before its end.
+    /// The body has this many bytes of white space before its end.
     Oversized { bytes: usize },
     /// The connection is reset.
     Reset,
-    /// The answer comes late.
+    /// The response is delayed.
     Slow { milliseconds: u64 },
-    /// Nothing but this status.
+    /// The response is an error with this status.
     Status {
         status: u16,
         /// `retry-after`, in seconds.
         #[serde(default)]
         retry_after: Option<u64>,
     },
-    /// The head announces all, and the connection ends after so many bytes of the body.
+    /// The head announces the whole body, and the connection ends after this many bytes of it.
     Truncated { bytes: usize },
-    /// The list heeds its paging alone.
+    /// The list ignores all parameters except for paging.
     Unfiltered,
-    /// Every object has a field that nobody knows.
+    /// Every object has an unknown field.
     UnknownFields,
     /// The list names a next page that does not exist.
     WrongPage,
@@ -47,14 +47,14 @@ pub enum Fault {
 
 #[derive(Debug)]
 struct Rule {
-    /// `None`: every operation.
+    /// `None` for every operation.
     operation: Option<Operation>,
     fault: Fault,
-    /// `None`: for ever.
+    /// `None` for all requests.
     times: Option<u64>,
 }
 
-/// What goes wrong next. The first rule for an operation is the one that counts, until it is used up.
+/// The faults to come. The first rule for an operation applies until it is used up.
 #[derive(Debug, Default)]
 pub struct Faults {
     rules: Mutex<Vec<Rule>>,
@@ -89,7 +89,7 @@ impl Faults {
 }
 
 impl Fault {
-    /// What is answered in place of anything else.
+    /// Returns the response that replaces the real one.
     pub fn instead(&self) -> Option<Answer> {
         let Self::Status { status, retry_after } = self else {
             return None;
@@ -110,7 +110,7 @@ impl Fault {
         })
     }
 
-    /// How long the answer waits.
+    /// Returns the delay of the response.
     pub fn delay(&self) -> Duration {
         match self {
             Self::Slow { milliseconds } => Duration::from_millis(*milliseconds),
@@ -127,7 +127,7 @@ impl Fault {
         }
     }
 
-    /// What becomes of a good answer's body.
+    /// Alters the body of a successful response.
     pub fn spoil(&self, answer: &mut Answer) {
         match self {
             Self::DuplicateKeys => answer.body = duplicated(&answer.body),
@@ -154,7 +154,8 @@ impl Fault {
     }
 }
 
-/// The first field of the outermost object, and each field of a record that a verifier reads, with a lie before it.
+/// Duplicates the first field of the outermost object, and each field of a record that a verifier reads, with a wrong
+/// value first.
 fn duplicated(body: &[u8]) -> Vec<u8> {
     let mut text = String::from_utf8_lossy(body).into_owned();
     for field in ["kmsKeyId", "message", "publicKey", "token"] {

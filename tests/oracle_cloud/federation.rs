@@ -1,5 +1,5 @@
-//! Instance principals: the certificate that the instance metadata service hands out, and the tokens that the
-//! authentication service gives for it.
+//! Instance principals: the certificate that the instance metadata service returns, and the tokens that the
+//! authentication service issues for it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -24,20 +24,20 @@ use x509_cert::der::{Decode as _, Encode as _};
 
 use super::authorization::{Credentials, Flaw, fresh, pairs, verify};
 use super::http::{Answer, Request};
-use super::lock;
+use super::lock::lock;
 use super::refusal::Refusal;
 use super::world::{World, unique};
 
-/// Who a token speaks for.
+/// The principal of a token.
 #[derive(Clone)]
 pub struct Token {
-    /// The session key's public half: requests are signed by the other.
+    /// The public key of the session, which verifies its requests.
     pub key: PublicKey,
     pub principal: String,
     pub expires: Timestamp,
 }
 
-/// What the metadata service hands out.
+/// The identity that the metadata service returns, all PEM.
 #[derive(Clone)]
 pub struct Identity {
     pub certificate: String,
@@ -47,9 +47,9 @@ pub struct Identity {
 
 pub struct Federation {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    /// The issuer's key again: it signs the tokens as well.
+    /// The issuer's key, which signs the tokens as well.
     signer: PrivateKey,
-    /// The instance's id.
+    /// The instance's OCID.
     pub instance: String,
     tenancy: String,
     identity: Mutex<Arc<Identity>>,
@@ -85,29 +85,28 @@ impl Federation {
         Arc::clone(&lock(&self.identity))
     }
 
-    /// A new certificate and key for the instance, as the metadata service has several times a day. The old one stays
-    /// good.
+    /// Gives the instance a new certificate and key, as happens several times a day. The old certificate stays valid.
     pub fn renew(&self) {
         *lock(&self.identity) = Arc::new(identity(&self.issuer, &self.instance, &self.tenancy));
     }
 
-    /// How long tokens are good that are given from now on.
+    /// Sets the life of tokens that are issued from now on.
     pub fn set_token_life(&self, life: Duration) {
         *lock(&self.life) = life;
     }
 
-    /// No token that was given is good any more.
+    /// Invalidates all tokens.
     pub fn forget_tokens(&self) {
         lock(&self.tokens).clear();
     }
 
-    /// The metadata service, which wants to be asked on purpose.
+    /// Answers as the metadata service, which requires a header that forged requests lack.
     pub fn metadata(&self, request: &Request, world: &World) -> Result<Answer, Refusal> {
         if request.header("authorization") != Some("Bearer Oracle") {
             return Err(Refusal::new(
                 401,
                 "NotAuthenticated",
-                "version 2 wants its header",
+                "version 2 requires its header",
             ));
         }
         let identity = self.identity();
@@ -129,14 +128,16 @@ impl Federation {
         }
     }
 
-    /// `POST /v1/x509`: a token, for whoever shows a certificate of ours and signs with its key.
-    pub fn give(&self, request: &Request, now: Timestamp) -> Result<Answer, Flaw> {
-        let credentials = Credentials::of(request)?;
-        let asked: Asked = serde_json::from_slice(&request.body).map_err(|_json| Flaw::Parameter("body"))?;
-        let der = BASE64_STANDARD.decode(&asked.certificate);
+    /// `POST /v1/x509`: issues a token to a caller that presents a certificate of this authority and signs with its
+    /// key.
+    pub fn issue(&self, request: &Request, now: Timestamp) -> Result<Answer, Flaw> {
+        let credentials = Credentials::from_request(request)?;
+        let body: TokenRequest =
+            serde_json::from_slice(&request.body).map_err(|_json| Flaw::Parameter("body"))?;
+        let der = BASE64_STANDARD.decode(&body.certificate);
         let der = der.map_err(|_base64| Flaw::Parameter("certificate"))?;
         let leaf = Certificate::from_der(&der).map_err(|_der| Flaw::Parameter("certificate"))?;
-        self.judge(&leaf, &asked, now)?;
+        self.check(&leaf, &body, now)?;
         let fingerprint = pairs(&hex::encode_upper(Sha1::digest(&der)));
         if credentials.key_id != format!("{}/fed-x509/{fingerprint}", self.tenancy) {
             return Err(Flaw::UnknownKey);
@@ -146,7 +147,7 @@ impl Federation {
         let key = PublicKey::from_public_key_der(&key).map_err(|_spki| Flaw::Parameter("certificate"))?;
         verify(request, &credentials, &key, false)?;
         fresh(request, &credentials, now)?;
-        let session = BASE64_STANDARD.decode(&asked.public_key);
+        let session = BASE64_STANDARD.decode(&body.public_key);
         let session = session.map_err(|_base64| Flaw::Parameter("publicKey"))?;
         let session =
             PublicKey::from_public_key_der(&session).map_err(|_spki| Flaw::Parameter("publicKey"))?;
@@ -163,7 +164,7 @@ impl Federation {
         Ok(Answer::json(200, &json!({ "token": token })))
     }
 
-    /// Who shows this token. One that is over is nobody's.
+    /// Returns the principal of an unexpired token.
     pub fn holder(&self, token: &str, now: Timestamp) -> Result<Token, Flaw> {
         let token = lock(&self.tokens).get(token).cloned().ok_or(Flaw::UnknownKey)?;
         if token.expires <= now {
@@ -172,8 +173,8 @@ impl Federation {
         Ok(token)
     }
 
-    /// A certificate of ours, valid now, that names our tenancy, shown together with its issuer.
-    fn judge(&self, leaf: &Certificate, asked: &Asked, now: Timestamp) -> Result<(), Flaw> {
+    /// Checks that the certificate is this authority's, is valid now, names the tenancy, and comes with its issuer.
+    fn check(&self, leaf: &Certificate, body: &TokenRequest, now: Timestamp) -> Result<(), Flaw> {
         let flaw = Flaw::Parameter("certificate");
         let tbs = leaf.tbs_certificate();
         let signed = tbs.to_der().map_err(|_der| flaw.clone())?;
@@ -192,13 +193,13 @@ impl Federation {
         if !subject.contains(&format!("opc-tenant:{}", self.tenancy)) {
             return Err(flaw);
         }
-        if !asked.intermediate_certificates.contains(&issuer) {
+        if !body.intermediate_certificates.contains(&issuer) {
             return Err(Flaw::Parameter("intermediateCertificates"));
         }
         Ok(())
     }
 
-    /// A JSON web token (RFC 7519), RS256. Clients read `exp` and `iat` of it.
+    /// Makes a JSON web token (RFC 7519), RS256. Clients read its `exp` and `iat`.
     fn token(&self, session: &PublicKey, now: Timestamp, expires: Timestamp) -> String {
         let encode = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
         let number = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
@@ -220,7 +221,7 @@ impl Federation {
                 "iss": "authService.oracle.com",
                 "iat": now.as_second(),
                 "exp": expires.as_second(),
-                // Two tokens of one second are two.
+                // Makes two tokens of the same second differ.
                 "jti": format!("{:032x}", rand::random::<u128>()),
                 "jwk": key.to_string(),
             }))
@@ -230,10 +231,10 @@ impl Federation {
     }
 }
 
-/// The body of `POST /v1/x509`: certificates and key are what stands between the lines of their PEM.
+/// The body of `POST /v1/x509`: certificates and key are the base64 of their PEM, without its header lines.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Asked {
+struct TokenRequest {
     certificate: String,
     public_key: String,
     #[serde(default)]

@@ -1,5 +1,5 @@
-//! HTTP/1.1 on a bare socket: the signature of a request covers its head as it was sent, and a fault is an answer that
-//! no HTTP library would write.
+//! HTTP/1.1 on a bare socket: the signature of a request covers its head exactly as it was sent, and an HTTP library
+//! would refuse to write the faulty responses.
 
 use std::io;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// A request as it came.
+/// A request exactly as it arrived.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     pub method: String,
     /// Path and query, still percent-encoded.
     pub target: String,
-    /// In their order; names in lower case.
+    /// In the order of the request, with names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
@@ -28,7 +28,7 @@ impl Request {
         self.target.split('?').next().unwrap_or_default()
     }
 
-    /// The parameters of the query, decoded.
+    /// Returns the decoded parameters of the query.
     pub fn query(&self) -> Vec<(String, String)> {
         let query = self.target.split_once('?').map_or("", |(_, query)| query);
         url::form_urlencoded::parse(query.as_bytes())
@@ -36,24 +36,24 @@ impl Request {
             .collect()
     }
 
-    /// Every value of a header.
+    /// Returns every value of a header.
     pub fn every<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let named = move |(each, _): &&(String, String)| each == name;
         self.headers.iter().filter(named).map(|(_, value)| value.as_str())
     }
 
-    /// The first value of a header.
+    /// Returns the first value of a header.
     pub fn header<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         self.every(name).next()
     }
 
-    /// What `x-content-sha256` must say.
+    /// Returns the value that `x-content-sha256` must have.
     pub fn body_hash(&self) -> String {
         BASE64_STANDARD.encode(Sha256::digest(&self.body))
     }
 }
 
-/// A whole answer, `Content-Length` aside.
+/// A whole response, except for `Content-Length`.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -92,14 +92,14 @@ impl Answer {
     }
 }
 
-/// How an answer is sent.
+/// How a response is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
-    /// Its bytes one by one, so far apart.
+    /// The bytes of the body one by one, with this pause between them.
     Drip(Duration),
-    /// No answer: the connection is reset.
+    /// The connection is reset without a response.
     Reset,
-    /// The head, so many bytes of the body, and the end of the connection.
+    /// The head and this many bytes of the body; then the connection ends.
     Truncated(usize),
     Whole,
 }
@@ -121,7 +121,7 @@ impl Wire for TlsStream<TcpStream> {
     }
 }
 
-/// Reads the next request; `None` at the end of the connection. What is left in `buffer` belongs to the one after.
+/// Reads the next request; `None` at the end of the connection. The rest of `buffer` belongs to the request after it.
 pub async fn read(wire: &mut impl Wire, buffer: &mut Vec<u8>) -> io::Result<Option<Request>> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let end = loop {
@@ -129,18 +129,19 @@ pub async fn read(wire: &mut impl Wire, buffer: &mut Vec<u8>) -> io::Result<Opti
             break end;
         }
         if buffer.len() > HEAD_BYTES {
-            return Err(invalid("a head without end"));
+            return Err(invalid("the head is too long"));
         }
         if wire.read_buf(buffer).await? == 0 {
             return Ok(None);
         }
     };
     let rest = buffer.split_off(end + 4);
-    let head = String::from_utf8(std::mem::replace(buffer, rest)).map_err(|_utf8| invalid("not text"))?;
+    let head = String::from_utf8(std::mem::replace(buffer, rest))
+        .map_err(|_utf8| invalid("the head is not UTF-8"))?;
     let mut lines = head.trim_end().split("\r\n");
     let mut start = lines.next().unwrap_or_default().split(' ');
     let (Some(method), Some(target), Some("HTTP/1.1")) = (start.next(), start.next(), start.next()) else {
-        return Err(invalid("no request line"));
+        return Err(invalid("the request line is malformed"));
     };
     let headers = lines
         .filter_map(|line| line.split_once(':'))
@@ -153,12 +154,14 @@ pub async fn read(wire: &mut impl Wire, buffer: &mut Vec<u8>) -> io::Result<Opti
         body: Vec::new(),
     };
     if request.header("transfer-encoding").is_some() {
-        return Err(invalid("the services take no chunks: a length is signed"));
+        return Err(invalid(
+            "chunked bodies are not supported: the signature covers the length",
+        ));
     }
     let length = request.header("content-length").map_or(Ok(0), str::parse);
-    let length: usize = length.map_err(|_number| invalid("no length"))?;
+    let length: usize = length.map_err(|_number| invalid("the length is not a number"))?;
     if length > BODY_BYTES {
-        return Err(invalid("too long"));
+        return Err(invalid("the body is too long"));
     }
     while buffer.len() < length {
         if wire.read_buf(buffer).await? == 0 {
@@ -170,7 +173,7 @@ pub async fn read(wire: &mut impl Wire, buffer: &mut Vec<u8>) -> io::Result<Opti
     Ok(Some(request))
 }
 
-/// Sends an answer, and says whether the connection goes on.
+/// Sends a response. Returns whether the connection stays open.
 pub async fn write(wire: &mut impl Wire, answer: &Answer, manner: Manner) -> io::Result<bool> {
     let reason = hyper::StatusCode::from_u16(answer.status)
         .ok()
@@ -180,7 +183,7 @@ pub async fn write(wire: &mut impl Wire, answer: &Answer, manner: Manner) -> io:
     for (name, value) in &answer.headers {
         bytes.extend(format!("{name}: {value}\r\n").bytes());
     }
-    // RFC 9110, 8.6: not with 204.
+    // RFC 9110, section 8.6: not with 204.
     if answer.status != 204 {
         bytes.extend(format!("content-length: {}\r\n", answer.body.len()).bytes());
     }
@@ -213,6 +216,6 @@ pub async fn write(wire: &mut impl Wire, answer: &Answer, manner: Manner) -> io:
     Ok(true)
 }
 
-/// No client of these services sends more.
+/// Bounds of requests; the clients of these services send less.
 const HEAD_BYTES: usize = 64 * 1024;
 const BODY_BYTES: usize = 1024 * 1024;

@@ -1,65 +1,19 @@
-//! OCI Vault: the keys, and what is signed and verified with them.
+//! OCI Vault: keys, and signing and verifying with them.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use rsa::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePublicKey as _, LineEnding};
+use rsa::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _};
 use rsa::pss::Pss;
 use rsa::{Pkcs1v15Sign, PrivateKey, PublicKey};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha224, Sha256, Sha384, Sha512};
 
-use super::Shared;
+use super::behaviour::Salt;
 use super::refusal::Refusal;
 use super::route::Service;
-use super::world::{self, Key, Kind, Version, World};
-
-/// What state a key, or a version of one, is in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Lifecycle {
-    Disabled,
-    #[default]
-    Enabled,
-    PendingDeletion,
-}
-
-/// How long the salt of a signature is. Oracle says nowhere what its own is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Salt {
-    /// As long as the hash.
-    #[default]
-    Digest,
-    Exactly(usize),
-}
-
-/// Makes the key pairs that are to be made, and the public half of those that have only a private one.
-pub fn complete(keys: &mut [Key]) {
-    for key in keys {
-        for version in &mut key.versions {
-            match key.kind {
-                Kind::Aes => {}
-                Kind::Ecdsa if version.public_key.is_none() => {
-                    let pair = rcgen::KeyPair::generate().expect("a key pair");
-                    version.private_key = Some(pair.serialize_pem());
-                    version.public_key = Some(pair.public_key_pem());
-                }
-                Kind::Rsa if version.private_key.is_none() && version.public_key.is_none() => {
-                    let (private, public) = world::pair();
-                    version.private_key = Some(private);
-                    version.public_key = Some(public);
-                }
-                Kind::Rsa if version.public_key.is_none() => {
-                    let private = version.private_key.as_deref().unwrap_or_default();
-                    let private = PrivateKey::from_pkcs8_pem(private).expect("a private key in PKCS#8");
-                    let public = private.to_public_key().to_public_key_pem(LineEnding::LF);
-                    version.public_key = Some(public.expect("a public key"));
-                }
-                Kind::Ecdsa | Kind::Rsa => {}
-            }
-        }
-    }
-}
+use super::shared::Shared;
+use super::world::{Key, Kind, Lifecycle, Version, World};
 
 /// The body of `Sign`.
 #[derive(Deserialize)]
@@ -95,24 +49,24 @@ enum MessageType {
 }
 
 pub fn sign(shared: &Shared, service: &Service, body: &[u8]) -> Result<Value, Refusal> {
-    let asked: Sign = read(body)?;
+    let body: Sign = read(body)?;
     let store = shared.store();
     let (key, version) = find(
         &store.world,
         service,
-        &asked.key_id,
-        asked.key_version_id.as_deref(),
+        &body.key_id,
+        body.key_version_id.as_deref(),
     )?;
     usable(key, version)?;
-    let message = decode("message", &asked.message)?;
+    let message = decode("message", &body.message)?;
     if message.len() > MESSAGE_BYTES {
         return Err(Refusal::invalid("message is longer than 4096 bytes"));
     }
     let signature = raw_sign(
         version,
         key.kind,
-        &asked.signing_algorithm,
-        asked.message_type == MessageType::Digest,
+        &body.signing_algorithm,
+        body.message_type == MessageType::Digest,
         &message,
         shared.options.salt,
     )?;
@@ -120,19 +74,19 @@ pub fn sign(shared: &Shared, service: &Service, body: &[u8]) -> Result<Value, Re
         "keyId": key.id,
         "keyVersionId": version.id,
         "signature": BASE64_STANDARD.encode(signature),
-        "signingAlgorithm": asked.signing_algorithm,
+        "signingAlgorithm": body.signing_algorithm,
     }))
 }
 
 pub fn verify(shared: &Shared, service: &Service, body: &[u8]) -> Result<Value, Refusal> {
-    let asked: Verify = read(body)?;
+    let body: Verify = read(body)?;
     let store = shared.store();
-    let (key, version) = find(&store.world, service, &asked.key_id, Some(&asked.key_version_id))?;
+    let (key, version) = find(&store.world, service, &body.key_id, Some(&body.key_version_id))?;
     usable(key, version)?;
-    let message = decode("message", &asked.message)?;
-    let signature = decode("signature", &asked.signature)?;
-    let algorithm = Algorithm::of(&asked.signing_algorithm, key.kind)?;
-    let hashed = algorithm.hash(asked.message_type == MessageType::Digest, &message)?;
+    let message = decode("message", &body.message)?;
+    let signature = decode("signature", &body.signature)?;
+    let algorithm = Algorithm::from_name(&body.signing_algorithm, key.kind)?;
+    let hashed = algorithm.hash(body.message_type == MessageType::Digest, &message)?;
     let public = version.public_key.as_deref().unwrap_or_default();
     let public = PublicKey::from_public_key_pem(public).map_err(|_spki| Refusal::internal())?;
     let valid = match algorithm {
@@ -179,7 +133,7 @@ pub fn keys(shared: &Shared, service: &Service) -> Result<Value, Refusal> {
     ids.iter().map(|id| key(shared, service, id)).collect()
 }
 
-/// Without the public key: only [`version`] gives that.
+/// Lists versions without their public keys: only [`version`] returns those.
 pub fn versions(shared: &Shared, service: &Service, id: &str) -> Result<Value, Refusal> {
     let store = shared.store();
     let (key, _) = find(&store.world, service, id, None)?;
@@ -203,7 +157,7 @@ pub fn version(shared: &Shared, service: &Service, id: &str, version: &str) -> R
     Ok(answer)
 }
 
-/// Signs as the service does; also for tests that want a record without a request.
+/// Signs as the service does. Tests call it to get a record without a request.
 pub fn raw_sign(
     version: &Version,
     kind: Kind,
@@ -212,12 +166,12 @@ pub fn raw_sign(
     message: &[u8],
     salt: Salt,
 ) -> Result<Vec<u8>, Refusal> {
-    let algorithm = Algorithm::of(algorithm, kind)?;
+    let algorithm = Algorithm::from_name(algorithm, kind)?;
     let hashed = algorithm.hash(is_digest, message)?;
     let private = version
         .private_key
         .as_deref()
-        .ok_or_else(|| Refusal::invalid("this stand-in has no private half of that key version"))?;
+        .ok_or_else(|| Refusal::invalid("the stand-in has no private key of that version"))?;
     let private = PrivateKey::from_pkcs8_pem(private).map_err(|_pkcs8| Refusal::internal())?;
     let rng = &mut rand::rng();
     let signed = match algorithm {
@@ -243,7 +197,7 @@ pub fn raw_sign(
     signed.map_err(|_rsa| Refusal::internal())
 }
 
-/// The service signs with ECDSA keys as well; no image is, and this stand-in only knows that they exist.
+/// A signing algorithm. The real service also signs with ECDSA keys, but never images; here such keys only exist.
 #[derive(Clone, Copy)]
 enum Algorithm {
     Pkcs1v15(usize),
@@ -251,7 +205,7 @@ enum Algorithm {
 }
 
 impl Algorithm {
-    fn of(name: &str, kind: Kind) -> Result<Self, Refusal> {
+    fn from_name(name: &str, kind: Kind) -> Result<Self, Refusal> {
         let refused = || Refusal::invalid("signingAlgorithm is not one of this key's");
         if kind != Kind::Rsa {
             return Err(refused());
@@ -301,7 +255,7 @@ fn any_salt<D: sha2::Digest>() -> Pss<D> {
     }
 }
 
-/// The key, and the version that is named or the newest.
+/// Finds a key, and the named version or else the newest.
 fn find<'a>(
     world: &'a World,
     service: &Service,
@@ -343,7 +297,7 @@ fn vault(world: &World, key: &str) -> String {
     format!("ocid1.vault.oc1.{}.{extension}.aaaaaaaavault", world.region_key)
 }
 
-/// In bytes, as a key's shape has it.
+/// Returns the length in bytes that a key's shape states.
 fn length(kind: Kind, version: &Version) -> usize {
     let public = version.public_key.as_deref().unwrap_or_default();
     match kind {

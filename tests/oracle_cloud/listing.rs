@@ -1,9 +1,9 @@
-//! Lists: which compartments, in which order, and in pages.
+//! Lists: compartments, order and pages.
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::Fault;
+use super::faults::Fault;
 use super::http::{Answer, Request};
 use super::refusal::Refusal;
 use super::world::World;
@@ -13,9 +13,9 @@ pub struct Query {
     parameters: Vec<(String, String)>,
 }
 
-/// The compartments that a list is of.
+/// The compartments that a list covers.
 pub enum Compartments {
-    /// The tenancy and everything below.
+    /// The tenancy and all its compartments.
     All,
     One(String),
 }
@@ -30,7 +30,7 @@ impl Compartments {
 }
 
 impl Query {
-    pub fn of(request: &Request) -> Self {
+    pub fn from_request(request: &Request) -> Self {
         Self {
             parameters: request.query(),
         }
@@ -60,7 +60,7 @@ impl Query {
         }
     }
 
-    /// `repositoryName` is a name, or the beginning of one and `*`.
+    /// Returns whether a repository matches `repositoryName`, which is a name, or a prefix followed by `*`.
     pub fn matches_repository(&self, name: &str) -> bool {
         self.get("repositoryName")
             .is_none_or(|asked| match asked.strip_suffix('*') {
@@ -69,7 +69,7 @@ impl Query {
             })
     }
 
-    /// What the list is of, without which page: a page token is of no other list.
+    /// Returns a hash of all parameters but the page's, so that a page token is valid for its own list only.
     fn list(&self) -> String {
         let mut hash = Sha256::new();
         for (name, value) in &self.parameters {
@@ -81,7 +81,7 @@ impl Query {
     }
 }
 
-/// Sorts, and cuts the page out.
+/// Sorts the items, and returns the requested page.
 pub fn page(
     mut items: Vec<Value>,
     query: &Query,

@@ -1,4 +1,4 @@
-//! The stand-in of Oracle's cloud as a program; `cloud.rs` says how it is run.
+//! The stand-in for Oracle's cloud as a program; `cloud.rs` documents its use.
 
 use std::error::Error;
 use std::fs;
@@ -14,46 +14,46 @@ mod cloud;
 
 use cloud::{Cloud, Deletion, Options, Salt, Tls, World};
 
-/// A stand-in of Oracle's cloud.
+/// A stand-in for Oracle's cloud.
 #[derive(Parser)]
 struct Arguments {
-    /// Where the services listen.
+    /// The address of the services.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// Where the instance metadata service listens.
+    /// The address of the instance metadata service.
     #[arg(long, default_value = "127.0.0.1:0")]
     metadata: SocketAddr,
-    /// Where faults and the rest are set.
+    /// The address of the control interface.
     #[arg(long, default_value = "127.0.0.1:0")]
     control: SocketAddr,
-    /// Who and what there is, as JSON.
+    /// The content of the cloud, a JSON file.
     #[arg(long)]
     state: PathBuf,
-    /// Writes the same with all that was made at the start.
+    /// Writes the content with everything that was generated at the start.
     #[arg(long)]
     world: Option<PathBuf>,
-    /// Speaks https, with a certificate that is made for the names of all services.
+    /// Serve https, with a generated certificate for the names of all services.
     #[arg(long)]
     tls: bool,
     /// More names for that certificate.
     #[arg(long, value_delimiter = ',')]
     tls_names: Vec<String>,
-    /// Writes the certificate of the authority that made it.
+    /// Write the certificate of the generated authority.
     #[arg(long)]
     ca: Option<PathBuf>,
-    /// Speaks https with this chain (PEM).
+    /// Serve https with this chain (PEM).
     #[arg(long, requires = "tls_key", conflicts_with = "tls")]
     tls_certificate: Option<PathBuf>,
     /// The key of that chain (PEM, PKCS#8).
     #[arg(long, requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
-    /// Items on a page where no limit is asked for.
+    /// Items on a page if the request has no limit.
     #[arg(long, default_value_t = 100)]
     page: usize,
-    /// Length of the salt of signatures; as long as the hash where it is absent.
+    /// Length of the salt of signatures; by default that of the hash.
     #[arg(long)]
     salt: Option<usize>,
-    /// Signatures that are deleted stay listed as DELETED.
+    /// Keep deleted signatures listed as DELETED.
     #[arg(long)]
     keep_deleted: bool,
 }
@@ -69,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         (true, _, _) => {
             let addresses = ["127.0.0.1".to_owned(), "localhost".to_owned()];
             let names: Vec<String> = hosts.iter().chain(&addresses).cloned().collect();
-            Some(Tls::made(&names))
+            Some(Tls::generate(&names))
         }
         (false, Some(certificate), Some(key)) => Some(Tls {
             certificate: fs::read_to_string(certificate)?,

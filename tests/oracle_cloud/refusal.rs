@@ -1,4 +1,4 @@
-//! An answer that says no, as every service of Oracle's says it: a status, a code and a sentence.
+//! An error response, in the form that all of Oracle's services share: a status, a code and a sentence.
 
 use serde_json::json;
 

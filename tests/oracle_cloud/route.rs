@@ -1,4 +1,4 @@
-//! Which operation a request is for, and whose: the services share a port and are told apart by `Host`.
+//! The operation and service of a request: the services share a port and are distinguished by `Host`.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,10 +27,10 @@ pub enum Operation {
     Metadata,
 }
 
-/// What a host name stands for.
+/// The service of a host name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Service {
-    /// An address and no name: whatever the path says.
+    /// Any service, for an address in place of a name: the path decides.
     Any,
     Artifacts,
     Auth,
@@ -41,8 +41,8 @@ pub enum Service {
 }
 
 impl Service {
-    /// `None` for a name that is none of these services'.
-    pub fn of(host: &str, region: &str) -> Option<Self> {
+    /// Returns the service of a host, or `None` for an unknown name.
+    pub fn from_host(host: &str, region: &str) -> Option<Self> {
         let name = host.rsplit_once(':').map_or(host, |(name, _port)| name);
         if name == "localhost" || name.parse::<std::net::Ipv4Addr>().is_ok() {
             return Some(Self::Any);
@@ -89,7 +89,7 @@ impl Service {
         }
     }
 
-    /// Whether a key's OCID names this vault: its fifth field does.
+    /// Returns whether a key is in this vault: the fifth field of its OCID names the vault.
     pub fn holds(&self, key: &str) -> bool {
         match self {
             Self::Crypto(vault) | Self::Management(vault) => key.split('.').nth(4) == Some(vault),
@@ -98,7 +98,7 @@ impl Service {
     }
 }
 
-/// The operation, and the ids in the path.
+/// Returns the operation, and the OCIDs in the path.
 pub fn route(request: &Request, service: &Service) -> Option<(Operation, Vec<String>)> {
     let parts: Vec<&str> = request.path().trim_start_matches('/').split('/').collect();
     let (operation, ids) = match (request.method.as_str(), parts.as_slice()) {

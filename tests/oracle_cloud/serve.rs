@@ -1,4 +1,5 @@
-//! From a request to its answer: what it asks for, what is to go wrong, who asks, and then the service itself.
+//! Answers a request: determines the operation and the fault to inject, authenticates the caller, and calls the
+//! service.
 
 use std::sync::Arc;
 
@@ -6,12 +7,14 @@ use rsa::PublicKey;
 use rsa::pkcs8::DecodePublicKey as _;
 
 use super::authorization::{Credentials, Flaw, fingerprint, fresh, verify};
+use super::faults::Fault;
 use super::http::{Answer, Manner, Request, Wire, read, write};
 use super::refusal::Refusal;
 use super::route::{Operation, Service, route};
-use super::{Fault, Seen, Shared, artifacts, control, kms};
+use super::shared::{Seen, Shared};
+use super::{artifacts, control, kms};
 
-/// Which of the cloud's sockets a connection came to.
+/// The socket that accepted a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Socket {
     Api,
@@ -19,7 +22,7 @@ pub enum Socket {
     Metadata,
 }
 
-/// Serves one connection to its end.
+/// Serves one connection until it ends.
 pub async fn converse(mut wire: impl Wire, socket: Socket, shared: Arc<Shared>) {
     let mut buffer = Vec::new();
     loop {
@@ -36,7 +39,7 @@ pub async fn converse(mut wire: impl Wire, socket: Socket, shared: Arc<Shared>) 
         let (answer, manner) = answer(&shared, socket, request).await;
         match write(&mut wire, &answer, manner).await {
             Ok(true) if !leaves => {}
-            // A client that went away is what many tests are about.
+            // Many tests have clients that disconnect early.
             Ok(_) | Err(_) => return,
         }
     }
@@ -48,7 +51,7 @@ async fn answer(shared: &Shared, socket: Socket, request: Request) -> (Answer, M
         return (answer, Manner::Whole);
     }
     let host = request.header("host").unwrap_or_default().to_owned();
-    let service = Service::of(&host, &shared.region);
+    let service = Service::from_host(&host, &shared.region);
     let found = match socket {
         Socket::Metadata => Some((Operation::Metadata, Vec::new())),
         Socket::Api | Socket::Control => service.as_ref().and_then(|service| route(&request, service)),
@@ -59,7 +62,7 @@ async fn answer(shared: &Shared, socket: Socket, request: Request) -> (Answer, M
     if let Some(fault) = &fault {
         tokio::time::sleep(fault.delay()).await;
     }
-    let mut seen = Seen::of(&request, found.as_ref().map(|(operation, _)| *operation));
+    let mut seen = Seen::new(&request, found.as_ref().map(|(operation, _)| *operation));
     let outcome = match (&found, fault.as_ref().and_then(Fault::instead)) {
         (_, Some(answer)) => Ok(answer),
         (None, None) => Err(Refusal::not_found()),
@@ -85,7 +88,7 @@ async fn answer(shared: &Shared, socket: Socket, request: Request) -> (Answer, M
     let id = format!("{asked}/{:032X}", rand::random::<u128>());
     seen.status = answer.status;
     shared.note(seen);
-    // By which a client tells a wrong clock from a wrong key.
+    // From it, a client can tell a wrong clock from a wrong key.
     let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&shared.clock.now());
     let answer = answer.with("date", &date.expect("a date"));
     (answer.with("opc-request-id", &id), manner)
@@ -110,7 +113,7 @@ fn serve(
             let federation = shared.federation();
             return federation.metadata(request, &shared.store().world);
         }
-        Operation::Federate => return shared.federation().give(request, now).map_err(refuse),
+        Operation::Federate => return shared.federation().issue(request, now).map_err(refuse),
         _ => {}
     }
     let caller = authenticate(shared, request).map_err(&mut refuse)?;
@@ -137,9 +140,9 @@ fn serve(
     }
 }
 
-/// Who signed the request: a user under an API key, or an instance under a token.
+/// Returns the caller that signed the request: a user with an API key, or an instance with a token.
 fn authenticate(shared: &Shared, request: &Request) -> Result<String, Flaw> {
-    let credentials = Credentials::of(request)?;
+    let credentials = Credentials::from_request(request)?;
     let now = shared.clock.now();
     let (key, caller) = match credentials.key_id.strip_prefix("ST$") {
         Some(token) => {

@@ -1,4 +1,4 @@
-//! What all connections share, and what is remembered of them.
+//! The state that all connections share, and the log of their requests.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, OnceLock};
@@ -6,28 +6,31 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 use serde_json::{Value, json};
 
 use super::authorization::Flaw;
+use super::behaviour::Behaviour;
+use super::clock::Clock;
 use super::faults::Faults;
 use super::federation::Federation;
-use super::kms::{Lifecycle, Salt};
+use super::http;
+use super::lock::lock;
 use super::route::Operation;
 use super::store::Store;
-use super::{Clock, Deletion, http, lock};
+use super::world::Lifecycle;
 
 /// A request that was answered.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub request: http::Request,
-    /// `None` where there is no such operation.
+    /// `None` for an unknown operation.
     pub operation: Option<Operation>,
-    /// Whose request it was found to be.
+    /// The authenticated caller.
     pub caller: Option<String>,
-    /// Why its signature was not taken.
+    /// Why its signature was refused.
     pub flaw: Option<Flaw>,
     pub status: u16,
 }
 
 impl Seen {
-    pub fn of(request: &http::Request, operation: Option<Operation>) -> Self {
+    pub fn new(request: &http::Request, operation: Option<Operation>) -> Self {
         Self {
             request: request.clone(),
             operation,
@@ -51,20 +54,13 @@ impl Seen {
     }
 }
 
-/// The `Options`, without what is only for the start.
-pub struct Behaviour {
-    pub page: usize,
-    pub salt: Salt,
-    pub deletion: Deletion,
-}
-
-/// What all connections share.
+/// The state that all connections share.
 pub struct Shared {
     pub region: String,
     pub options: Behaviour,
     pub clock: Clock,
     pub faults: Faults,
-    /// Made when it is first asked for: its keys take a moment, and most tests have no use for them.
+    /// Created on first use: generating its keys takes a moment, and most tests do not need them.
     pub federation: OnceLock<Federation>,
     pub store: Mutex<Store>,
     pub seen: Mutex<VecDeque<Seen>>,
@@ -113,5 +109,5 @@ impl Shared {
     }
 }
 
-/// Requests that are remembered.
+/// Number of requests that are logged.
 const NOTES: usize = 65_536;

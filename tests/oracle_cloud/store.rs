@@ -1,31 +1,31 @@
-//! What changes while the cloud runs.
+//! The content that changes while the cloud runs.
 
 use std::collections::HashMap;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::world::{Image, World};
-use super::{instant, kms};
+use super::clock::instant;
+use super::world::{self, Image, World};
 
 pub struct Store {
-    /// Who, where and the keys. Images and signatures are below.
+    /// The content without images and signatures, which the fields below hold.
     pub world: World,
-    /// With the time of the push, oldest first.
+    /// The images and the time of their push, oldest first.
     pub images: Vec<(Image, Timestamp)>,
     /// Oldest first.
     pub signatures: Vec<Signature>,
-    /// By who asked and the retry token.
+    /// The results of earlier requests, by caller and retry token.
     replays: HashMap<String, Replay>,
 }
 
-/// A record, and the tag of its state.
+/// A record and its entity tag.
 pub struct Signature {
     pub record: Value,
     pub etag: String,
 }
 
-/// What a retry token stands for.
+/// The request of a retry token, and its result.
 #[derive(Clone)]
 pub struct Replay {
     pub body_hash: String,
@@ -35,7 +35,7 @@ pub struct Replay {
 impl Store {
     pub fn new(world: World, now: Timestamp) -> Self {
         let mut world = world.complete();
-        kms::complete(&mut world.keys);
+        world::make_key_pairs(&mut world.keys);
         let images = std::mem::take(&mut world.images);
         let signatures = std::mem::take(&mut world.signatures);
         let mut store = Self {
@@ -55,7 +55,7 @@ impl Store {
         found.map(|(image, _)| image)
     }
 
-    /// Each push is an image of its own, with an id of its own, also of the same digest.
+    /// Adds a push. Each creates an image with its own OCID, even for the same digest.
     pub fn put_image(&mut self, mut image: Image, now: Timestamp) -> Image {
         if image.id.is_empty() {
             image.id = self.world.registry_id("containerimage");
@@ -79,7 +79,7 @@ impl Store {
         self.signatures.retain(|signature| signature.record["id"] != id);
     }
 
-    /// Keeps a record, with whatever the service itself adds where it is missing. What is there stays.
+    /// Stores a record, and adds the missing fields among those that the service sets itself.
     pub fn put_signature(&mut self, mut record: Value, now: Timestamp) -> String {
         let given = |record: &Value, field: &str| record[field].as_str().unwrap_or_default().to_owned();
         let id = match given(&record, "id") {
@@ -131,7 +131,7 @@ pub fn etag() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
-/// The last ten characters, of which the service makes names.
+/// Returns the last ten characters, from which the service makes display names.
 fn last(text: &str) -> &str {
     text.get(text.len().saturating_sub(10)..).unwrap_or(text)
 }

@@ -1,4 +1,4 @@
-//! HTTPS: with certificates of a file, or of an authority that is made for these names.
+//! HTTPS, with certificates of a file or of a generated authority.
 
 use std::io;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-/// All PEM.
+/// Certificates and key, all PEM.
 #[derive(Clone)]
 pub struct Tls {
     /// The chain, leaf first.
     pub certificate: String,
     pub key: String,
-    /// What clients are to trust.
+    /// The authority that clients must trust.
     pub authority: String,
 }
 
 impl Tls {
-    /// Makes an authority and a certificate of it for all these names and addresses.
-    pub fn made(names: &[String]) -> Self {
+    /// Generates an authority, and its certificate for these names and addresses.
+    pub fn generate(names: &[String]) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -31,7 +31,7 @@ impl Tls {
         let mut params = CertificateParams::new(names).expect("names of hosts");
         let name = &mut params.distinguished_name;
         name.push(DnType::CommonName, "a stand-in of Oracle's cloud");
-        // OpenSSL 3 takes no leaf that does not say who its issuer is.
+        // OpenSSL 3 refuses leaf certificates without an authority key identifier.
         params.use_authority_key_identifier_extension = true;
         let pair = KeyPair::generate().expect("a key pair");
         let leaf = params.signed_by(&pair, &authority).expect("a certificate");

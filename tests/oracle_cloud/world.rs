@@ -1,20 +1,23 @@
-//! What there is in the cloud at the start: who, where, which images, which keys. As JSON it is the program's
-//! `--state`; whatever has no id is given one.
+//! The content of the cloud at the start: users, compartments, images and keys. As JSON it is the program's `--state`;
+//! missing OCIDs are generated.
 
 use jiff::Timestamp;
 use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
+use rsa::PrivateKey;
+use rsa::pkcs8::{DecodePrivateKey as _, EncodePublicKey as _, LineEnding};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::kms::Lifecycle;
+use super::authorization::pem_fingerprint;
+use super::clock::instant;
 
-/// All of it.
+/// The whole content.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct World {
     #[serde(default = "phoenix")]
     pub region: String,
-    /// How the region is called in OCIDs.
+    /// The region's name in OCIDs.
     #[serde(default = "phx")]
     pub region_key: String,
     #[serde(default = "domain")]
@@ -28,7 +31,7 @@ pub struct World {
     pub images: Vec<Image>,
     #[serde(default)]
     pub keys: Vec<Key>,
-    /// Records as the API answers them: they are kept as they are, so they may lie.
+    /// Records as the API returns them. They are stored unchecked, so they may be forged.
     #[serde(default)]
     pub signatures: Vec<Value>,
 }
@@ -38,7 +41,7 @@ pub struct World {
 #[serde(deny_unknown_fields)]
 pub struct Tenancy {
     pub id: String,
-    /// What stands before the repository in an image's name.
+    /// The part before the repository in an image's name.
     pub namespace: String,
 }
 
@@ -47,7 +50,7 @@ pub struct Tenancy {
 pub struct Compartment {
     #[serde(default)]
     pub id: String,
-    /// Another compartment, or the tenancy where it is absent.
+    /// The parent compartment; the tenancy if absent.
     #[serde(default)]
     pub parent: Option<String>,
 }
@@ -67,7 +70,7 @@ pub struct User {
 pub struct Image {
     #[serde(default)]
     pub id: String,
-    /// Without host and namespace.
+    /// The name without host and namespace.
     pub repository: String,
     pub digest: String,
     /// The tag.
@@ -89,12 +92,12 @@ pub struct Key {
     pub state: Lifecycle,
     #[serde(default)]
     pub compartment: Option<String>,
-    /// Oldest first. One is made where there is none.
+    /// Oldest first. If there are none, one is generated.
     #[serde(default)]
     pub versions: Vec<Version>,
 }
 
-/// What a key's shape says of its algorithm.
+/// The algorithm in a key's shape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Kind {
@@ -104,7 +107,18 @@ pub enum Kind {
     Rsa,
 }
 
-/// A version of a key: for RSA and ECDSA a key pair of its own. One with a public half alone verifies and cannot sign.
+/// The state of a key, or of one of its versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Lifecycle {
+    Disabled,
+    #[default]
+    Enabled,
+    PendingDeletion,
+}
+
+/// A version of a key: for RSA and ECDSA, a key pair of its own. A version with a public key only verifies and cannot
+/// sign.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Version {
@@ -112,7 +126,7 @@ pub struct Version {
     pub id: String,
     #[serde(default)]
     pub state: Lifecycle,
-    /// PKCS#8 PEM; with neither half, a pair is made.
+    /// PKCS#8 PEM. Without either key, a pair is generated.
     #[serde(default)]
     pub private_key: Option<String>,
     #[serde(default)]
@@ -120,7 +134,7 @@ pub struct Version {
 }
 
 impl World {
-    /// A tenancy in Phoenix with one compartment, and nobody and nothing in it.
+    /// An empty tenancy in Phoenix with one compartment.
     pub fn new() -> Self {
         let tenancy = Tenancy {
             id: format!("ocid1.tenancy.oc1..{}", unique()),
@@ -143,10 +157,10 @@ impl World {
         }
     }
 
-    /// Adds a user with one API key, and gives the `tenancy/user/fingerprint` that requests are signed under.
+    /// Adds a user with one API key. Returns `tenancy/user/fingerprint`, the key id of its requests.
     pub fn user(&mut self, public_key: &str) -> String {
         let id = format!("ocid1.user.oc1..{}", unique());
-        let key_id = format!("{}/{id}/{}", self.tenancy.id, super::pem_fingerprint(public_key));
+        let key_id = format!("{}/{id}/{}", self.tenancy.id, pem_fingerprint(public_key));
         self.users.push(User {
             id,
             public_keys: vec![public_key.to_owned()],
@@ -154,7 +168,7 @@ impl World {
         key_id
     }
 
-    /// Adds a key with one version that is made at the start, and gives their OCIDs.
+    /// Adds a key with one version, which is generated at the start. Returns their OCIDs.
     pub fn key(&mut self, kind: Kind) -> (String, String) {
         let mut key = Key {
             id: String::new(),
@@ -176,7 +190,7 @@ impl World {
             .map_or(&self.tenancy.id, |compartment| &compartment.id)
     }
 
-    /// Gives an id to whatever has none.
+    /// Generates the missing OCIDs.
     pub fn complete(mut self) -> Self {
         for compartment in &mut self.compartments {
             fill(&mut compartment.id, || {
@@ -197,7 +211,7 @@ impl World {
         Self { images, keys, ..self }
     }
 
-    /// An OCID of a thing in the registry.
+    /// Generates an OCID of a resource of the registry.
     pub fn registry_id(&self, kind: &str) -> String {
         let Self {
             region_key, tenancy, ..
@@ -223,12 +237,12 @@ impl World {
         }
     }
 
-    /// Every compartment of the tenancy, itself included.
+    /// Returns whether the tenancy has this compartment, the tenancy itself included.
     pub fn has_compartment(&self, id: &str) -> bool {
         self.tenancy.id == id || self.compartments.iter().any(|each| each.id == id)
     }
 
-    /// Every name that clients derive from the region and the keys, for certificates and `/etc/hosts`.
+    /// Returns every host name that clients derive from the region and the keys, for certificates and `/etc/hosts`.
     pub fn hosts(&self) -> Vec<String> {
         let Self { region, domain, .. } = self;
         let mut hosts = vec![
@@ -237,7 +251,7 @@ impl World {
         ];
         for vault in self.keys.iter().filter_map(|key| key.id.split('.').nth(4)) {
             for service in ["crypto", "management"] {
-                // Regions that are older than `.oci.` have names without it, and clients know which.
+                // Old regions have names without `.oci.`, and clients have a list of them.
                 hosts.push(format!("{vault}-{service}.kms.{region}.{domain}"));
                 hosts.push(format!("{vault}-{service}.kms.{region}.oci.{domain}"));
             }
@@ -249,11 +263,11 @@ impl World {
 }
 
 impl Image {
-    /// As `GetContainerImage` answers it.
+    /// Returns the response of `GetContainerImage`.
     pub fn to_json(&self, world: &World, pushed: Timestamp) -> Value {
         let version = self.version.as_deref().unwrap_or("unknown@sha256");
         let by = world.users.first().map_or(&world.tenancy.id, |user| &user.id);
-        let at = super::instant(pushed);
+        let at = instant(pushed);
         let versions = self
             .version
             .iter()
@@ -281,7 +295,7 @@ impl Image {
     }
 }
 
-/// A repository has one id for ever: what its name hashes to.
+/// Returns a repository's OCID, derived from the hash of its name so that it never changes.
 pub fn repository_id(world: &World, name: &str) -> String {
     use sha2::Digest as _;
     let hash = hex::encode(sha2::Sha256::digest(name));
@@ -293,13 +307,41 @@ pub fn repository_id(world: &World, name: &str) -> String {
     )
 }
 
-/// An RSA key pair of 2048 bits: PKCS#8 and SubjectPublicKeyInfo, both PEM.
+/// Generates an RSA key pair of 2048 bits: PKCS#8 and SubjectPublicKeyInfo, both PEM.
 pub fn pair() -> (String, String) {
     let pair = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("a key pair");
     (pair.serialize_pem(), pair.public_key_pem())
 }
 
-/// The last part of an OCID: 60 characters.
+/// Generates missing key pairs, and the public keys of versions that have a private key only.
+pub fn make_key_pairs(keys: &mut [Key]) {
+    for key in keys {
+        for version in &mut key.versions {
+            match key.kind {
+                Kind::Aes => {}
+                Kind::Ecdsa if version.public_key.is_none() => {
+                    let pair = rcgen::KeyPair::generate().expect("a key pair");
+                    version.private_key = Some(pair.serialize_pem());
+                    version.public_key = Some(pair.public_key_pem());
+                }
+                Kind::Rsa if version.private_key.is_none() && version.public_key.is_none() => {
+                    let (private, public) = pair();
+                    version.private_key = Some(private);
+                    version.public_key = Some(public);
+                }
+                Kind::Rsa if version.public_key.is_none() => {
+                    let private = version.private_key.as_deref().unwrap_or_default();
+                    let private = PrivateKey::from_pkcs8_pem(private).expect("a private key in PKCS#8");
+                    let public = private.to_public_key().to_public_key_pem(LineEnding::LF);
+                    version.public_key = Some(public.expect("a public key"));
+                }
+                Kind::Ecdsa | Kind::Rsa => {}
+            }
+        }
+    }
+}
+
+/// Generates the last part of an OCID: 60 characters.
 pub fn unique() -> String {
     let letters = (0..52).map(|_| {
         let at = usize::from(rand::random::<u8>() % 32);
@@ -326,5 +368,5 @@ fn domain() -> String {
     "oraclecloud.com".to_owned()
 }
 
-/// The vault that keys without an id are in.
+/// The vault of keys whose OCID is generated.
 const VAULT: &str = "bgxjkmty6zcls";

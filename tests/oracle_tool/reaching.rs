@@ -146,9 +146,9 @@ async fn a_certificate_of_ones_own_is_trusted_when_it_is_named() {
     let (_, public) = USER.get_or_init(world::pair);
     let key_id = world.user(public);
     let (key, _) = world.key(Kind::Rsa);
-    let tls = Tls::made(&["127.0.0.1".to_owned()]);
+    let tls = Tls::generate(&["127.0.0.1".to_owned()]);
     site.write("ca.pem", &tls.authority);
-    let mut options = Options::of(world);
+    let mut options = Options::new(world);
     options.tls = Some(tls);
     let cloud = Cloud::start(options).await.unwrap();
     cloud.push(REPOSITORY, &site.image.digest, Some("v1"));

@@ -103,7 +103,7 @@ async fn a_compartment_below_is_looked_in_when_it_is_said() {
     .concat();
     site.run(&below).await.said(
         2,
-        "is no tenancy, and subcompartments are looked through from a tenancy alone",
+        "is not a tenancy, and subcompartments can be searched from a tenancy only",
     );
 }
 

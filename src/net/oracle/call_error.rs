@@ -129,7 +129,7 @@ pub enum CallError {
     Unreachable {
         /// The service.
         host: String,
-        /// What happened, with its causes.
+        /// The cause, with its own causes.
         what: String,
     },
 }

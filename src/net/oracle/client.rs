@@ -1,8 +1,8 @@
 //! The calls to Oracle's services: signatures and images of the Artifacts API, keys and signing of OCI Vault.
 //!
-//! Each response is bounded before it is read, each call ends at its deadline, and a call that met a transient failure is
-//! repeated before that: every operation is harmless when performed twice, and one that creates something carries a token
-//! under which the service creates it once.
+//! Each response is bounded before it is read, each call ends at its deadline, and a call that met a transient failure
+//! is repeated before that: every operation is harmless when performed twice, and one that creates something carries a
+//! token under which the service creates it once.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -48,8 +48,8 @@ pub struct SignatureList {
 }
 
 impl OracleClient {
-    /// A client that signs as `identity`. It never connects to `own_listeners`, the gate's own addresses. `ca` is PEM of
-    /// certificates that are trusted beside the system's.
+    /// A client that signs as `identity`. It never connects to `own_listeners`, the gate's own addresses. `ca` is PEM
+    /// of certificates that are trusted beside the system's.
     ///
     /// # Errors
     /// [`ClientSetupError`] when `ca` or the system's certificates are unusable.
@@ -93,8 +93,9 @@ impl OracleClient {
         &self.identity
     }
 
-    /// Lists the signature records that match the filter, from the filter's `page` on: all pages, up to `records` records
-    /// and [`ORACLE_PAGES`] pages. The service's filtering is not trusted: a record is judged by its signed message.
+    /// Lists the signature records that match the filter, from the filter's `page` on: all pages, up to `records`
+    /// records and [`ORACLE_PAGES`] pages. The service's filtering is not trusted: a record is judged by its signed
+    /// message.
     pub async fn list_signatures(
         &self,
         artifacts: &ServiceEndpoint,
@@ -243,7 +244,8 @@ impl OracleClient {
         parsed(&request.host(), ContainerImage::parse(&response.body))
     }
 
-    /// Looks an image up by the name that a runtime pulls. The result is the service's claim: compare it with the request.
+    /// Looks an image up by the name that a runtime pulls. The result is the service's claim: compare it with the
+    /// request.
     ///
     /// # Errors
     /// As [`ApiError`] says.

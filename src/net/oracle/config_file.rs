@@ -102,9 +102,9 @@ pub enum ConfigFileError {
         /// The key.
         key: &'static str,
     },
-    /// The path begins with `~`, and there is no home directory.
+    /// The path begins with `~`, and the home directory is unknown.
     #[error(
-        "{}, line {line}: `{key}` of profile `{profile}` begins with `~`, and there is no home directory: \
+        "{}, line {line}: `{key}` of profile `{profile}` begins with `~`, and the home directory is unknown: \
          write the absolute path", path.display()
     )]
     NoHome {
@@ -157,8 +157,8 @@ impl Profile {
         Self::parse(&files::read(path, ORACLE_CONFIG_BYTES)?, path, profile, home)
     }
 
-    /// Parses a profile of a file's content. In its paths, `~` is `home`, and a relative path begins at the folder of `path`.
-    /// (The SDK begins it at the working directory, which is meaningless for a daemon.)
+    /// Parses a profile of a file's content. In its paths, `~` is `home`, and a relative path begins at the folder of
+    /// `path`. (The SDK begins it at the working directory, which is meaningless for a daemon.)
     ///
     /// # Errors
     /// As [`ConfigFileError`] says.
@@ -246,8 +246,9 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Chooses between API key and token. The SDK leaves that to its caller; here the file decides: the profile's own keys
-    /// win over inherited ones, and a token wins over a user in the same section, because tools write it and not people.
+    /// Chooses between API key and token. The SDK leaves that to its caller; here the file decides: the profile's own
+    /// keys win over inherited ones, and a token wins over a user in the same section, because tools write it and not
+    /// people.
     fn authentication(&self) -> Result<Authentication, ConfigFileError> {
         let own = |key| self.profile != DEFAULT && self.ini.get(self.profile, key).is_some();
         let inherits_token = own("user") && !own("security_token_file");

@@ -30,7 +30,7 @@ pub enum Service {
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServiceEndpoint(Url);
 
-/// Why there is no usable endpoint.
+/// Why an endpoint is invalid or unknown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointError {
@@ -51,7 +51,7 @@ pub enum EndpointError {
     UnknownRealm {
         /// The region.
         region: Region,
-        /// The realm of the tenancy; `-` if there is none.
+        /// The realm of the tenancy; `-` if unknown.
         realm: String,
     },
     /// The text is not a URL with a host.
@@ -60,8 +60,8 @@ pub enum EndpointError {
 }
 
 impl RegionEndpoints {
-    /// Finds the region's realm. A region that the table lacks is assumed to be in the realm of `tenancy`. The SDK assumes
-    /// `oc1` instead, which would send signed requests to a cloud that they are not meant for.
+    /// Finds the region's realm. A region that the table lacks is assumed to be in the realm of `tenancy`. The SDK
+    /// assumes `oc1` instead, which would send signed requests to a cloud that they are not meant for.
     ///
     /// # Errors
     /// [`EndpointError::UnknownRealm`].
@@ -120,8 +120,8 @@ impl RegionEndpoints {
         ServiceEndpoint::new(&format!("https://{host}"), Service::Federation)
     }
 
-    /// Returns the endpoint where a vault's key signs: `https://<vault>-crypto.kms.<region>[.oci].<domain>/20180608`. As in
-    /// Oracle's client, the region is `self`'s, whatever region the key's OCID names.
+    /// Returns the endpoint where a vault's key signs: `https://<vault>-crypto.kms.<region>[.oci].<domain>/20180608`.
+    /// As in Oracle's client, the region is `self`'s, whatever region the key's OCID names.
     ///
     /// # Errors
     /// [`EndpointError::Key`] when the OCID is not a key's.
@@ -167,8 +167,8 @@ impl Service {
 }
 
 impl ServiceEndpoint {
-    /// Parses an endpoint that the administrator names, such as a private one. The service's base path is appended unless
-    /// the URL ends with it already (SDK, `base_client.py`).
+    /// Parses an endpoint that the administrator names, such as a private one. The service's base path is appended
+    /// unless the URL ends with it already (SDK, `base_client.py`).
     ///
     /// # Errors
     /// As [`EndpointError`] says.
@@ -230,8 +230,8 @@ impl ServiceEndpoint {
     }
 
     /// Returns the URL of a resource below the base path. The parts of `path` are words of the API and OCIDs, whose
-    /// characters have no meaning in a path. In the query's values, all but the unreserved characters are percent-encoded,
-    /// as the SDK does.
+    /// characters have no meaning in a path. In the query's values, all but the unreserved characters are
+    /// percent-encoded, as the SDK does.
     pub(super) fn url_for(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
         let mut url = self.0.clone();
         let mut whole = self.0.path().to_owned();

@@ -11,12 +11,12 @@ pub enum ApiError {
     /// The call failed.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// There is no usable key or token to sign the request with; nothing was sent to the service.
+    /// The identity has no usable key or token, so nothing was sent to the service.
     #[error("could not sign the request to `{host}`")]
     Identity {
         /// The service that would have been asked.
         host: String,
-        /// Why there is no signer.
+        /// Why the identity cannot sign.
         #[source]
         source: IdentityError,
     },

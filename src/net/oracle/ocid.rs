@@ -7,8 +7,8 @@ use std::str::FromStr;
 use crate::base::limits::OCID_BYTES;
 use crate::base::printable::excerpt;
 
-/// An identifier of a resource in Oracle's cloud. It is bounded and consists of letters, digits, `-`, `_` and separators,
-/// so it needs no encoding in a path, a header or a host name.
+/// An identifier of a resource in Oracle's cloud. It is bounded and consists of letters, digits, `-`, `_` and
+/// separators, so it needs no encoding in a path, a header or a host name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ocid(String);
 
@@ -119,9 +119,9 @@ impl Ocid {
 impl FromStr for Ocid {
     type Err = OcidError;
 
-    /// Follows the SDK's `config.PATTERNS`: five fields or more, separated by `.` or, in old OCIDs, by `:`; the region and
-    /// the fields after it may be empty. Stricter than they: kind, realm and the last field must not be empty, and the
-    /// first must begin with `ocid`.
+    /// Follows the SDK's `config.PATTERNS`: five fields or more, separated by `.` or, in old OCIDs, by `:`; the region
+    /// and the fields after it may be empty. Stricter than they: kind, realm and the last field must not be empty, and
+    /// the first must begin with `ocid`.
     fn from_str(text: &str) -> Result<Self, OcidError> {
         if text.len() > OCID_BYTES {
             return Err(OcidError::TooLong { limit: OCID_BYTES });

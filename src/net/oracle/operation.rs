@@ -24,7 +24,8 @@ pub struct Operation {
 pub struct SignatureFilter<'a> {
     /// The compartment that is searched.
     pub compartment_id: &'a Ocid,
-    /// Whether the compartments below it are searched too. The service allows that only for a tenancy's root compartment.
+    /// Whether the compartments below it are searched too. The service allows that only for a tenancy's root
+    /// compartment.
     pub in_subtree: bool,
     /// The repository, without region host and tenancy namespace.
     pub repository_name: &'a str,
@@ -128,7 +129,8 @@ impl Operation {
         Self::get(artifacts.url_for(&["container", "images", image_id.as_str()], &[]))
     }
 
-    /// `POST /container/images/actions/lookupImageByUri`: finds the OCID and compartment of the image that a name means.
+    /// `POST /container/images/actions/lookupImageByUri`: finds the OCID and compartment of the image that a name
+    /// means.
     #[must_use]
     pub fn look_up_image(artifacts: &ServiceEndpoint, image: &LookUpImage) -> Self {
         let path = ["container", "images", "actions", "lookupImageByUri"];

@@ -1,10 +1,10 @@
 //! The private keys that sign requests: API keys, session keys, and the keys of instances' certificates.
 //!
 //! RUSTSEC-2023-0071: the duration of the `rsa` crate's private-key operations depends on the key, and an attacker that
-//! can trigger and time many of them may recover it. Here the daemon alone decides when it signs and what; signatures go
-//! to Oracle's services only, and a client that pulls an image can observe at most that some request was made. Each
-//! operation is blinded as well: the number that is raised to the secret exponent is random, so the duration says nothing
-//! about the message.
+//! can trigger and time many of them may recover it. Here the daemon alone decides when it signs and what; signatures
+//! go to Oracle's services only, and a client that pulls an image can observe at most that some request was made. Each
+//! operation is blinded as well: the number that is raised to the secret exponent is random, so the duration says
+//! nothing about the message.
 
 mod error;
 mod fingerprint;
@@ -34,8 +34,8 @@ pub struct RequestKey {
 }
 
 impl RequestKey {
-    /// Parses a PEM file: PKCS#8 or PKCS#1, encrypted or not. A pass phrase is ignored if the key is not encrypted: in the
-    /// SDK's file it may be inherited from the `DEFAULT` profile (SDK, `signer.load_private_key`).
+    /// Parses a PEM file: PKCS#8 or PKCS#1, encrypted or not. A pass phrase is ignored if the key is not encrypted: in
+    /// the SDK's file it may be inherited from the `DEFAULT` profile (SDK, `signer.load_private_key`).
     ///
     /// # Errors
     /// As [`RequestKeyError`] says.
@@ -194,8 +194,8 @@ fn parse_error(error: pkcs8::der::Error, der: &[u8]) -> RequestKeyError {
     }
 }
 
-/// Bounds the cost of a key derivation. The file is the administrator's own, but a daemon that hangs at start, or is killed
-/// for its memory, does not say why.
+/// Bounds the cost of a key derivation. The file is the administrator's own, but a daemon that hangs at start, or is
+/// killed for its memory, does not say why.
 fn check_cost(kdf: &pkcs8::pkcs5::pbes2::Kdf) -> Result<(), RequestKeyError> {
     let is_bounded = match (kdf.pbkdf2(), kdf.scrypt()) {
         (Some(pbkdf2), _) => pbkdf2.iteration_count <= PBKDF2_ITERATIONS,

@@ -80,8 +80,8 @@ impl RequestSigner {
         }
     }
 
-    /// Signs a request. Returns `authorization` and all the headers that it covers. Send them with the operation's method,
-    /// URL and body unchanged, and within five minutes of `now` by Oracle's clock.
+    /// Signs a request. Returns `authorization` and all the headers that it covers. Send them with the operation's
+    /// method, URL and body unchanged, and within five minutes of `now` by Oracle's clock.
     ///
     /// # Errors
     /// As [`SigningError`] says.

@@ -337,7 +337,7 @@ async fn read_refusal(response: Response, host: &str, signed_at: Timestamp) -> F
     let retry_after = retry_after(response.headers());
     let host = host.to_owned();
     // The status alone decides that this is an error. Its body may be too long, break off, or come from a proxy on the
-    // way: then there is no text to quote.
+    // way: the error then quotes no text.
     let body = response.whole(ERROR_BYTES).await.ok();
     let said = body.and_then(|body| ServiceError::parse(&body).ok());
     let (code, message) = said.map_or_else(

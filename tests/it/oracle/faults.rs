@@ -46,8 +46,8 @@ async fn a_retry_waits_for_the_time_that_the_service_names() {
     denied(&node, "unsigned", Reason::SourceUnreachable).await;
 }
 
-/// What a pull is denied with when the API has this fault on every request. Once the fault is gone, the same image is
-/// `unsigned`, because the API's list is empty.
+/// Pulls an image while the API has this fault on every request, and returns the reason of the denial. Once the fault is
+/// gone, the same image is `unsigned`, because the API's list is empty.
 async fn denied_with(fault: Fault, limit: Duration) -> (String, Option<String>) {
     let site = Site::start().await;
     // The image's names are in the responses, so that there is something to truncate.

@@ -285,7 +285,8 @@ async fn an_instance_without_metadata_service_cannot_sign() {
     assert_eq!(site.cloud.requests().len(), 0);
 }
 
-/// One function bypasses the guard's rule against metadata services. One function calls it, and one file calls that one.
+/// One function bypasses the guard's rule against metadata services. One function calls it, and one file calls that
+/// one.
 #[test]
 fn only_the_instance_identity_can_reach_the_metadata_service() {
     fn callers(folder: &std::path::Path, word: &str, found: &mut Vec<String>) {

@@ -39,8 +39,8 @@ const PHRASE: &str = "correct-horse-battery-staple";
 #[tokio::test(flavor = "current_thread")]
 async fn no_output_holds_a_secret() {
     let log = Log::default();
-    // With a single subscriber, tracing-core caches per call site whether the first thread to reach it listens, and another
-    // test's thread does not. A second subscriber prevents that.
+    // With a single subscriber, tracing-core caches per call site whether the first thread to reach it listens, and
+    // another test's thread does not. A second subscriber prevents that.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)

@@ -48,7 +48,7 @@ async fn a_signature_is_created_read_tagged_and_deleted() {
     let one = format!("{SIGNATURES}/{id}");
     let read = site.client.get(&one).await;
     assert_eq!((read.json(), read.header("etag")), (record.clone(), Some(etag)));
-    // The list gives all but who made it.
+    // The list has all fields except for `createdBy`.
     let listed = site.client.get(&site.list("")).await.json()["items"][0].clone();
     let mut summary = record.clone();
     summary.as_object_mut().unwrap().remove("createdBy");
@@ -82,7 +82,7 @@ async fn a_signature_is_created_read_tagged_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_record_lacks_nothing_and_names_an_image_that_is_there() {
+async fn a_record_must_be_complete_and_name_an_existing_image() {
     let site = Site::start().await;
     for field in site.record().as_object().unwrap().keys() {
         let mut record = site.record();
@@ -117,7 +117,7 @@ async fn a_record_lacks_nothing_and_names_an_image_that_is_there() {
 }
 
 #[tokio::test]
-async fn a_retry_token_makes_one_of_two() {
+async fn requests_with_the_same_retry_token_create_one_record() {
     let site = Site::start().await;
     let create = |body: Value| {
         let mut request = site
@@ -139,7 +139,7 @@ async fn a_retry_token_makes_one_of_two() {
 }
 
 #[tokio::test]
-async fn what_is_deleted_can_stay_listed() {
+async fn deleted_records_can_stay_listed() {
     for (deletion, state, again) in [
         (Deletion::Deleting, "DELETING", (409, "IncorrectState")),
         (Deletion::Deleted, "DELETED", (404, "NotAuthorizedOrNotFound")),
@@ -160,7 +160,7 @@ async fn what_is_deleted_can_stay_listed() {
 }
 
 #[tokio::test]
-async fn pages_join_up_to_the_whole_list_and_belong_to_it() {
+async fn pages_form_the_whole_list_and_belong_to_it() {
     let site = Site::start_with(|options| options.page = 3).await;
     let mut made: Vec<String> = (0..7).map(|_| site.sign()).collect();
     made.reverse();
@@ -175,7 +175,7 @@ async fn pages_join_up_to_the_whole_list_and_belong_to_it() {
             .header("opc-next-page")
             .map(|token| format!("&page={token}"));
     }
-    // The newest first, where nothing is said.
+    // By default the newest come first.
     assert_eq!((found, remaining), (made.clone(), vec![4, 1, 0]));
 
     let ascending = site.client.get(&site.list("&sortOrder=ASC&limit=2")).await;
@@ -212,7 +212,7 @@ async fn pages_join_up_to_the_whole_list_and_belong_to_it() {
 }
 
 #[tokio::test]
-async fn a_list_is_narrowed_by_each_filter() {
+async fn each_filter_restricts_the_list() {
     let site = Site::start().await;
     let mine = site.sign();
     let other = site
@@ -249,7 +249,7 @@ async fn a_list_is_narrowed_by_each_filter() {
 }
 
 #[tokio::test]
-async fn a_subtree_is_the_tenancys_alone() {
+async fn only_the_tenancy_can_be_searched_with_its_subtree() {
     let site = Site::start().await;
     let mine = site.sign();
     let of = |compartment: &str, more: &str| format!("{SIGNATURES}?compartmentId={compartment}{more}");
@@ -312,7 +312,7 @@ async fn an_image_is_found_by_id_and_by_name() {
 }
 
 #[tokio::test]
-async fn a_push_again_is_another_image_without_the_signatures_of_the_first() {
+async fn a_second_push_creates_another_image_without_signatures() {
     let site = Site::start().await;
     site.sign();
     let again = site.cloud.push(REPOSITORY, DIGEST, Some("v1"));
@@ -323,7 +323,7 @@ async fn a_push_again_is_another_image_without_the_signatures_of_the_first() {
 }
 
 #[tokio::test]
-async fn what_is_no_operation_is_not_found() {
+async fn an_unknown_operation_is_not_found() {
     let site = Site::start().await;
     let reply = site.client.get("/20160918/container/configuration").await;
     assert_eq!(reply.code(), (404, "NotAuthorizedOrNotFound".to_owned()));

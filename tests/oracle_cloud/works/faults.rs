@@ -11,7 +11,7 @@ use super::oracle_cloud::{Fault, Operation};
 const LIST: Operation = Operation::ListContainerImageSignatures;
 
 #[tokio::test]
-async fn a_fault_is_of_its_operation_and_is_over_in_time() {
+async fn a_fault_applies_to_its_operation_and_number_of_requests() {
     let site = Site::start().await;
     for (status, code) in [
         (401, "NotAuthenticated"),
@@ -48,7 +48,7 @@ async fn a_fault_is_of_its_operation_and_is_over_in_time() {
 }
 
 #[tokio::test]
-async fn an_answer_comes_late_in_drips_in_part_or_never() {
+async fn a_response_can_be_late_slow_truncated_or_absent() {
     let site = Site::start().await;
     let whole = site.client.get(&site.list("")).await.body;
     let slow = |fault: Fault| async {
@@ -78,7 +78,7 @@ async fn an_answer_comes_late_in_drips_in_part_or_never() {
 }
 
 #[tokio::test]
-async fn pages_loop_or_lead_nowhere() {
+async fn a_list_can_name_looping_or_unknown_pages() {
     let site = Site::start_with(|options| options.page = 1).await;
     site.sign();
     site.sign();
@@ -98,7 +98,7 @@ async fn pages_loop_or_lead_nowhere() {
 }
 
 #[tokio::test]
-async fn lists_and_bodies_are_spoiled_in_each_way() {
+async fn each_fault_alters_lists_and_bodies() {
     let site = Site::start().await;
     let id = site.sign();
     let spoiled = |fault: Fault, more: &'static str| {
@@ -117,7 +117,7 @@ async fn lists_and_bodies_are_spoiled_in_each_way() {
     for field in ["kmsKeyId", "message"] {
         assert_eq!(text.matches(&format!("\"{field}\":")).count(), 2, "{text}");
     }
-    // A reader that takes the last one sees nothing of it.
+    // A parser that uses the last of two values does not notice.
     assert_eq!(doubled.ids(), [id.as_str()]);
 
     let page = spoiled(Fault::NotJson, "").await;
@@ -138,7 +138,7 @@ async fn lists_and_bodies_are_spoiled_in_each_way() {
 }
 
 #[tokio::test]
-async fn other_programs_set_the_same_by_http() {
+async fn other_programs_control_the_cloud_over_http() {
     let site = Site::start().await;
     let control = |method: &str, path: &str, body: serde_json::Value| {
         let body = body.to_string().into_bytes();

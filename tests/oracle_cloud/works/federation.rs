@@ -32,12 +32,12 @@ async fn text(cloud: &Cloud, path: &str) -> String {
     String::from_utf8(reply.body).unwrap()
 }
 
-/// What stands between the lines of a PEM.
+/// Returns the base64 of a PEM block, without its header lines.
 fn inner(pem: &str) -> String {
     pem.lines().filter(|line| !line.starts_with("-----")).collect()
 }
 
-/// An instance that asks for tokens.
+/// An instance that requests tokens.
 struct Instance {
     client: Client,
     body: Value,
@@ -45,7 +45,7 @@ struct Instance {
 }
 
 impl Instance {
-    async fn of(cloud: &Cloud, tenancy: &str) -> Self {
+    async fn new(cloud: &Cloud, tenancy: &str) -> Self {
         let certificate = inner(&text(cloud, "identity/cert.pem").await);
         let key = PrivateKey::from_pkcs1_pem(&text(cloud, "identity/key.pem").await).unwrap();
         let intermediate = inner(&text(cloud, "identity/intermediate.pem").await);
@@ -70,12 +70,15 @@ impl Instance {
         }
     }
 
-    async fn ask(&self) -> Reply {
+    async fn request_token(&self) -> Reply {
         self.client.call("POST", "/v1/x509", &self.body).await
     }
 
     async fn token(&self) -> String {
-        self.ask().await.json()["token"].as_str().unwrap().to_owned()
+        self.request_token().await.json()["token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     fn with(&self, token: &str) -> Client {
@@ -84,7 +87,7 @@ impl Instance {
 }
 
 #[tokio::test]
-async fn metadata_is_told_to_who_asks_on_purpose() {
+async fn metadata_requires_its_header() {
     let site = Site::start().await;
     assert_eq!(metadata(&site.cloud, "instance/region", None).await.status, 401);
     assert_eq!(text(&site.cloud, "instance/region").await, "phx");
@@ -97,10 +100,10 @@ async fn metadata_is_told_to_who_asks_on_purpose() {
 }
 
 #[tokio::test]
-async fn an_instance_is_known_by_its_certificate_and_calls_under_its_token() {
+async fn an_instance_gets_a_token_for_its_certificate_and_calls_with_it() {
     let site = Site::start().await;
     site.cloud.set_token_life(Duration::from_secs(120));
-    let instance = Instance::of(&site.cloud, &site.tenancy).await;
+    let instance = Instance::new(&site.cloud, &site.tenancy).await;
     let token = instance.token().await;
     let payload = token.split('.').nth(1).unwrap();
     let payload: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
@@ -112,7 +115,7 @@ async fn an_instance_is_known_by_its_certificate_and_calls_under_its_token() {
     let seen = site.cloud.requests().pop().unwrap();
     assert_eq!(seen.caller.as_deref(), Some(site.cloud.instance()));
 
-    // Another key than the session's is nobody's, with whatever token.
+    // A token does not authenticate requests that another key than its session's signed.
     let (other, _) = world::pair();
     let thief = Client::new(site.cloud.address, &client.key_id, &other);
     assert_eq!(thief.get(&site.list("")).await.status, 401);
@@ -135,17 +138,20 @@ async fn an_instance_is_known_by_its_certificate_and_calls_under_its_token() {
 }
 
 #[tokio::test]
-async fn no_token_for_another_certificate_key_or_tenancy() {
+async fn another_certificate_key_or_tenancy_gets_no_token() {
     let site = Site::start().await;
     let stranger = Site::start().await;
-    let good = || Instance::of(&site.cloud, &site.tenancy);
+    let good = || Instance::new(&site.cloud, &site.tenancy);
     let refused = |instance: Instance| async {
         let instance = instance;
-        assert_eq!(instance.ask().await.code(), (401, "NotAuthenticated".to_owned()));
+        assert_eq!(
+            instance.request_token().await.code(),
+            (401, "NotAuthenticated".to_owned())
+        );
         site.cloud.requests().pop().unwrap().flaw.unwrap()
     };
 
-    let foreign = Instance::of(&stranger.cloud, &site.tenancy).await;
+    let foreign = Instance::new(&stranger.cloud, &site.tenancy).await;
     let mut instance = good().await;
     instance.body["certificate"] = foreign.body["certificate"].clone();
     instance.client.key_id = foreign.client.key_id;
@@ -171,7 +177,7 @@ async fn no_token_for_another_certificate_key_or_tenancy() {
     instance.client.key_id = instance.client.key_id.to_lowercase();
     assert_eq!(refused(instance).await, Flaw::UnknownKey);
 
-    // A head that signs no body could be joined to any.
+    // A signature that does not cover the body could be sent with any body.
     let instance = good().await;
     let mut request =
         instance
@@ -183,11 +189,11 @@ async fn no_token_for_another_certificate_key_or_tenancy() {
 }
 
 #[tokio::test]
-async fn an_instance_whose_certificate_was_renewed_is_the_same() {
+async fn an_instance_stays_the_same_after_its_certificate_was_renewed() {
     let site = Site::start().await;
-    let old = Instance::of(&site.cloud, &site.tenancy).await;
+    let old = Instance::new(&site.cloud, &site.tenancy).await;
     site.cloud.renew_instance();
-    let new = Instance::of(&site.cloud, &site.tenancy).await;
+    let new = Instance::new(&site.cloud, &site.tenancy).await;
     assert_ne!(old.client.key_id, new.client.key_id);
     for instance in [old, new] {
         let client = instance.with(&instance.token().await);

@@ -42,7 +42,7 @@ impl Site {
 }
 
 #[tokio::test]
-async fn what_is_signed_verifies_with_each_algorithm_and_nothing_else_does() {
+async fn only_signed_messages_verify_with_each_algorithm() {
     let site = Site::start().await;
     for hash in [224, 256, 384, 512] {
         for padding in ["RSA_PKCS_PSS", "RSA_PKCS1_V1_5"] {
@@ -60,7 +60,7 @@ async fn what_is_signed_verifies_with_each_algorithm_and_nothing_else_does() {
 }
 
 #[tokio::test]
-async fn a_digest_is_signed_as_the_message_that_it_is_of() {
+async fn signing_a_digest_equals_signing_its_message() {
     let site = Site::start().await;
     let mut asked = site.to_sign(ALGORITHM);
     let (message, digest) = (asked["message"].clone(), Sha256::digest("a message"));
@@ -77,7 +77,7 @@ async fn a_digest_is_signed_as_the_message_that_it_is_of() {
 }
 
 #[tokio::test]
-async fn the_public_key_of_the_version_verifies_and_the_salt_is_as_long_as_asked() {
+async fn the_versions_public_key_verifies_and_the_salt_has_the_set_length() {
     for (salt, is_digest) in [
         (Salt::Digest, true),
         (Salt::Exactly(20), false),
@@ -90,7 +90,7 @@ async fn the_public_key_of_the_version_verifies_and_the_salt_is_as_long_as_asked
             .decode(signed["signature"].as_str().unwrap())
             .unwrap();
         let key = site.public_key().await;
-        // The crate's short way takes a salt as long as the hash alone.
+        // The crate's default accepts only a salt as long as the hash.
         assert_eq!(
             key.pss_verify::<Sha256>(b"a message", &signature).is_ok(),
             is_digest
@@ -100,7 +100,7 @@ async fn the_public_key_of_the_version_verifies_and_the_salt_is_as_long_as_asked
 }
 
 #[tokio::test]
-async fn keys_and_versions_are_bare_lists_and_one_version_alone_has_its_public_key() {
+async fn keys_and_versions_are_bare_lists_and_only_a_single_version_has_its_public_key() {
     let site = Site::start().await;
     let key = format!("/20180608/keys/{}", site.key);
     let versions = site.client.get(&format!("{key}/keyVersions")).await.json();
@@ -119,7 +119,7 @@ async fn keys_and_versions_are_bare_lists_and_one_version_alone_has_its_public_k
 }
 
 #[tokio::test]
-async fn a_key_that_is_off_neither_signs_nor_verifies() {
+async fn a_disabled_key_neither_signs_nor_verifies() {
     let site = Site::start().await;
     let asked = site.to_sign(ALGORITHM);
     let mut signed = site.kms("sign", &asked).await.json();
@@ -138,12 +138,12 @@ async fn a_key_that_is_off_neither_signs_nor_verifies() {
 }
 
 #[tokio::test]
-async fn other_kinds_of_keys_are_there_and_sign_no_images() {
+async fn keys_of_other_kinds_exist_and_do_not_sign_images() {
     let mut world = World::new();
     let (private, public) = world::pair();
     let key_id = world.user(&public);
     let keys = [world.key(Kind::Aes), world.key(Kind::Ecdsa)];
-    let cloud = Cloud::start(Options::of(world)).await.unwrap();
+    let cloud = Cloud::start(Options::new(world)).await.unwrap();
     let client = Client::new(cloud.address, &key_id, &private);
     for ((key, version), has_public_key) in keys.iter().zip([false, true]) {
         let target = format!("/20180608/keys/{key}/keyVersions/{version}");
@@ -170,7 +170,7 @@ async fn a_message_is_base64_of_4096_bytes_at_most() {
 }
 
 #[tokio::test]
-async fn a_vaults_names_are_of_its_keys_alone() {
+async fn a_vaults_endpoints_serve_its_own_keys_only() {
     let site = Site::start().await;
     let of_key = site.key.split('.').nth(4).unwrap();
     for (host, status) in [

@@ -63,7 +63,7 @@ fn vectors(text: &str) -> (PublicKey, Vec<Vector>) {
 }
 
 #[test]
-fn the_signatures_that_oracle_publishes_and_its_client_made_are_taken() {
+fn signatures_of_oracles_documentation_and_client_are_accepted() {
     for text in [PUBLISHED, RECORDED] {
         let (key, vectors) = vectors(text);
         assert_eq!(vectors.len(), 2);
@@ -81,7 +81,7 @@ fn the_signatures_that_oracle_publishes_and_its_client_made_are_taken() {
 }
 
 #[test]
-fn a_recorded_request_that_is_altered_in_any_signed_part_is_not_taken() {
+fn a_recorded_request_with_any_signed_part_altered_is_refused() {
     for text in [PUBLISHED, RECORDED] {
         let (key, vectors) = vectors(text);
         for vector in vectors {
@@ -116,7 +116,7 @@ fn a_recorded_request_that_is_altered_in_any_signed_part_is_not_taken() {
                     Flaw::Signature
                 );
             } else {
-                // The method is signed, and a body that is none of a GET's.
+                // The method is part of the signed text.
                 assert_eq!(
                     refused(&|request| request.method = "DELETE".to_owned()),
                     Flaw::Signature
@@ -135,7 +135,7 @@ fn set(request: &mut Request, name: &str, value: &str) {
 }
 
 #[test]
-fn five_minutes_either_way_and_no_more() {
+fn clocks_may_differ_by_five_minutes() {
     let (_, vectors) = vectors(RECORDED);
     let request = vectors[0].request();
     let credentials = Credentials::of(&request).unwrap();
@@ -152,7 +152,7 @@ fn five_minutes_either_way_and_no_more() {
 }
 
 #[test]
-fn an_authorization_is_read_strictly() {
+fn an_authorization_header_is_parsed_strictly() {
     let read = |text: &str| Credentials::parse(text).map(|_credentials| ());
     let whole = "headers=\"date\",keyId=\"a/b/c\",signature=\"aGk=\",version=\"1\"";
     let rsa = "algorithm=\"rsa-sha256\"";
@@ -184,7 +184,7 @@ fn an_authorization_is_read_strictly() {
     }
 }
 
-/// Sends what `make` makes, and gives why it was refused; to the client that is always the same answer.
+/// Sends a request and returns why it was refused. The client gets the same response for every reason.
 async fn flaw(site: &Site, request: Request) -> Option<Flaw> {
     let reply = site.client.send(request).await;
     let seen = site.cloud.requests().pop().unwrap();
@@ -198,7 +198,7 @@ async fn flaw(site: &Site, request: Request) -> Option<Flaw> {
 }
 
 #[tokio::test]
-async fn only_a_user_who_signed_all_of_it_within_five_minutes_comes_in() {
+async fn only_a_complete_and_recent_signature_of_a_user_is_accepted() {
     let mut site = Site::start().await;
     let target = site.list("&repositoryName=project01%2Facme");
     let now = Timestamp::now();
@@ -247,7 +247,7 @@ async fn only_a_user_who_signed_all_of_it_within_five_minutes_comes_in() {
 }
 
 #[tokio::test]
-async fn the_clock_that_counts_is_the_clouds() {
+async fn requests_are_dated_by_the_clouds_clock() {
     let site = Site::start().await;
     let then: Timestamp = "2031-01-01T00:00:00Z".parse().unwrap();
     site.cloud.clock().set(then);
@@ -257,8 +257,8 @@ async fn the_clock_that_counts_is_the_clouds() {
 }
 
 #[tokio::test]
-async fn over_https_who_trusts_the_authority_comes_as_far() {
-    let tls = Tls::made(&["127.0.0.1".to_owned()]);
+async fn https_works_for_clients_that_trust_the_authority() {
+    let tls = Tls::generate(&["127.0.0.1".to_owned()]);
     let authority = reqwest::Certificate::from_pem(tls.authority.as_bytes()).unwrap();
     let site = Site::start_with(|options| options.tls = Some(tls)).await;
     let target = format!("{}{}", site.cloud.url(), site.list(""));
@@ -271,7 +271,7 @@ async fn over_https_who_trusts_the_authority_comes_as_far() {
 }
 
 #[tokio::test]
-async fn x_date_stands_for_date() {
+async fn x_date_replaces_date() {
     let site = Site::start().await;
     let mut request = site
         .client

@@ -7,7 +7,7 @@ const TENANCY: &str = "ocid1.tenancy.oc1..aaaaaaaacatagdyblhcqriqxvorwvajdmlxuvv
 const FINGERPRINT: &str = "3b:41:99:fb:f2:9e:d9:d6:50:eb:17:83:bb:da:8a:a2";
 const PATH: &str = "/etc/pullgate/oci/config";
 
-/// What Oracle's documentation shows, with keys of other tools.
+/// The file of Oracle's documentation, with additional keys of other tools.
 fn file() -> String {
     format!(
         "# made by hand\n\n[DEFAULT]\nuser={USER}\nfingerprint={FINGERPRINT}\nkey_file=~/.oci/key.pem\n\
@@ -45,7 +45,7 @@ fn a_profile_inherits_the_keys_that_it_lacks() {
     );
     let admin = read(&file(), "ADMIN").unwrap();
     assert_eq!(admin.key_file, Path::new("/etc/pullgate/oci/admin.pem"));
-    // No comment begins inside a line, and only the first delimiter is one.
+    // A comment cannot begin within a line, and only the first delimiter separates key and value.
     assert_eq!(
         admin.pass_phrase.as_ref().unwrap().expose(),
         "correct = horse # battery"
@@ -291,7 +291,7 @@ proptest! {
         let _ = Profile::parse(&bytes, Path::new(""), "DEFAULT", None);
     }
 
-    /// What is written in the usual way is read as it was meant.
+    /// Entries in the usual form are read unchanged.
     #[test]
     fn every_written_entry_is_read(
         entries in proptest::collection::btree_map("[a-z_]{1,8}", "[!-~]([ -~]{0,10}[!-~])?", 0..8),

@@ -6,14 +6,14 @@ const TENANCY: &str = "ocid1.tenancy.oc1..aaaaaaaacatagdyblhcqriqxvorwvajdmlxuvv
 const KEY: &str =
     "ocid1.key.oc1.phx.bgxjkmty6zcls.aby2uv7hsy74clk4cuxus26pahllhhetwhug45ir2eih2uzpainijj4e74yg";
 
-fn place(region: &str) -> RegionEndpoints {
+fn endpoints(region: &str) -> RegionEndpoints {
     RegionEndpoints::new(region.parse().unwrap(), &TENANCY.parse().unwrap()).unwrap()
 }
 
 #[test]
-fn each_service_has_its_host() {
+fn each_service_has_its_own_host() {
     let key = KEY.parse().unwrap();
-    let phoenix = place("phx");
+    let phoenix = endpoints("phx");
     assert_eq!(
         phoenix.artifacts().unwrap().to_string(),
         "https://artifacts.us-phoenix-1.oci.oraclecloud.com/20160918"
@@ -27,11 +27,14 @@ fn each_service_has_its_host() {
         "https://bgxjkmty6zcls-crypto.kms.us-phoenix-1.oraclecloud.com/20180608"
     );
     assert_eq!(
-        place("us-sanjose-1").kms_management(&key).unwrap().to_string(),
+        endpoints("us-sanjose-1")
+            .kms_management(&key)
+            .unwrap()
+            .to_string(),
         "https://bgxjkmty6zcls-management.kms.us-sanjose-1.oci.oraclecloud.com/20180608"
     );
     assert_eq!(
-        place("uk-gov-cardiff-1").artifacts().unwrap().to_string(),
+        endpoints("uk-gov-cardiff-1").artifacts().unwrap().to_string(),
         "https://artifacts.uk-gov-cardiff-1.oci.oraclegovcloud.uk/20160918"
     );
     for region in KMS_WITHOUT_OCI {
@@ -46,17 +49,17 @@ fn each_service_has_its_host() {
 }
 
 #[test]
-fn a_key_that_names_no_vault_has_no_endpoint() {
+fn a_key_without_vault_has_no_endpoint() {
     for text in [TENANCY, "ocid1.key.oc1.phx.unique"] {
         assert!(matches!(
-            place("phx").kms_crypto(&text.parse().unwrap()),
+            endpoints("phx").kms_crypto(&text.parse().unwrap()),
             Err(EndpointError::Key(_))
         ));
     }
 }
 
 #[test]
-fn the_realm_of_a_new_region_is_the_tenancys_and_none_is_guessed() {
+fn an_unknown_region_is_in_the_tenancys_realm_and_none_is_guessed() {
     let region: Region = "xx-newtown-7".parse().unwrap();
     let government = "ocid1.tenancy.oc4..aaaa".parse().unwrap();
     assert_eq!(
@@ -130,8 +133,8 @@ fn a_named_endpoint_gets_the_base_path_once() {
 }
 
 #[test]
-fn a_query_is_spelled_as_the_sdk_spells_it() {
-    let url = place("phx").artifacts().unwrap().url_for(
+fn a_query_is_encoded_as_in_the_sdk() {
+    let url = endpoints("phx").artifacts().unwrap().url_for(
         &["container", "imageSignatures"],
         &[
             ("repositoryName", "project01/acme"),
@@ -148,16 +151,16 @@ fn a_query_is_spelled_as_the_sdk_spells_it() {
 
 proptest! {
     #[test]
-    fn a_value_stays_one_value(value in "\\PC{0,40}", other in "\\PC{0,40}") {
-        let url = place("phx").artifacts().unwrap().url_for(&["x"], &[("a", &value), ("b", &other)]);
-        // `form_urlencoded` reads `+` as a blank; none is left unencoded.
+    fn a_query_value_survives_encoding(value in "\\PC{0,40}", other in "\\PC{0,40}") {
+        let url = endpoints("phx").artifacts().unwrap().url_for(&["x"], &[("a", &value), ("b", &other)]);
+        // `form_urlencoded` decodes `+` as a space, so every `+` must be encoded.
         let read: Vec<_> = url.query_pairs().into_owned().collect();
         prop_assert_eq!(read, [("a".to_owned(), value), ("b".to_owned(), other)]);
         prop_assert_eq!(url.fragment(), None);
     }
 
     #[test]
-    fn whatever_is_named_is_refused_or_under_the_base_path(text in "(https?://)?\\PC{0,30}") {
+    fn any_text_is_refused_or_ends_with_the_base_path(text in "(https?://)?\\PC{0,30}") {
         if let Ok(endpoint) = ServiceEndpoint::new(&text, Service::Kms) {
             prop_assert!(endpoint.as_url().path().ends_with("/20180608"));
         }

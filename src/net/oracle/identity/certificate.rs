@@ -10,8 +10,8 @@ use x509_cert::der::{self, Any, Decode as _, Encode as _, Tag, Tagged as _};
 use crate::base::limits::CERTIFICATE_BYTES;
 use crate::net::oracle::{Ocid, OcidError, RequestKey};
 
-/// The certificate that the metadata service gives an instance. It is not verified here: Oracle's token service verifies
-/// it when a token is requested.
+/// The certificate that the metadata service gives an instance. It is not verified here: Oracle's token service
+/// verifies it when a token is requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeafCertificate {
     der: Vec<u8>,
@@ -102,7 +102,8 @@ impl LeafCertificate {
         STANDARD.encode(&self.der)
     }
 
-    /// Checks that `key` belongs to the certificate. The two are read one after the other, and may be renewed in between.
+    /// Checks that `key` belongs to the certificate. The two are read one after the other, and may be renewed in
+    /// between.
     ///
     /// # Errors
     /// [`LeafCertificateError::KeyMismatch`].

@@ -9,7 +9,7 @@ use crate::net::oracle::{
     TokenError,
 };
 
-/// Why there is no signer. No variant quotes a key, a token or a pass phrase.
+/// Why the identity cannot sign. No variant quotes a key, a token or a pass phrase.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {

@@ -110,8 +110,8 @@ impl Profile {
         }
     }
 
-    /// Checks that the token's file, if the profile has one, holds a token. An expired one passes, since a session can be
-    /// refreshed.
+    /// Checks that the token's file, if the profile has one, holds a token. An expired one passes, since a session can
+    /// be refreshed.
     ///
     /// # Errors
     /// As [`ProfileSignerError`] says.

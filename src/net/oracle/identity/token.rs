@@ -1,4 +1,5 @@
-//! Security tokens: Oracle's token service issues them to instances, and `oci session authenticate` writes them to a file.
+//! Security tokens: Oracle's token service issues them to instances, and `oci session authenticate` writes them to a
+//! file.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -39,8 +40,9 @@ pub enum TokenError {
 }
 
 impl SecurityToken {
-    /// Parses a token of a file or a service; white space around it is dropped. The token becomes part of a header, inside
-    /// quotation marks, so only base64url and dots are accepted: other characters could leave the quotation marks.
+    /// Parses a token of a file or a service; white space around it is dropped. The token becomes part of a header,
+    /// inside quotation marks, so only base64url and dots are accepted: other characters could leave the quotation
+    /// marks.
     ///
     /// # Errors
     /// [`TokenError::TooLarge`] and [`TokenError::Syntax`].

@@ -15,8 +15,8 @@ fn exchange(name: &str) -> Value {
     serde_json::from_str::<Value>(text).unwrap()["http"][0].take()
 }
 
-/// The operation goes where Oracle's client went.
-fn goes_to(operation: &Operation, name: &str) {
+/// Checks the operation against a recorded request of Oracle's client.
+fn assert_recorded(operation: &Operation, name: &str) {
     let exchange = exchange(name);
     assert_eq!(operation.method.as_str(), exchange["method"], "{name}");
     assert_eq!(
@@ -46,7 +46,7 @@ fn filter<'a>(compartment_id: &'a Ocid, image_digest: &'a Digest) -> SignatureFi
 }
 
 #[test]
-fn signatures_are_listed_as_oracles_client_lists_them() {
+fn the_list_request_equals_that_of_oracles_client() {
     let (compartment, digest) = (COMPARTMENT.parse().unwrap(), DIGEST.parse().unwrap());
     let first = Operation::list_signatures(&artifacts(), &filter(&compartment, &digest)).unwrap();
     let expected = format!("{}&limit=128", exchange("list")["target"].as_str().unwrap());
@@ -66,7 +66,7 @@ fn signatures_are_listed_as_oracles_client_lists_them() {
 }
 
 #[test]
-fn a_list_is_of_one_repository_and_its_pages_are_bounded() {
+fn a_list_covers_one_repository_and_bounds_its_page_names() {
     let (compartment, digest) = (COMPARTMENT.parse().unwrap(), DIGEST.parse().unwrap());
     let long = "p".repeat(PAGE_BYTES + 1);
     for (filter, expected) in [
@@ -97,10 +97,10 @@ fn a_list_is_of_one_repository_and_its_pages_are_bounded() {
 }
 
 #[test]
-fn the_others_go_where_oracles_client_goes() {
+fn the_other_requests_equal_those_of_oracles_client() {
     let answer = exchange("get");
     let signature = ImageSignature::parse(answer["response"].as_str().unwrap().as_bytes()).unwrap();
-    goes_to(&Operation::get_signature(&artifacts(), &signature.id), "get");
+    assert_recorded(&Operation::get_signature(&artifacts(), &signature.id), "get");
     let delete = Operation::delete_signature(&artifacts(), &signature.id);
     assert_eq!(delete.method, Method::DELETE);
     assert_eq!(
@@ -119,7 +119,7 @@ fn the_others_go_where_oracles_client_goes() {
     let repository =
         crate::oci::Repository::new("phx.ocir.io", "ansh81vru1zp/project01/acme-web-app").unwrap();
     let image = LookUpImage::new(&repository, &DIGEST.parse().unwrap());
-    goes_to(&Operation::look_up_image(&artifacts(), &image), "lookup");
+    assert_recorded(&Operation::look_up_image(&artifacts(), &image), "lookup");
     let image = Operation::get_image(&artifacts(), &signature.image_id);
     assert_eq!(
         image.url.path(),
@@ -129,12 +129,12 @@ fn the_others_go_where_oracles_client_goes() {
     let kms = ServiceEndpoint::new("http://127.0.0.1:43881", Service::Kms).unwrap();
     let key: Ocid = signature.record.kms_key_id.parse().unwrap();
     let version: Ocid = signature.record.kms_key_version_id.parse().unwrap();
-    goes_to(&Operation::get_key_version(&kms, &key, &version), "key version");
+    assert_recorded(&Operation::get_key_version(&kms, &key, &version), "key version");
     let request = SignRequest::new(
         &key,
         &version,
         SigningAlgorithm::Sha256RsaPkcsPss,
         b"hello".to_vec(),
     );
-    goes_to(&Operation::sign(&kms, &request.unwrap()), "sign");
+    assert_recorded(&Operation::sign(&kms, &request.unwrap()), "sign");
 }

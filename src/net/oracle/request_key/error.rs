@@ -37,9 +37,9 @@ pub enum RequestKeyError {
     /// The file has more than one PEM block, and does not say which is meant.
     #[error("the file has {0} PEM blocks: put the key into a file of its own")]
     ManyBlocks(usize),
-    /// The key is encrypted, and there is no pass phrase.
+    /// The key is encrypted, and the pass phrase is missing.
     #[error(
-        "the key is encrypted, and there is no pass phrase: set `pass_phrase` in the profile, \
+        "the key is encrypted, and the pass phrase is missing: set `pass_phrase` in the profile, \
          or decrypt the key (`openssl pkey -in KEY -out PLAIN`)"
     )]
     NoPassPhrase,

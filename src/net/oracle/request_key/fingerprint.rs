@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use md5::{Digest as _, Md5};
 
-/// The MD5 of the DER SubjectPublicKeyInfo (Oracle's documentation, "Required Keys and OCIDs"). It names a key and proves
-/// nothing: Oracle looks the key up by it, and two keys with one fingerprint harm only the user that made them.
+/// The MD5 of the DER SubjectPublicKeyInfo (Oracle's documentation, "Required Keys and OCIDs"). It names a key and
+/// proves nothing: Oracle looks the key up by it, and two keys with one fingerprint harm only the user that made them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyFingerprint([u8; 16]);
 

@@ -1,6 +1,6 @@
-//! Keys that OpenSSL before 3.0 encrypted: `Proc-Type: 4,ENCRYPTED` and `DEK-Info: <cipher>,<iv>` (RFC 1421, 4.6.1). The
-//! cipher's key is derived from the pass phrase by OpenSSL's `EVP_BytesToKey` with MD5 and one round (PEM_read(3)). For
-//! years, Oracle's own instructions produced such keys (`openssl genrsa -aes128`).
+//! Keys that OpenSSL before 3.0 encrypted: `Proc-Type: 4,ENCRYPTED` and `DEK-Info: <cipher>,<iv>` (RFC 1421, 4.6.1).
+//! The cipher's key is derived from the pass phrase by OpenSSL's `EVP_BytesToKey` with MD5 and one round (PEM_read(3)).
+//! For years, Oracle's own instructions produced such keys (`openssl genrsa -aes128`).
 
 use aes::{Aes128, Aes192, Aes256};
 use cbc::Decryptor;

@@ -1,5 +1,5 @@
-//! The one PEM block of a private key's file, in the forms that OpenSSL has written over the years: with the header lines
-//! of RFC 1421, and followed by the line that Oracle's console may add.
+//! The one PEM block of a private key's file, in the forms that OpenSSL has written over the years: with the header
+//! lines of RFC 1421, and followed by the line that Oracle's console may add.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -25,7 +25,7 @@ fn refused(pem: &str, pass_phrase: Option<&str>) -> RequestKeyError {
 }
 
 #[test]
-fn one_key_in_every_spelling_that_people_have() {
+fn one_key_is_read_in_every_common_format() {
     for (name, pem) in [
         ("PKCS#8", PKCS8),
         ("PKCS#1", key_file!("rsa-2048.private-pkcs1.pem")),
@@ -43,7 +43,7 @@ fn one_key_in_every_spelling_that_people_have() {
     ] {
         for pem in [
             pem.to_owned(),
-            // As Oracle's console gives it.
+            // As Oracle's console generates it.
             format!("{pem}OCI_API_KEY\n"),
             format!("{}\nOCI_API_KEY", pem.trim_end()),
             pem.replace('\n', "\r\n"),
@@ -58,7 +58,7 @@ fn one_key_in_every_spelling_that_people_have() {
 }
 
 #[test]
-fn what_opens_no_key_says_why() {
+fn unusable_keys_are_refused_with_their_reason() {
     for (pem, pass_phrase, expected) in [
         (OLD, None, RequestKeyError::NoPassPhrase),
         (OLD, Some("other"), RequestKeyError::PassPhrase),
@@ -131,7 +131,7 @@ fn what_opens_no_key_says_why() {
 }
 
 #[test]
-fn one_block_whole_and_alone() {
+fn the_file_must_hold_one_complete_block_and_nothing_else() {
     assert_eq!(refused(&PKCS8.repeat(2), None), RequestKeyError::ManyBlocks(2));
     assert_eq!(
         refused(&format!("{PKCS8}{}", key_file!("rsa-2048.certificate.pem")), None),
@@ -154,7 +154,7 @@ fn one_block_whole_and_alone() {
 }
 
 #[test]
-fn header_lines_that_are_not_openssls_are_no_encryption() {
+fn unknown_header_lines_are_refused() {
     let info = "DEK-Info: AES-256-CBC,41DB3F2E70A0559118D5270AEAE18ADF";
     assert!(OLD.contains(info));
     for pem in [
@@ -178,7 +178,7 @@ fn header_lines_that_are_not_openssls_are_no_encryption() {
 
 /// The SCRYPT fixture's parameters are `02 02 40 00` (N), `02 01 08` (r), `02 01 01` (p).
 #[test]
-fn a_derivation_without_end_is_not_begun() {
+fn a_costly_key_derivation_is_not_started() {
     let block = pem::only_block(SCRYPT.as_bytes()).unwrap();
     let der = block.decode().unwrap();
     let place = der
@@ -189,7 +189,7 @@ fn a_derivation_without_end_is_not_begun() {
         let mut other = der.to_vec();
         other[place + offset] = byte;
         let result = from_encrypted_pkcs8(&other, Some(&secret("test"))).map(|_| ());
-        // A zero is not minimal DER; what is read is bounded.
+        // A leading zero byte is not minimal DER. The other costs are within the bounds.
         match (offset, byte) {
             (2, 0x00) => assert!(matches!(result, Err(RequestKeyError::Pkcs8(_))), "{result:?}"),
             (2, 0x7f) => assert_eq!(result, Err(RequestKeyError::PassPhrase)),
@@ -227,7 +227,7 @@ fn a_derivation_without_end_is_not_begun() {
 }
 
 #[test]
-fn another_key_is_told_apart_with_both_fingerprints() {
+fn a_mismatch_names_both_fingerprints() {
     let key = RequestKey::from_pem(PKCS8.as_bytes(), None).unwrap();
     assert_eq!(key.check(FINGERPRINT.parse().unwrap()), Ok(()));
     let other = "3b:41:99:fb:f2:9e:d9:d6:50:eb:17:83:bb:da:8a:a2";
@@ -236,7 +236,7 @@ fn another_key_is_told_apart_with_both_fingerprints() {
 }
 
 #[test]
-fn neither_key_nor_pass_phrase_is_shown() {
+fn debug_output_hides_key_and_pass_phrase() {
     let key = RequestKey::from_pem(PKCS8.as_bytes(), None).unwrap();
     assert_eq!(
         format!("{key:?}"),

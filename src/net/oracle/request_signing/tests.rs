@@ -66,9 +66,9 @@ fn verifies(public_pem: &str, message: &str, signature: &str) -> bool {
         .is_ok()
 }
 
-/// What Oracle publishes ("Request Signatures", and the tests of its Go SDK), signature for signature.
+/// Reproduces the signatures that Oracle publishes ("Request Signatures", and the tests of its Go SDK).
 #[test]
-fn signs_as_oracle_publishes() {
+fn reproduces_oracles_published_signatures() {
     let published = fixture(include_str!(
         "../../../../tests/fixtures/oracle/request-signing/published.json"
     ));
@@ -81,7 +81,7 @@ fn signs_as_oracle_publishes() {
         &text(&published, "user").parse().unwrap(),
         Arc::clone(&key),
     );
-    // The key id of the example names another one; it is not signed.
+    // The example's key id names another key; it is not part of the signed text.
     assert_eq!(
         key.fingerprint().to_string(),
         "73:61:a2:21:67:e0:df:be:7e:4b:93:1e:15:98:a5:b7"
@@ -90,7 +90,7 @@ fn signs_as_oracle_publishes() {
     assert_eq!(vectors.len(), 2);
     for vector in vectors {
         let operation = operation(text(vector, "method"), text(vector, "url"), text(vector, "body"));
-        // The day of the week in Oracle's example is not that date's: it is a text to sign.
+        // Oracle's example has the wrong day of the week; for a signature the date is only a text.
         let date = text(vector, "date");
         assert_eq!(
             signing_string(&signer.lines(&operation, date).unwrap()),
@@ -102,7 +102,7 @@ fn signs_as_oracle_publishes() {
     }
 }
 
-/// What Oracle's own client sent.
+/// Compares with the requests that Oracle's own client sent.
 #[test]
 fn builds_the_signing_strings_of_oracles_client() {
     let recorded = recorded();
@@ -122,7 +122,7 @@ fn builds_the_signing_strings_of_oracles_client() {
             &string,
             text(vector, "signature")
         ));
-        // Ours is the same header but for who signs.
+        // The header is the same except for the signer.
         let theirs = text(vector, "authorization")
             .replace(text(vector, "key_id"), signer().key_id.expose())
             .replace(text(vector, "signature"), "*");
@@ -144,7 +144,7 @@ fn builds_the_signing_strings_of_oracles_client() {
     }
 }
 
-/// The exchanges of `wire/`, which other operations and another host than Oracle's make.
+/// Verifies the recorded exchanges of `wire/`, which cover other operations and another host than Oracle's.
 #[test]
 fn every_recorded_exchange_verifies() {
     let public_key = recorded();
@@ -173,7 +173,7 @@ fn date(text: &str) -> Timestamp {
 }
 
 #[test]
-fn a_token_is_the_key_id_and_is_not_shown() {
+fn a_token_is_the_key_id_and_hidden_in_debug_output() {
     let token = SecurityToken::parse(b"aaa.bbb.ccc").unwrap();
     let signer = RequestSigner::security_token(&token, key());
     let headers = signer
@@ -189,7 +189,7 @@ fn a_token_is_the_key_id_and_is_not_shown() {
 }
 
 #[test]
-fn a_request_for_a_token_signs_no_host() {
+fn a_token_request_does_not_sign_the_host() {
     let leaf = LeafCertificate::from_pem(LEAF).unwrap();
     let headers = RequestSigner::federation(&leaf, key())
         .sign(
@@ -213,7 +213,7 @@ fn a_request_for_a_token_signs_no_host() {
 }
 
 #[test]
-fn an_empty_body_is_hashed_where_there_may_be_one_and_a_body_is_refused_where_there_is_none() {
+fn methods_with_body_hash_an_empty_one_and_methods_without_refuse_one() {
     for method in ["POST", "PUT", "PATCH"] {
         let headers = signer()
             .sign(
@@ -251,7 +251,7 @@ fn an_empty_body_is_hashed_where_there_may_be_one_and_a_body_is_refused_where_th
 }
 
 #[test]
-fn host_and_date_are_written_as_http_has_them() {
+fn host_and_date_are_formatted_as_in_http() {
     for (url, host) in [
         ("https://a.example/x", "a.example"),
         ("https://a.example:443/x", "a.example"),
@@ -276,7 +276,7 @@ fn host_and_date_are_written_as_http_has_them() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Nothing that goes into the string can make a line of its own, and what was put in is read out again.
+    /// No input can add a line to the string, and every input can be read back from it.
     #[test]
     fn a_signing_string_has_one_reading(
         path in "\\PC{0,20}",

@@ -75,8 +75,8 @@ pub struct LookUpImage {
 }
 
 impl LookUpImage {
-    /// An image by repository and digest. The service expects the tenancy's namespace before the repository's name, and in
-    /// Oracle's registry the namespace is the first part of the repository's path.
+    /// An image by repository and digest. The service expects the tenancy's namespace before the repository's name, and
+    /// in Oracle's registry the namespace is the first part of the repository's path.
     #[must_use]
     pub fn new(repository: &Repository, digest: &Digest) -> Self {
         Self {

@@ -22,8 +22,8 @@ pub struct SignRequest {
 }
 
 impl SignRequest {
-    /// The vault hashes the message itself. The version is always named: without it, the vault would use its newest, which
-    /// may not be the one that the message names.
+    /// The vault hashes the message itself. The version is always named: without it, the vault would use its newest,
+    /// which may not be the one that the message names.
     ///
     /// # Errors
     /// [`WireError::Ocid`] when the ids are not a key's and a key version's, [`WireError::MessageTooLong`].

@@ -7,7 +7,7 @@ use crate::oci::Repository;
 use crate::signature::oracle::{OracleMessage, Record};
 use crate::trust::SigningAlgorithm;
 
-/// Exchanges of Oracle's own client with a stand-in for the service.
+/// Recorded exchanges of Oracle's own client with a stand-in for the service.
 pub(in crate::net::oracle) const RECORDED: [(&str, &str); 6] = [
     (
         "create",
@@ -45,7 +45,7 @@ fn exchange(name: &str) -> Value {
     serde_json::from_str::<Value>(text).unwrap()["http"][0].take()
 }
 
-/// The body of the request and of the answer.
+/// Returns the bodies of the request and of the response.
 fn bodies(name: &str) -> (Value, Vec<u8>) {
     let exchange = exchange(name);
     let request = exchange["body"].as_str().unwrap();
@@ -56,7 +56,7 @@ fn bodies(name: &str) -> (Value, Vec<u8>) {
     )
 }
 
-/// An answer with one field changed.
+/// Returns a response with one field changed.
 fn changed(answer: &[u8], field: &str, value: Value) -> Vec<u8> {
     let mut answer: Value = serde_json::from_slice(answer).unwrap();
     answer[field] = value;
@@ -72,7 +72,7 @@ fn as_json(bytes: &[u8]) -> Value {
 }
 
 #[test]
-fn a_listed_record_is_the_projects_own() {
+fn a_listed_record_equals_the_projects_own_type() {
     let (_, answer) = bodies("list");
     let page = SignaturePage::parse(&answer).unwrap();
     assert_eq!((page.signatures.len(), page.remaining), (1, Some(0)));
@@ -83,7 +83,7 @@ fn a_listed_record_is_the_projects_own() {
     assert_eq!(signature.record.kms_key_id, KEY);
     let message = OracleMessage::parse(&signature.record.message_bytes().unwrap()).unwrap();
     assert_eq!(message.image_digest.to_string(), DIGEST);
-    // The same as a record of the list by itself, as `get` gives it but for `createdBy`, and as it is kept.
+    // The listed record equals the stored one, and except for `createdBy` the one that `get` returns.
     assert_eq!(
         Record::parse_listing(&answer).unwrap(),
         std::slice::from_ref(&signature.record)
@@ -102,7 +102,7 @@ fn a_listed_record_is_the_projects_own() {
 }
 
 #[test]
-fn one_damaged_record_hides_no_other() {
+fn a_damaged_record_does_not_hide_the_others() {
     let (_, answer) = bodies("list");
     let good = as_json(&answer)["items"][0].clone();
     let mut items = vec![good.clone()];
@@ -148,7 +148,7 @@ fn one_damaged_record_hides_no_other() {
 }
 
 #[test]
-fn a_page_is_bounded_and_read_in_one_way() {
+fn a_page_is_bounded_and_parsed_strictly() {
     let (_, answer) = bodies("list");
     let good = as_json(&answer)["items"][0].clone();
     let page = |items: usize| json!({ "items": vec![good.clone(); items] }).to_string();
@@ -202,9 +202,9 @@ fn a_page_is_bounded_and_read_in_one_way() {
     );
 }
 
-/// People's own tags may differ in nothing but case.
+/// Users' tags may differ in case only.
 #[test]
-fn tags_of_people_do_not_hide_a_record() {
+fn tags_that_differ_in_case_do_not_hide_a_record() {
     let (_, answer) = bodies("get");
     let tags = json!({"Team": "a", "team": "b"});
     ImageSignature::parse(&changed(&answer, "freeformTags", tags)).unwrap();
@@ -218,7 +218,7 @@ fn tags_of_people_do_not_hide_a_record() {
 }
 
 #[test]
-fn a_state_is_as_the_service_spells_it() {
+fn a_state_has_the_services_exact_spelling() {
     for (text, state) in [
         ("AVAILABLE", LifecycleState::Available),
         ("DELETING", LifecycleState::Deleting),
@@ -233,7 +233,7 @@ fn a_state_is_as_the_service_spells_it() {
 }
 
 #[test]
-fn a_record_is_put_in_as_oracles_client_puts_it() {
+fn the_create_request_equals_that_of_oracles_client() {
     let (request, answer) = bodies("create");
     let made = ImageSignature::parse(&answer).unwrap();
     let create = CreateSignature::new(&made.compartment_id, &made.image_id, made.record.clone()).unwrap();
@@ -260,7 +260,7 @@ fn a_record_is_put_in_as_oracles_client_puts_it() {
 }
 
 #[test]
-fn an_image_is_looked_up_by_what_is_pulled() {
+fn an_image_is_looked_up_by_its_reference() {
     let (request, answer) = bodies("lookup");
     let repository = Repository::new("phx.ocir.io", "ansh81vru1zp/project01/acme-web-app").unwrap();
     let image = LookUpImage::new(&repository, &DIGEST.parse().unwrap());
@@ -292,7 +292,7 @@ fn an_image_is_looked_up_by_what_is_pulled() {
 }
 
 #[test]
-fn a_vault_signs_what_was_asked_with_what_was_asked() {
+fn the_signatures_key_version_and_algorithm_must_match_the_request() {
     let (request, answer) = bodies("sign");
     let ask = |message: Vec<u8>| {
         SignRequest::new(
@@ -340,7 +340,7 @@ fn a_vault_signs_what_was_asked_with_what_was_asked() {
 }
 
 #[test]
-fn a_key_version_is_the_one_that_was_asked_for() {
+fn a_key_version_must_match_the_request() {
     let (_, answer) = bodies("key version");
     let read = |answer: &[u8]| KeyVersion::parse(answer, &id(KEY), &id(VERSION));
     let version = read(&answer).unwrap();
@@ -398,7 +398,7 @@ fn a_key_version_is_the_one_that_was_asked_for() {
 }
 
 #[test]
-fn what_a_service_says_is_shown_and_acts_on_nothing() {
+fn a_services_error_text_is_made_printable() {
     let error = ServiceError::parse(
         br#"{"code":"NotAuthenticated","message":"The required information \u001b[31m\n was wrong","opc":1}"#,
     )
@@ -429,7 +429,7 @@ fn what_a_service_says_is_shown_and_acts_on_nothing() {
 }
 
 #[test]
-fn a_token_is_asked_for_as_the_sdk_asks() {
+fn the_token_request_equals_that_of_the_sdk() {
     let pem = include_str!("../../../../tests/fixtures/oracle/federation/leaf.pem");
     let intermediate = include_str!("../../../../tests/fixtures/oracle/federation/intermediate.pem");
     let key = include_str!("../../../../tests/fixtures/keys/rsa-2048.private.pem");
@@ -455,7 +455,7 @@ fn a_token_is_asked_for_as_the_sdk_asks() {
 }
 
 #[test]
-fn a_token_is_taken_and_never_quoted() {
+fn a_token_is_parsed_and_never_quoted() {
     assert_eq!(
         read_token(br#"{"token":"a.b.c","more":1}"#).unwrap().expose(),
         "a.b.c"

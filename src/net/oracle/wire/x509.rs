@@ -19,8 +19,8 @@ pub struct FederationRequest {
 }
 
 impl FederationRequest {
-    /// Requests a token for the instance of this certificate. The session key will sign the requests that show the token.
-    /// The intermediate certificates are PEM, as the metadata service returns them.
+    /// Requests a token for the instance of this certificate. The session key will sign the requests that show the
+    /// token. The intermediate certificates are PEM, as the metadata service returns them.
     ///
     /// # Errors
     /// [`LeafCertificateError`] when an intermediate certificate is malformed.

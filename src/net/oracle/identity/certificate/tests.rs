@@ -4,7 +4,7 @@ const LEAF: &[u8] = include_bytes!("../../../../../tests/fixtures/oracle/federat
 const TENANCY: &str = "ocid1.tenancy.oc1..aaaaaaaacatagdyblhcqriqxvorwvajdmlxuvv3d5dz3ba2v7kcvicmivfnq";
 
 #[test]
-fn reads_tenancy_and_name() {
+fn reads_tenancy_and_fingerprint() {
     let leaf = LeafCertificate::from_pem(LEAF).unwrap();
     assert_eq!(leaf.tenancy().as_str(), TENANCY);
     // `openssl x509 -fingerprint -sha1`
@@ -20,7 +20,7 @@ fn reads_tenancy_and_name() {
 }
 
 #[test]
-fn refuses_what_names_no_tenancy() {
+fn refuses_a_certificate_without_tenancy() {
     let no_tenancy = include_bytes!("../../../../../tests/fixtures/oracle/federation/no-tenancy.pem");
     assert_eq!(
         LeafCertificate::from_pem(no_tenancy),
@@ -51,7 +51,7 @@ fn refuses_what_names_no_tenancy() {
 }
 
 #[test]
-fn the_key_must_be_the_certificates() {
+fn the_key_must_belong_to_the_certificate() {
     let leaf = LeafCertificate::from_pem(LEAF).unwrap();
     let own = include_bytes!("../../../../../tests/fixtures/keys/rsa-2048.private.pem");
     assert_eq!(leaf.check(&RequestKey::from_pem(own, None).unwrap()), Ok(()));

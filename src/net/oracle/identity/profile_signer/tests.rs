@@ -10,7 +10,7 @@ const FINGERPRINT: &str = "92:45:df:54:bf:17:b7:ab:13:09:74:e9:a5:37:9c:d4";
 const USER: &str = "ocid1.user.oc1..aaaa";
 const TENANCY: &str = "ocid1.tenancy.oc1..aaaa";
 
-/// A folder with a configuration file, a key and a token, as `oci session authenticate` leaves them.
+/// A folder with a configuration file, a key and a token, as `oci session authenticate` writes them.
 fn folder(session: bool, fingerprint: &str) -> (TempDir, Profile) {
     let folder = tempfile::tempdir().unwrap();
     let who = if session {
@@ -41,7 +41,7 @@ fn token(end: i64) -> String {
 }
 
 #[test]
-fn the_key_of_the_profile_is_opened_and_is_the_one_that_it_names() {
+fn the_key_is_decrypted_and_checked_against_the_profile() {
     let (_folder, profile) = folder(false, FINGERPRINT);
     let key = profile.key().unwrap();
     assert_eq!(key.fingerprint().to_string(), FINGERPRINT);
