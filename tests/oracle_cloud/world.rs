@@ -320,7 +320,7 @@ pub fn make_key_pairs(keys: &mut [Key]) {
             match key.kind {
                 Kind::Aes => {}
                 Kind::Ecdsa if version.public_key.is_none() => {
-                    let pair = rcgen::KeyPair::generate().expect("a key pair");
+                    let pair = KeyPair::generate().expect("a key pair");
                     version.private_key = Some(pair.serialize_pem());
                     version.public_key = Some(pair.public_key_pem());
                 }

@@ -69,7 +69,7 @@ fn signatures_of_oracles_documentation_and_client_are_accepted() {
         assert_eq!(vectors.len(), 2);
         for vector in vectors {
             let request = vector.request();
-            let credentials = Credentials::of(&request).unwrap();
+            let credentials = Credentials::from_request(&request).unwrap();
             assert!(credentials.key_id.ends_with(&fingerprint(&key)));
             assert_eq!(
                 signing_string(&request, &credentials.headers).unwrap(),
@@ -88,7 +88,7 @@ fn a_recorded_request_with_any_signed_part_altered_is_refused() {
             let refused = |alter: &dyn Fn(&mut Request)| {
                 let mut request = vector.request();
                 alter(&mut request);
-                let credentials = Credentials::of(&request).unwrap();
+                let credentials = Credentials::from_request(&request).unwrap();
                 verify(&request, &credentials, &key, true).unwrap_err()
             };
             assert_eq!(refused(&|request| request.target.push('x')), Flaw::Signature);
@@ -138,7 +138,7 @@ fn set(request: &mut Request, name: &str, value: &str) {
 fn clocks_may_differ_by_five_minutes() {
     let (_, vectors) = vectors(RECORDED);
     let request = vectors[0].request();
-    let credentials = Credentials::of(&request).unwrap();
+    let credentials = Credentials::from_request(&request).unwrap();
     let made: Timestamp = "2026-11-23T16:50:19Z".parse().unwrap();
     let at = |seconds: i64| {
         fresh(
