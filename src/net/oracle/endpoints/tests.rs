@@ -39,7 +39,7 @@ fn each_service_has_its_own_host() {
     );
     for region in KMS_WITHOUT_OCI {
         assert!(
-            !place(region)
+            !endpoints(region)
                 .kms_crypto(&key)
                 .unwrap()
                 .to_string()

@@ -112,7 +112,7 @@ fn the_other_requests_equal_those_of_oracles_client() {
         &signature.image_id,
         signature.record.clone(),
     );
-    goes_to(
+    assert_recorded(
         &Operation::create_signature(&artifacts(), &record.unwrap()),
         "create",
     );
