@@ -7,6 +7,7 @@ pub(crate) mod printable;
 pub(crate) mod files;
 pub(crate) mod secret;
 pub(crate) mod single_flight;
+pub(crate) mod link_header;
 pub(crate) mod backoff;
 pub mod proto;
 pub(crate) mod strict_toml;

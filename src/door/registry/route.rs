@@ -4,11 +4,11 @@
 //! [`Repository`], [`Tag`] and [`Digest`] only: nothing else of them reaches an origin's URL.
 
 use std::borrow::Cow;
-use std::str::Utf8Error;
 
 use http::{HeaderValue, Method, StatusCode};
 
 use crate::base::limits;
+use crate::base::link_header::{LinkError, next_target};
 use crate::oci::{Digest, DigestError, Reference, ReferenceError, Repository, Tag};
 
 /// What a request asks for.
@@ -62,8 +62,8 @@ pub(super) enum RouteError {
     Digest(#[from] DigestError),
     #[error("`{0}` stands in the request twice")]
     Duplicate(&'static str),
-    #[error("the link to the next page is not text")]
-    Link(#[source] Utf8Error),
+    #[error("the link to the next page cannot be read")]
+    Link(#[from] LinkError),
     #[error("this door passes pulls only")]
     Method { allow: &'static str },
     #[error("the image name can not be read")]
@@ -214,11 +214,10 @@ impl Page {
     /// The page that an origin's `Link: <…>; rel="next"` leads to, or `None` where it leads nowhere further.
     ///
     /// # Errors
-    /// [`RouteError::Link`] where it is not text, [`RouteError::Query`] where there is a next page that `n` and `last` don't say: a client that was sent to it
-    /// would read the first page for ever.
+    /// [`RouteError::Link`] where it is malformed, [`RouteError::Query`] where `n` and `last` do not describe the next
+    /// page: a client that was sent to it would read the first page for ever.
     pub(super) fn next(link: &HeaderValue) -> Result<Option<Self>, RouteError> {
-        let link = str::from_utf8(link.as_bytes()).map_err(RouteError::Link)?;
-        let Some(target) = next_target(link) else {
+        let Some(target) = next_target([link])? else {
             return Ok(None);
         };
         let query = target
@@ -378,26 +377,6 @@ fn encoded(text: &str) -> String {
         }
     }
     encoded
-}
-
-/// The target of the first link whose relation is `next` (RFC 8288).
-fn next_target(link: &str) -> Option<&str> {
-    let mut rest = link;
-    while let Some((_, from_target)) = rest.split_once('<') {
-        let (target, after) = from_target.split_once('>')?;
-        let parameters = after.split('<').next().unwrap_or_default();
-        let is_next = parameters.split([';', ',']).any(|parameter| {
-            parameter.split_once('=').is_some_and(|(key, value)| {
-                key.trim().eq_ignore_ascii_case("rel")
-                    && value.trim().trim_matches('"').eq_ignore_ascii_case("next")
-            })
-        });
-        if is_next {
-            return Some(target);
-        }
-        rest = after;
-    }
-    None
 }
 
 #[cfg(test)]

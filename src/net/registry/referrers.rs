@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use url::Url;
 
 use super::auth::{Actions, Need};
@@ -11,6 +11,7 @@ use super::body::chain;
 use super::client::RegistryTask;
 use super::{RegistryError, body};
 use crate::base::limits;
+use crate::base::link_header::next_target;
 use crate::base::printable::excerpt_bytes;
 use crate::net::registry::metrics::RegistryOperation;
 use crate::net::registry::read as content;
@@ -192,11 +193,11 @@ async fn page_of(answer: RegistryResponse) -> Result<Vec<Descriptor>, RegistryEr
 
 /// Where the next page is (RFC 8288, as distribution-spec 1.1 uses it): on the same host and port, or refused.
 fn next_page(answer: &RegistryResponse) -> Result<Option<Url>, RegistryError> {
-    let Some(target) = next_target(answer.headers()).map_err(|what| answer.malformed(what.to_owned()))?
-    else {
+    let fields = answer.headers().get_all(header::LINK);
+    let Some(target) = next_target(fields).map_err(|error| answer.malformed(error.to_string()))? else {
         return Ok(None);
     };
-    let next = answer.url.join(&target);
+    let next = answer.url.join(target);
     let mut next = next.map_err(|error| answer.malformed(format!("the next page: {error}")))?;
     if !same_origin(&next, &answer.url) || !next.username().is_empty() || next.password().is_some() {
         let why = "the next page is at another host".to_owned();
@@ -207,96 +208,4 @@ fn next_page(answer: &RegistryResponse) -> Result<Option<Url>, RegistryError> {
     }
     next.set_fragment(None);
     Ok(Some(next))
-}
-
-/// The target of the link that says `rel="next"`.
-fn next_target(headers: &HeaderMap) -> Result<Option<String>, &'static str> {
-    const SYNTAX: &str = "`Link` is not what RFC 8288 describes";
-    for value in headers.get_all(header::LINK) {
-        let mut rest = value.to_str().ok().ok_or(SYNTAX)?.trim();
-        while !rest.is_empty() {
-            let (target, after) = rest
-                .strip_prefix('<')
-                .and_then(|rest| rest.split_once('>'))
-                .ok_or(SYNTAX)?;
-            let (parameters, others) = split_unquoted(after);
-            if parameters.split(';').any(is_next) {
-                return Ok(Some(target.to_owned()));
-            }
-            rest = others.trim_start();
-        }
-    }
-    Ok(None)
-}
-
-/// Splits at the first comma that stands in no quoted string.
-fn split_unquoted(text: &str) -> (&str, &str) {
-    let mut quoted = false;
-    let comma = text.char_indices().find(|(_, character)| {
-        quoted ^= *character == '"';
-        *character == ',' && !quoted
-    });
-    comma
-        .and_then(|(at, _)| text.split_at_checked(at))
-        .map_or((text, ""), |(before, after)| {
-            (before, after.strip_prefix(',').unwrap_or(after))
-        })
-}
-
-fn is_next(parameter: &str) -> bool {
-    let Some((name, value)) = parameter.split_once('=') else {
-        return false;
-    };
-    name.trim().eq_ignore_ascii_case("rel")
-        && value
-            .trim()
-            .trim_matches('"')
-            .split_ascii_whitespace()
-            .any(|relation| relation.eq_ignore_ascii_case("next"))
-}
-
-#[cfg(test)]
-mod tests {
-    use http::{HeaderMap, HeaderValue, header};
-
-    use super::next_target;
-
-    fn link(lines: &[&str]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append(header::LINK, HeaderValue::from_bytes(line.as_bytes()).unwrap());
-        }
-        headers
-    }
-
-    #[test]
-    fn the_next_page_is_found_among_other_links() {
-        for (lines, target) in [
-            (vec![], None),
-            (vec![""], None),
-            (vec!["</a>; rel=\"next\""], Some("/a")),
-            (vec!["</a?x=1,2>;rel=next"], Some("/a?x=1,2")),
-            (
-                vec!["</p>; rel=\"prev\", </n>; title=\"a, b; rel=x\"; REL=\"last Next\""],
-                Some("/n"),
-            ),
-            (vec!["</p>; rel=\"prev\"", "</n>; rel=\"next\""], Some("/n")),
-            (vec!["</p>; rel=\"nextish\""], None),
-            (vec!["<>; rel=next"], Some("")),
-        ] {
-            assert_eq!(
-                next_target(&link(&lines)),
-                Ok(target.map(str::to_owned)),
-                "{lines:?}"
-            );
-        }
-        for lines in [
-            vec!["/a; rel=next"],
-            vec!["</a; rel=next"],
-            vec!["</a>; rel=prev, b"],
-            vec!["</ä>; rel=next"],
-        ] {
-            assert!(next_target(&link(&lines)).is_err(), "{lines:?}");
-        }
-    }
 }

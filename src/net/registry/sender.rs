@@ -9,7 +9,7 @@ use url::Url;
 use super::auth::{InitialAuth, Need, TokenCache};
 use super::endpoint::{Registry, RegistryEndpoint};
 use super::{Access, RegistryError, body, challenge};
-use crate::base::backoff::{backoff, retry_after};
+use crate::base::backoff::{Attempt, RetryLimits, retry, retry_after};
 use crate::base::limits;
 use crate::base::printable::excerpt;
 use crate::net::registry::metrics::{RegistryObserver, RegistryOperation, RequestOutcome};
@@ -20,7 +20,7 @@ use crate::net::transport::{self, OutgoingRequest, Response};
 const ATTEMPTS: u32 = 3;
 
 /// Longest wait before another attempt, where the registry names no other.
-const BACKOFF_MOST: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// One endpoint that is asked for one thing.
 pub(super) struct Turn<'a> {
@@ -183,27 +183,30 @@ impl Turn<'_> {
             Attempts::Endpoint if ask.is_repeatable() => ATTEMPTS,
             Attempts::Endpoint | Attempts::Mirror => 1,
         };
-        let mut attempt = 1;
-        loop {
-            let outcome = self.follow(ask, authorization).await;
-            let named = match &outcome {
-                Ok(answer) if is_transient(answer.status()) => retry_after(answer.headers()),
-                Err(failure) if failure.transient => None,
-                Ok(_) | Err(_) => return outcome.map_err(|failure| failure.error),
-            };
-            let wait = named.unwrap_or_else(|| backoff(attempt, BACKOFF_MOST));
-            let too_late = Instant::now()
-                .checked_add(wait)
-                .is_none_or(|then| then >= self.deadline);
-            if attempt >= most || too_late {
-                return outcome.map_err(|failure| failure.error);
-            }
-            if let Ok(answer) = outcome {
+        let limits = RetryLimits {
+            attempts: most,
+            longest_wait: LONGEST_WAIT,
+            deadline: self.deadline,
+        };
+        let result = retry(limits, async |replaced| {
+            if let Some(Ok(answer)) = replaced {
+                let answer: RegistryResponse = answer;
                 body::drain(answer.response).await;
             }
-            tokio::time::sleep(wait).await;
-            attempt += 1;
-        }
+            match self.follow(ask, authorization).await {
+                Ok(answer) if is_transient(answer.status()) => Attempt::Transient {
+                    retry_after: retry_after(answer.headers()),
+                    result: Ok(answer),
+                },
+                Err(failure) if failure.transient => Attempt::Transient {
+                    result: Err(failure.error),
+                    retry_after: None,
+                },
+                Ok(answer) => Attempt::Final(Ok(answer)),
+                Err(failure) => Attempt::Final(Err(failure.error)),
+            }
+        });
+        result.await
     }
 
     pub(super) fn tokens(&self) -> &TokenCache {
