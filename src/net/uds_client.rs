@@ -1,4 +1,5 @@
-//! Calls to a gRPC service behind a Unix socket of this host: one connection, for a program that asks once and ends.
+//! Calls to a gRPC service behind a Unix socket of this host: one connection, for a program that sends a few calls and
+//! ends.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,62 +14,62 @@ use tokio::net::UnixStream;
 use tonic::body::Body;
 use tower_service::Service;
 
-/// A connection. Calls go over it at one time; it ends with its last copy.
+/// A connection that calls share. It ends with its last copy.
 #[derive(Clone, Debug)]
 pub struct Channel {
     sender: SendRequest<Body>,
 }
 
-/// Why there is no connection.
+/// Why a connection could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UdsConnectError {
     /// The socket could not be opened.
-    #[error("`{path}` could not be opened")]
+    #[error("could not open `{path}`")]
     Socket {
-        /// Which.
+        /// The path of the socket.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// What answers there does not speak HTTP/2.
-    #[error("what answers at `{path}` does not speak gRPC")]
+    /// The server there does not speak HTTP/2.
+    #[error("the server at `{path}` does not speak gRPC")]
     Protocol {
-        /// Which.
+        /// The path of the socket.
         path: PathBuf,
-        /// Why.
+        /// The error of the handshake.
         #[source]
         source: hyper::Error,
     },
 }
 
 impl UdsConnectError {
-    /// What the caller can do about it.
+    /// Returns the next step for the user.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Socket { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                "ask as root, or as a member of the socket's group"
+                "run as root, or as a member of the socket's group"
             }
-            Self::Socket { .. } => "is pullgated running? `systemctl status pullgated` says",
-            Self::Protocol { .. } => "the path must be that of a socket of pullgated",
+            Self::Socket { .. } => "check that pullgated runs: `systemctl status pullgated`",
+            Self::Protocol { .. } => "name the path of a socket of pullgated",
         }
     }
 
-    /// Whether nobody serves there: the daemon does not run, or this socket is closed.
+    /// Whether no server listens there: the daemon does not run, or this socket is closed.
     #[must_use]
-    pub fn nobody_serves(&self) -> bool {
+    pub fn has_no_server(&self) -> bool {
         matches!(self, Self::Socket { source, .. }
             if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused))
     }
 }
 
 impl Channel {
-    /// Connects. It must be called within a tokio runtime, which also drives the connection.
+    /// Connects. The call must be made within a tokio runtime, which also drives the connection.
     ///
     /// # Errors
-    /// As [`ConnectError`] says.
+    /// [`UdsConnectError`].
     pub async fn connect(path: &Path) -> Result<Self, UdsConnectError> {
         let stream = UnixStream::connect(path)
             .await
@@ -83,16 +84,16 @@ impl Channel {
                 source,
             })?;
         tokio::spawn(async move {
-            // Whatever ends the connection ends the calls on it as well, which tell it better.
+            // The calls on the connection end with it, and report the cause themselves.
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "A connection to the daemon ended");
+                tracing::debug!(%error, "The connection to the daemon ended");
             }
         });
         Ok(Self { sender })
     }
 }
 
-/// What clients name as the server's authority: the name that gRPC clients commonly use for Unix sockets.
+/// Returns the server's authority in requests: the name that gRPC clients commonly use for Unix sockets.
 #[must_use]
 pub fn origin() -> Uri {
     Uri::from_static("http://localhost")

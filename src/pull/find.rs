@@ -193,7 +193,7 @@ async fn in_referrers(
 ) -> Result<Found, FindError> {
     let artifact_type = sought.format.format().artifact_type();
     match client
-        .referrers(sought.repository, sought.digest, artifact_type, access)
+        .referrers(sought.repository, sought.digest, &[artifact_type], access)
         .await
     {
         Ok(descriptors) => {

@@ -197,7 +197,9 @@ async fn client_has_no_list(
     access: &Access,
 ) -> bool {
     let artifact_type = FormatName::Oracle.format().artifact_type();
-    let listed = client.referrers(repository, subject, artifact_type, access).await;
+    let listed = client
+        .referrers(repository, subject, &[artifact_type], access)
+        .await;
     matches!(listed, Err(RegistryError::NotFound { .. }))
 }
 

@@ -376,7 +376,7 @@ async fn the_verifier_answers_containerd() {
     let (code, told) = verify(&nowhere, &usual, &good);
     assert_eq!(code, 1);
     assert!(
-        told.contains("none.sock") && told.contains("is pullgated running"),
+        told.contains("none.sock") && told.contains("check that pullgated runs"),
         "{told}"
     );
     // The daemon's other socket.

@@ -2,12 +2,10 @@
 
 use std::time::Instant;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 
 use crate::base::proto::v1;
-use crate::net::registry::{Login, Presented, Secret};
+use crate::net::registry::{DockerAuthError, Login, Presented, Secret};
 use crate::oci::{Digest, DigestError, Reference, ReferenceError, normalised_registry};
 use crate::pull::gate::{DescribedManifest, PullRequest, Purpose};
 use crate::pull::record::DoorName;
@@ -36,8 +34,8 @@ pub(super) enum AskError {
 /// Why credentials are none. It never holds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RequestCredentialsError {
-    #[error("`auth` is not base64 of `name:password`")]
-    Auth,
+    #[error(transparent)]
+    Auth(#[from] DockerAuthError),
     #[error("`registry_token` holds bytes that no header can")]
     RegistryToken,
 }
@@ -111,16 +109,7 @@ pub(crate) fn presented(
     } else if !shown.identity_token.is_empty() {
         Login::IdentityToken(Secret::new(shown.identity_token))
     } else if !shown.auth.is_empty() {
-        let decoded = STANDARD
-            .decode(&shown.auth)
-            .map_err(|_said_no_more| RequestCredentialsError::Auth)?;
-        let decoded = String::from_utf8(decoded).map_err(|_said_no_more| RequestCredentialsError::Auth)?;
-        let (user, password) = decoded.split_once(':').ok_or(RequestCredentialsError::Auth)?;
-        Login::Basic {
-            user: user.to_owned(),
-            // Docker's clients end it with NULs (containerd trims them too).
-            password: Secret::new(password.trim_end_matches('\0').to_owned()),
-        }
+        Login::from_docker_auth(&shown.auth)?
     } else if !shown.registry_token.is_empty() {
         let header = HeaderValue::try_from(format!("Bearer {}", shown.registry_token));
         let mut header = header.map_err(|_said_no_more| RequestCredentialsError::RegistryToken)?;

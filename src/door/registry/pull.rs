@@ -13,8 +13,8 @@ use super::serve::{DoorAnswer, Handler};
 use crate::base::error_chain::chain;
 use crate::base::limits;
 use crate::base::reason::Reason;
-use crate::net::registry::{Access, FetchedManifest, Presented, RegistryError, Target};
-use crate::oci::{Descriptor, Document, Reference, Tag};
+use crate::net::registry::{Access, Presented, RegistryError};
+use crate::oci::Reference;
 use crate::pull::decide::{Denial, PullContext, Verdict, registry_failure};
 use crate::pull::gate::{Gate, PullRequest, Purpose};
 use crate::pull::record::DoorName;
@@ -227,42 +227,15 @@ impl Pulls {
             policy: &settings.policy,
             ruling: &ruling,
         };
-        let listed = match client
-            .all_referrers(repository, digest, artifact_type, &access)
-            .await
-        {
-            Ok(listed) => listed,
-            // No referrers API there: the tag is the place (distribution-spec 1.1, "Unavailable Referrers API").
-            Err(RegistryError::NotFound { .. }) => {
-                let tag = Target::Tag(Tag::of_referrers(digest));
-                match client.manifest(repository, &tag, &access).await {
-                    Ok(fetched) => tagged(&fetched, artifact_type)
-                        .map_err(|detail| case.denial(Reason::Malformed, None, detail))?,
-                    Err(RegistryError::NotFound { .. }) => Vec::new(),
-                    Err(error) => return Err(failed(case, &error)),
-                }
-            }
-            Err(error) => return Err(failed(case, &error)),
-        };
+        let listed = client
+            .referrers_or_tag(repository, digest, artifact_type, &access)
+            .await;
+        let listed = listed.map_err(|error| failed(case, &error))?;
         if listed.len() > limits::CANDIDATES {
             let detail = format!("more than {} manifests refer to it", limits::CANDIDATES);
             return Err(case.denial(Reason::LimitExceeded, None, detail));
         }
         Ok(answer::referrers(&listed, artifact_type.is_some()))
-    }
-}
-
-/// The entries of a referrers tag, or why it has none.
-fn tagged(fetched: &FetchedManifest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, String> {
-    match Document::parse(&fetched.blob, fetched.content_type.as_deref()) {
-        Ok(Document::Index(mut index)) => {
-            index
-                .manifests
-                .retain(|one| artifact_type.is_none_or(|of| one.artifact_type.as_deref() == Some(of)));
-            Ok(index.manifests)
-        }
-        Ok(Document::Image(_)) => Err("the referrers tag holds an image, not a list of referrers".to_owned()),
-        Err(error) => Err(format!("the referrers tag: {}", chain(&error))),
     }
 }
 

@@ -1,7 +1,7 @@
-//! Answers to challenges: Basic, and the token dance of Docker (distribution-spec 1.1 refers to
-//! docker/distribution, `docs/spec/auth/token.md` and `oauth.md`).
+//! Credentials: what the first request shows, and the answer to a challenge: Basic, or a token of the realm that the
+//! challenge names (distribution-spec 1.1 refers to docker/distribution, `docs/spec/auth/token.md` and `oauth.md`).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,205 +9,119 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
-use super::body::chain;
+use super::access::{Login, Presented};
+use super::body;
 use super::challenge::{self, Challenge};
-use super::endpoint::RegistryEndpoint;
-use super::{Credentials, Presented, RegistryError, body};
+use super::config::Credentials;
+use super::docker_credentials::{CredentialsKey, DockerCredentialsError, look_up, without_values};
+use super::endpoint::Registry;
+use super::error::RegistryError;
+use super::metrics::RegistryOperation;
+use super::sender::{RegistryRequest, RegistryResponse, Sender};
+use super::tokens::{GrantedAuth, TokenCache, TokenKey, TokenScope};
 use crate::base::limits;
-use crate::net::registry::docker_credentials::{
-    CredentialsKey, DockerCredentialsError, Login, Secret, look_up, without_values,
-};
-use crate::net::registry::metrics::RegistryOperation;
-use crate::net::registry::sender::{RegistryRequest, RegistryResponse, Turn};
+use crate::base::secret::Secret;
 use crate::net::transport::guard::host_of;
 use crate::oci::json::{self, Object};
 
-/// How long a token lives whose issuer does not say (token.md, `expires_in`).
-const TOKEN_LIFE: Duration = Duration::from_secs(60);
+/// The lifetime of a token whose issuer names none (token.md, `expires_in`).
+const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_secs(60);
 
-/// Longest life that we believe: after a revocation, an old token is shown no longer than this.
-const TOKEN_LIFE_MOST: Duration = Duration::from_secs(60 * 60);
+/// The longest lifetime that is accepted: after a revocation, an old token is shown no longer than this.
+const LONGEST_TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
-/// How long we go on showing a password without being asked for it again.
-const BASIC_LIFE: Duration = Duration::from_secs(60);
+/// The time for which a password is shown again without another challenge.
+const BASIC_LIFETIME: Duration = Duration::from_secs(60);
 
-/// Tokens that are kept. One is a few KiB.
-const TOKENS: usize = 1024;
+/// `Authorization: Basic Og==`: an empty user name and an empty password. Podman sends it where it has no credentials
+/// (containers/image), so that it does not count as a client's credentials.
+const EMPTY_BASIC: &[u8] = b"Basic Og==";
 
-/// `Authorization: Basic Og==`: no name and no password. Podman sends it where it knows no credentials
-/// (containers/image); it is no credentials of a client.
-const BASIC_NOTHING: &[u8] = b"Basic Og==";
-
-/// What one kind of request needs a token for: the actions of its scope.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Actions {
-    Pull,
-    PullDelete,
-    PullPush,
+/// Authenticates the requests to one endpoint.
+pub(super) struct Authenticator<'a> {
+    pub(super) sender: &'a Sender<'a>,
+    pub(super) tokens: &'a TokenCache,
+    pub(super) registry: &'a Registry,
+    /// The credentials that the client presented, where this endpoint may be shown them.
+    pub(super) presented: Option<&'a Presented>,
 }
 
-impl Actions {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pull => "pull",
-            Self::PullDelete => "delete,pull",
-            Self::PullPush => "pull,push",
-        }
-    }
-}
-
-/// A repository and what is done there.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Need<'a> {
-    pub(super) repository: &'a str,
-    pub(super) actions: Actions,
-}
-
-/// What a token was got for, and under whose credentials. Nothing that a client sends is in it but the name of
-/// a repository, and a hash of the login with which we answer challenges for it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct TokenKey {
-    endpoint: Url,
-    repository: String,
-    actions: Actions,
-    identity: CredentialsKey,
-}
-
-#[derive(Clone)]
-struct BearerToken {
-    authorization: HeaderValue,
-    until: Instant,
-}
-
-/// The tokens that are kept, bounded.
-pub(super) struct TokenCache {
-    kept: quick_cache::sync::Cache<TokenKey, BearerToken>,
-}
-
-impl TokenCache {
-    pub(super) fn new() -> Self {
-        Self {
-            kept: quick_cache::sync::Cache::new(TOKENS),
-        }
-    }
-
-    fn get(&self, key: &TokenKey) -> Option<HeaderValue> {
-        let token = self.kept.get(key)?;
-        if Instant::now() < token.until {
-            return Some(token.authorization);
-        }
-        self.kept.remove(key);
-        None
-    }
-
-    /// The registry would not take it (any more).
-    pub(super) fn forget(&self, key: &TokenKey) {
-        self.kept.remove(key);
-    }
-
-    /// The registry took it.
-    pub(super) fn keep(&self, granted: Granted) {
-        let until = Instant::now() + granted.life;
-        self.kept.insert(
-            granted.key,
-            BearerToken {
-                authorization: granted.authorization,
-                until,
-            },
-        );
-    }
-}
-
-/// What the first request shows.
+/// The credentials that the first request shows.
 pub(super) enum InitialAuth {
-    /// What an earlier challenge was answered with.
-    Kept(HeaderValue, TokenKey),
-    /// The client's own header, as it came.
+    /// The accepted answer to an earlier challenge.
+    Cached(HeaderValue, TokenKey),
+    /// The client's own header, unchanged.
     OfClient(HeaderValue),
+    /// No credentials; an answer to the challenge will be kept under this key.
     Nothing(TokenKey),
 }
 
 impl InitialAuth {
     pub(super) fn header(&self) -> Option<&HeaderValue> {
         match self {
-            Self::Kept(header, _) | Self::OfClient(header) => Some(header),
+            Self::Cached(header, _) | Self::OfClient(header) => Some(header),
             Self::Nothing(_) => None,
         }
     }
 }
 
-/// An answer to a challenge that the registry has yet to take.
-pub(super) struct Granted {
-    pub(super) authorization: HeaderValue,
-    key: TokenKey,
-    life: Duration,
-}
-
-impl Turn<'_> {
-    /// What to show before anything was asked for.
-    pub(super) async fn first(&self, need: &Need<'_>) -> Result<InitialAuth, RegistryError> {
+impl Authenticator<'_> {
+    /// Returns the credentials to show before the registry has sent a challenge.
+    pub(super) async fn initial(&self, scope: TokenScope<'_>) -> Result<InitialAuth, RegistryError> {
         let credentials = &self.registry.credentials;
         if *credentials == Credentials::Passthrough
-            && let Some(Presented::Header(of_client)) = self.presented()
-            && of_client.as_bytes() != BASIC_NOTHING
+            && let Some(Presented::Header(of_client)) = self.presented
+            && of_client.as_bytes() != EMPTY_BASIC
         {
             let mut header = of_client.clone();
             header.set_sensitive(true);
             return Ok(InitialAuth::OfClient(header));
         }
-        let identity = CredentialsKey::of(credentials, self.presented())
+        let credentials = CredentialsKey::new(credentials, self.presented)
             .await
             .map_err(|error| self.credentials_error(&error))?;
         let key = TokenKey {
-            endpoint: self.endpoint.root().clone(),
-            repository: self.endpoint.name_of(need.repository),
-            actions: need.actions,
-            identity,
+            endpoint: self.sender.endpoint.root().clone(),
+            repository: self.sender.endpoint.name_of(scope.repository),
+            actions: scope.actions,
+            credentials,
         };
-        Ok(match self.tokens().get(&key) {
-            Some(header) => InitialAuth::Kept(header, key),
+        Ok(match self.tokens.get(&key) {
+            Some(header) => InitialAuth::Cached(header, key),
             None => InitialAuth::Nothing(key),
         })
     }
 
-    /// Answers the challenge of a 401 with what we may show. None where nothing we have answers it.
+    /// Answers the challenge of a 401 with the credentials that may be shown; `None` where no such credentials answer
+    /// it.
     pub(super) async fn answer(
         &self,
         refused: &RegistryResponse,
         key: TokenKey,
-        need: &Need<'_>,
-    ) -> Result<Option<Granted>, RegistryError> {
+        scope: TokenScope<'_>,
+    ) -> Result<Option<GrantedAuth>, RegistryError> {
         let challenges =
             challenge::parse(refused.headers()).map_err(|error| refused.malformed(error.to_string()))?;
-        let server = server_of(self.registry.host.as_str(), self.endpoint);
         let login = look_up(
             &self.registry.credentials,
-            self.presented(),
-            server,
-            need.repository,
+            self.presented,
+            self.server(),
+            scope.repository,
         )
         .await
         .map_err(|error| self.credentials_error(&error))?;
         if let Some(bearer) = challenges.iter().find(|challenge| challenge.is_bearer()) {
             return self.token(bearer, refused, login, key).await.map(Some);
         }
-        let asks_basic = challenges.iter().any(Challenge::is_basic);
+        let accepts_basic = challenges.iter().any(Challenge::is_basic);
         match login {
-            Some(Login::Basic { user, password }) if asks_basic => {
-                let authorization = basic(&user, &password);
-                Ok(Some(Granted {
-                    authorization,
-                    key,
-                    life: BASIC_LIFE,
-                }))
-            }
+            Some(Login::Basic { user, password }) if accepts_basic => Ok(Some(GrantedAuth {
+                authorization: basic(&user, &password),
+                key,
+                lifetime: BASIC_LIFETIME,
+            })),
             Some(_) | None => Ok(None),
         }
-    }
-
-    /// What the client presented, for the registry that it means: no mirror is shown it.
-    fn presented(&self) -> Option<&Presented> {
-        self.access.presented.as_ref().filter(|_| self.endpoint.own)
     }
 
     async fn token(
@@ -216,23 +130,24 @@ impl Turn<'_> {
         refused: &RegistryResponse,
         login: Option<Login>,
         key: TokenKey,
-    ) -> Result<Granted, RegistryError> {
+    ) -> Result<GrantedAuth, RegistryError> {
         let realm = bearer.parameter("realm").and_then(|realm| Url::parse(realm).ok());
         let realm = realm.ok_or_else(|| refused.malformed("the challenge names no realm".to_owned()))?;
         let host = host_of(&realm);
-        if self.endpoint.root().scheme() == "https" && realm.scheme() != "https" {
-            let why = "an https registry sent us to a token realm without https".to_owned();
+        if self.sender.endpoint.root().scheme() == "https" && realm.scheme() != "https" {
+            let why = "an https registry names a token realm without https".to_owned();
             return Err(RegistryError::Refused { host, why });
         }
-        let result = self.ask_token(bearer, realm, login, &key).await;
-        self.observe(RegistryOperation::Token, &result);
+        let result = self.request_token(bearer, realm, login, &key).await;
+        self.sender.observe(RegistryOperation::Token, &result);
         match result {
-            Ok((authorization, life)) => Ok(Granted {
+            Ok((authorization, lifetime)) => Ok(GrantedAuth {
                 authorization,
                 key,
-                life,
+                lifetime,
             }),
-            // The client's own login may do what ours cannot: it gets the registry's challenge, not the token realm's.
+            // The client's own login may succeed where ours does not: it gets the registry's challenge, not the token
+            // realm's.
             Err(RegistryError::Unauthorized { host, message, .. }) => Err(RegistryError::Unauthorized {
                 host,
                 message,
@@ -242,102 +157,98 @@ impl Turn<'_> {
         }
     }
 
-    async fn ask_token(
+    async fn request_token(
         &self,
         bearer: &Challenge,
-        mut realm: Url,
+        realm: Url,
         login: Option<Login>,
         key: &TokenKey,
     ) -> Result<(HeaderValue, Duration), RegistryError> {
-        // Our own scope, whatever the challenge's: a registry gets tokens for what it was asked, and no others.
-        let scope = format!("repository:{}:{}", key.repository, key.actions.as_str());
-        let mut fields = Vec::new();
-        fields.extend(bearer.parameter("service").map(|service| ("service", service)));
-        fields.push(("scope", scope.as_str()));
-        let mut headers = HeaderMap::new();
-        let (ask, authorization) = match &login {
-            Some(Login::IdentityToken(token)) => {
-                fields.push(("grant_type", "refresh_token"));
-                fields.push(("client_id", "pullgate"));
-                fields.push(("refresh_token", token.expose()));
-                let form = url::form_urlencoded::Serializer::new(String::new())
-                    .extend_pairs(fields)
-                    .finish();
-                let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-                headers.insert(header::CONTENT_TYPE, form_type);
-                (
-                    RegistryRequest {
-                        method: Method::POST,
-                        url: realm,
-                        headers,
-                        body: Some(Bytes::from(form)),
-                    },
-                    None,
-                )
-            }
-            Some(Login::Basic { user, password }) => {
-                realm
-                    .query_pairs_mut()
-                    .append_pair("account", user)
-                    .extend_pairs(fields);
-                (
-                    RegistryRequest {
-                        method: Method::GET,
-                        url: realm,
-                        headers,
-                        body: None,
-                    },
-                    Some(basic(user, password)),
-                )
-            }
-            None => {
-                realm.query_pairs_mut().extend_pairs(fields);
-                (
-                    RegistryRequest {
-                        method: Method::GET,
-                        url: realm,
-                        headers,
-                        body: None,
-                    },
-                    None,
-                )
-            }
-        };
-        let answer = self.send(&ask, authorization.as_ref()).await?;
-        if answer.status() == StatusCode::NOT_FOUND {
-            // A 404 of the token realm must never read as "the image is not there".
-            return Err(answer.malformed("the token realm answered 404".to_owned()));
+        let (request, authorization) = token_request(bearer, realm, login.as_ref(), key);
+        let response = self.sender.send(&request, authorization.as_ref()).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            // A 404 of the token realm must never read as "the image does not exist".
+            return Err(response.malformed("the token realm answered 404".to_owned()));
         }
-        let answer = answer.expect(&[StatusCode::OK]).await?;
-        body::refuse_compressed(&answer.response, &answer.host)?;
-        let host = answer.host;
-        let unverified = body::read_bounded(answer.response, &host, limits::TOKEN_BYTES).await?;
+        let response = response.expect(&[StatusCode::OK]).await?;
+        body::refuse_compressed(&response.response, &response.host)?;
+        let host = response.host;
+        let unverified = body::read_bounded(response.response, &host, limits::TOKEN_BYTES).await?;
         read_token(&unverified).map_err(|what| RegistryError::Malformed { host, what })
+    }
+
+    /// The server under which the credentials for this endpoint are stored: the registry, or a mirror elsewhere.
+    fn server(&self) -> &str {
+        if self.sender.endpoint.is_own {
+            &self.registry.host
+        } else {
+            &self.sender.endpoint.host
+        }
     }
 
     fn credentials_error(&self, error: &DockerCredentialsError) -> RegistryError {
         RegistryError::Credentials {
             host: self.registry.host.clone(),
-            what: chain(error),
+            what: body::chain(error),
         }
     }
 }
 
-/// Under which name credentials for an endpoint are known: the registry's own, or the mirror's.
-fn server_of<'a>(registry: &'a str, endpoint: &'a RegistryEndpoint) -> &'a str {
-    if endpoint.own { registry } else { &endpoint.host }
+/// Builds the request for a token, and the credentials that it shows.
+fn token_request(
+    bearer: &Challenge,
+    mut realm: Url,
+    login: Option<&Login>,
+    key: &TokenKey,
+) -> (RegistryRequest, Option<HeaderValue>) {
+    // The scope is ours, whatever the challenge's: a registry gets tokens for the request at hand and for no other.
+    let scope = format!("repository:{}:{}", key.repository, key.actions.as_str());
+    let mut fields = Vec::new();
+    fields.extend(bearer.parameter("service").map(|service| ("service", service)));
+    fields.push(("scope", scope.as_str()));
+    match login {
+        Some(Login::IdentityToken(token)) => {
+            fields.push(("grant_type", "refresh_token"));
+            fields.push(("client_id", "pullgate"));
+            fields.push(("refresh_token", token.expose()));
+            let form = url::form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(fields)
+                .finish();
+            let mut headers = HeaderMap::new();
+            let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+            headers.insert(header::CONTENT_TYPE, form_type);
+            let request = RegistryRequest {
+                method: Method::POST,
+                url: realm,
+                headers,
+                body: Some(Bytes::from(form)),
+            };
+            (request, None)
+        }
+        Some(Login::Basic { user, password }) => {
+            realm
+                .query_pairs_mut()
+                .append_pair("account", user)
+                .extend_pairs(fields);
+            (RegistryRequest::get(realm), Some(basic(user, password)))
+        }
+        None => {
+            realm.query_pairs_mut().extend_pairs(fields);
+            (RegistryRequest::get(realm), None)
+        }
+    }
 }
 
 fn basic(user: &str, password: &Secret) -> HeaderValue {
     let encoded = STANDARD.encode(format!("{user}:{}", password.expose()));
-    // Base64 is always a header value; the empty one would be refused by the registry.
+    // Base64 always forms a header value; the registry would refuse the empty one.
     let mut header =
         HeaderValue::try_from(format!("Basic {encoded}")).unwrap_or_else(|_| HeaderValue::from_static(""));
     header.set_sensitive(true);
     header
 }
 
-/// The answer of a token realm. Unknown keys are allowed (token.md).
+/// The response of a token realm. Unknown keys are allowed (token.md).
 #[derive(serde::Deserialize)]
 struct TokenAnswer {
     #[serde(default)]
@@ -347,23 +258,24 @@ struct TokenAnswer {
     expires_in: Option<u64>,
 }
 
+/// Reads the response of a token realm: the header to show, and its lifetime.
 pub(super) fn read_token(unverified: &[u8]) -> Result<(HeaderValue, Duration), String> {
     let Object(answer): Object<TokenAnswer> = json::parse(unverified)
-        .map_err(|error| format!("the answer of the token realm: {}", without_values(&error)))?;
+        .map_err(|error| format!("the response of the token realm: {}", without_values(&error)))?;
     let token = if answer.token.is_empty() {
         answer.access_token
     } else {
         answer.token
     };
     if token.is_empty() {
-        return Err("the answer of the token realm holds no token".to_owned());
+        return Err("the response of the token realm holds no token".to_owned());
     }
-    let life = answer
+    let lifetime = answer
         .expires_in
-        .map_or(TOKEN_LIFE, Duration::from_secs)
-        .min(TOKEN_LIFE_MOST);
+        .map_or(DEFAULT_TOKEN_LIFETIME, Duration::from_secs)
+        .min(LONGEST_TOKEN_LIFETIME);
     let header = HeaderValue::try_from(format!("Bearer {token}")).ok();
-    let mut header = header.ok_or("the token holds bytes that no header can")?;
+    let mut header = header.ok_or("the token holds bytes that a header cannot hold")?;
     header.set_sensitive(true);
-    Ok((header, life))
+    Ok((header, lifetime))
 }

@@ -1,4 +1,4 @@
-//! Bodies: read whole under a bound, quoted in an error, or handed on as they come.
+//! Bodies of responses: read whole under a bound, quoted in an error, or passed on as they arrive.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -10,21 +10,21 @@ use futures_util::stream::{BoxStream, Stream, StreamExt};
 use http::header;
 use tokio::time::{Instant, Sleep};
 
-use super::RegistryError;
+use super::error::RegistryError;
 use crate::base::printable::{excerpt, excerpt_bytes};
 use crate::base::{error_chain, limits};
-use crate::net::transport::{self, BrokenOff, Response, Unread};
+use crate::net::transport::{BrokenOff, IncomingBody, Response, Unread};
 
 /// Most entries of an error document (distribution-spec 1.1, "Error Codes") that are quoted.
 const QUOTED_ERRORS: usize = 3;
 
-/// A blob of which so much has come is large.
+/// The size from which a blob is large, in bytes.
 const LARGE: usize = 1024 * 1024;
 
-/// A chunk of so many bytes is worth a wake-up. hyper reads some 400 KiB at the most.
+/// A chunk of this size is worth a wake-up. hyper reads about 400 KiB at most.
 const FULL: usize = 64 * 1024;
 
-/// How long bytes may gather. The runtime's timers tick once a millisecond.
+/// The time for which bytes may accumulate. The runtime's timers tick once a millisecond.
 const REST: Duration = Duration::from_micros(500);
 
 /// Reads a body whole, under a bound.
@@ -43,26 +43,27 @@ pub(super) async fn read_bounded(
     })
 }
 
-/// Reads a body to its end and forgets it, so that its connection can be used again. A longer one costs its connection.
+/// Reads a body to its end and drops it, so that its connection can be reused. The connection of a long body is closed
+/// instead.
 pub(super) async fn drain(mut response: Response) {
     let mut seen = 0_usize;
     while seen <= limits::ERROR_BYTES {
         match response.chunk().await {
             Some(Ok(chunk)) => seen = seen.saturating_add(chunk.len()),
-            // The answer itself was already judged; only the connection is lost.
+            // The response itself was already judged; only the connection is lost.
             None | Some(Err(_)) => return,
         }
     }
 }
 
-/// What the registry says in an error answer: the messages of its error document, bounded and printable. Empty where
-/// it says nothing that is worth quoting (an HTML page).
-pub(super) async fn words(response: Response) -> String {
+/// Returns the messages of a registry's error document, bounded and printable; an empty text where the body has no such
+/// message (an HTML page).
+pub(super) async fn error_message(response: Response) -> String {
     let is_text = response
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|content_type| content_type.as_bytes().starts_with(b"text/plain"));
-    // An error answer that is too long or breaks off is still an error answer: its status has been judged.
+    // The status has been judged already: an error response counts even if its body is too long or breaks off.
     let Ok(body) = read_bounded(response, "", limits::ERROR_BYTES).await else {
         return String::new();
     };
@@ -76,21 +77,21 @@ pub(super) async fn words(response: Response) -> String {
     }
 }
 
-/// Refuses a compressed body: we asked for none.
+/// Refuses a compressed body, which was not requested.
 pub(super) fn refuse_compressed(response: &Response, host: &str) -> Result<(), RegistryError> {
     response.compressed().map_or(Ok(()), |encoding| {
         Err(RegistryError::Malformed {
             host: host.to_owned(),
             what: format!(
-                "`Content-Encoding: {}` was not asked for",
+                "`Content-Encoding: {}` was not requested",
                 excerpt_bytes(encoding.as_bytes())
             ),
         })
     })
 }
 
-/// The bytes of a body as they come. Ends with an error when nothing comes for `idle`, or when the body breaks off;
-/// nothing is read ahead of whoever polls it.
+/// Returns the bytes of a body as they arrive. The stream ends with an error when no byte arrives for `idle`, or when the
+/// body breaks off. It reads only when it is polled.
 pub(super) fn stream(
     response: Response,
     host: String,
@@ -110,22 +111,23 @@ pub(super) fn stream(
 }
 
 struct IdleReader {
-    body: transport::IncomingBody,
+    body: IncomingBody,
     host: String,
     idle: Duration,
-    /// One timer for the whole stream, armed only while the origin keeps us waiting.
+    /// One timer for the whole stream, armed only while the stream waits for the origin.
     sleep: Pin<Box<Sleep>>,
     waiting: bool,
-    /// How many bytes have come.
+    /// The number of bytes that have arrived.
     seen: usize,
-    /// Until `sleep` the next bytes may gather.
+    /// Whether the next bytes accumulate until `sleep` ends.
     resting: bool,
     ended: bool,
 }
 
 impl IdleReader {
-    /// Of a large blob, small chunks are a sign that we are faster than who sends it: then each piece costs a wake-up
-    /// here and at the client. A moment later there is more to read at once (as network cards moderate interrupts).
+    /// Pauses after a small chunk of a large blob. Small chunks mean that this side is faster than the sender, so that
+    /// each one costs a wake-up here and at the client; a moment later there is more to read at once (network cards
+    /// moderate interrupts in the same way).
     fn rest_after(&mut self, chunk: &Bytes) {
         self.seen = self.seen.saturating_add(chunk.len());
         if self.seen > LARGE && chunk.len() < FULL {
@@ -161,7 +163,7 @@ impl Stream for IdleReader {
         }
         if self.sleep.as_mut().poll(context).is_ready() {
             self.ended = true;
-            let what = format!("the answer stood still for {} s", self.idle.as_secs());
+            let what = format!("the response stalled for {} s", self.idle.as_secs());
             return Poll::Ready(Some(Err(RegistryError::Unreachable {
                 host: self.host.clone(),
                 what,
@@ -178,13 +180,13 @@ fn broke_off(host: &str, error: &BrokenOff) -> RegistryError {
     }
 }
 
-/// An error and its causes in one printable line.
+/// Returns an error and its causes in one printable line.
 pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     excerpt(&error_chain::chain(error))
 }
 
-/// The error document of distribution-spec 1.1, as far as it is quoted. Unknown and missing keys are of no interest:
-/// nothing is decided by it.
+/// The error document of distribution-spec 1.1, as far as it is quoted. Unknown and missing keys are accepted, because no
+/// decision depends on it.
 #[derive(serde::Deserialize)]
 struct ErrorDocument {
     errors: Vec<ErrorEntry>,

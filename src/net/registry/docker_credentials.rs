@@ -1,86 +1,54 @@
 //! The node's own credentials: Docker's `config.json`, Podman's `auth.json`, and `docker-credential-*` programs
 //! (docker/docker-credential-helpers; containers-auth.json(5)).
 //!
-//! What cannot be read is an error and never "anonymous": a pull that was meant to show credentials fails and says why.
+//! A failure to read them is an error and never means "anonymous": a pull that was configured to show credentials fails
+//! and says why.
+//!
+//! Hand-written: the crate `docker_credential` matches servers without the paths of containers-auth.json(5), ignores
+//! `identitytoken`, takes every failure of a helper for one kind, and runs helpers on the calling thread without a bound on
+//! time or output.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use super::{Credentials, Presented};
+use super::access::{DockerAuthError, Login, Presented};
+use super::config::Credentials;
 use crate::base::printable::excerpt;
+use crate::base::secret::Secret;
 use crate::oci::json::{self, JsonError, Object};
 
-/// Largest credentials file that is read.
+/// Largest credentials file that is read, in bytes.
 const FILE_BYTES: u64 = 1024 * 1024;
 
-/// Most bytes that a helper may print. Tokens of clouds are a few KiB.
+/// Most bytes that a helper may print. Tokens of clouds take a few KiB.
 const HELPER_BYTES: u64 = 64 * 1024;
 
-/// How long a helper may take. Those of clouds make a request of their own.
+/// The time that a helper may take. The helpers of clouds send a request of their own.
 const HELPER_TIME: Duration = Duration::from_secs(10);
 
-/// What helpers print, with exit code 1, when they know no credentials (docker-credential-helpers,
-/// `credentials/error.go`): the one failure that means "anonymous".
+/// The output of a helper, with exit code 1, that has no credentials for a server (docker-credential-helpers,
+/// `credentials/error.go`): the only failure that means "anonymous".
 const HELPER_NONE: &str = "credentials not found in native keychain";
 
-/// The user name under which helpers give an identity token.
+/// The user name under which helpers return an identity token.
 const TOKEN_USER: &str = "<token>";
 
 /// The key of Docker Hub in Docker's file and in helpers.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 
-/// Text that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// This text.
-    #[must_use]
-    pub const fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    pub(super) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("(not shown)")
-    }
-}
-
-/// What can be shown to a registry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Login {
-    /// A name and a password.
-    Basic {
-        /// The name.
-        user: String,
-        /// The password.
-        password: Secret,
-    },
-    /// A token that a token endpoint takes for another (OAuth 2 `refresh_token`).
-    IdentityToken(Secret),
-}
-
-/// Under which credentials a token was got: two different ones never share a token. Clients whose own `Authorization`
-/// passes through have no place here: for them we get no tokens at all.
+/// The credentials for which a token was granted: different credentials never share a token. A client whose own
+/// `Authorization` passes through needs no variant, because pullgate requests no token for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum CredentialsKey {
     Anonymous,
-    /// A client's own login, as [`Presented::hash`] tells it apart.
+    /// A client's own login, by [`Presented::hash`].
     Client([u8; 32]),
-    /// One state of one file: a login that writes it makes another identity.
+    /// One state of one file: a login that writes the file leads to another key.
     File {
         path: PathBuf,
         length: u64,
@@ -90,15 +58,15 @@ pub(super) enum CredentialsKey {
 }
 
 impl CredentialsKey {
-    /// Under which identity these credentials are shown now.
-    pub(super) async fn of(
+    /// Returns the key of these credentials as they are now.
+    pub(super) async fn new(
         credentials: &Credentials,
         presented: Option<&Presented>,
     ) -> Result<Self, DockerCredentialsError> {
         match credentials {
             Credentials::Anonymous => Ok(Self::Anonymous),
             Credentials::Passthrough => Ok(match presented {
-                Some(presented @ Presented::Login(_)) => Self::Client(presented.hash()),
+                Some(login @ Presented::Login(_)) => Self::Client(login.hash()),
                 Some(Presented::Header(_)) | None => Self::Anonymous,
             }),
             Credentials::File(path) => {
@@ -119,33 +87,37 @@ impl CredentialsKey {
     }
 }
 
-/// Why credentials could not be had.
+/// Why credentials could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DockerCredentialsError {
-    #[error("`auth` of `{key}` in `{}` is not base64 of `user:password`", path.display())]
-    Auth { path: PathBuf, key: String },
-    #[error("`{}` cannot be read", path.display())]
+    #[error("could not read the entry of `{key}` in `{}`", path.display())]
+    Auth {
+        path: PathBuf,
+        key: String,
+        source: DockerAuthError,
+    },
+    #[error("could not read `{}`", path.display())]
     File { path: PathBuf, source: std::io::Error },
     #[error("`{}` is larger than {FILE_BYTES} bytes", path.display())]
     FileLarge { path: PathBuf },
-    #[error("`{program}` answered: {message}")]
+    #[error("`{program}` failed: {message}")]
     HelperAnswer { program: String, message: String },
     #[error("`{program}` printed more than {HELPER_BYTES} bytes")]
     HelperLarge { program: String },
     #[error("`{0}` is not the name of a credential helper")]
     HelperName(String),
-    #[error("`{program}` cannot be run")]
+    #[error("could not run `{program}`")]
     HelperRun { program: String, source: std::io::Error },
-    #[error("`{program}` gave no answer within {} s", HELPER_TIME.as_secs())]
+    #[error("`{program}` did not answer within {} s", HELPER_TIME.as_secs())]
     HelperSlow { program: String },
-    #[error("what `{program}` printed is not an answer: {why}")]
+    #[error("the output of `{program}` is not an answer: {why}")]
     HelperSyntax { program: String, why: &'static str },
     #[error("`{}` is not a credentials file: {why}", path.display())]
     Syntax { path: PathBuf, why: &'static str },
 }
 
-/// Looks up what is known for a server (host, and port where one is written; `docker.io` for Docker Hub) and a
-/// repository there. None where nothing is known: then the registry is asked without credentials.
+/// Looks up the login for a server (host, and port where the name has one; `docker.io` for Docker Hub) and a repository
+/// there; `None` where no login is stored, so that the registry is asked without credentials.
 pub(super) async fn look_up(
     credentials: &Credentials,
     presented: Option<&Presented>,
@@ -173,11 +145,11 @@ async fn from_file(
             path: path.to_owned(),
             why: without_values(&error),
         })?;
-    // Docker's order: the helper of this server, the store of all, the file itself.
+    // Docker's order: the helper of this server, the store of all servers, the file itself.
     let helper = file
         .helpers
         .iter()
-        .find(|(key, _)| normal(key) == server)
+        .find(|(key, _)| normalised_key(key) == server)
         .map(|(_, name)| name);
     if let Some(name) = helper.or(file.store.as_ref()).filter(|name| !name.is_empty()) {
         let login = from_helper(&program_of_file(name)?, server).await?;
@@ -185,10 +157,10 @@ async fn from_file(
             return Ok(login);
         }
     }
-    // containers-auth.json(5): the longest key that is the repository or a part of its path speaks.
+    // containers-auth.json(5): the longest key that is the repository or a part of its path counts.
     let mut place = format!("{server}/{repository}");
     loop {
-        for (key, entry) in file.auths.iter().filter(|(key, _)| normal(key) == place) {
+        for (key, entry) in file.auths.iter().filter(|(key, _)| normalised_key(key) == place) {
             if let Some(login) = entry.login(path, key)? {
                 return Ok(Some(login));
             }
@@ -221,7 +193,7 @@ async fn read(path: &Path) -> Result<Vec<u8>, DockerCredentialsError> {
     }
 }
 
-/// Docker's format, as far as we read it. Other keys (`HttpHeaders`, `plugins`) are the docker command's own.
+/// Docker's format, as far as it is read. Other keys (`HttpHeaders`, `plugins`) concern the docker command only.
 #[derive(serde::Deserialize)]
 struct DockerConfigFile {
     #[serde(default)]
@@ -245,30 +217,19 @@ struct AuthEntry {
 }
 
 impl AuthEntry {
-    /// None for an empty entry: Docker leaves one where the secret is in a store.
+    /// Returns the login of an entry; `None` for an empty entry, which Docker leaves where the secret is in a store.
     fn login(&self, path: &Path, key: &str) -> Result<Option<Login>, DockerCredentialsError> {
         if !self.identitytoken.is_empty() {
-            return Ok(Some(Login::IdentityToken(Secret::new(
-                self.identitytoken.clone(),
-            ))));
+            let token = Secret::new(self.identitytoken.clone());
+            return Ok(Some(Login::IdentityToken(token)));
         }
         if !self.auth.is_empty() {
-            let wrong = || DockerCredentialsError::Auth {
+            let login = Login::from_docker_auth(&self.auth);
+            return login.map(Some).map_err(|source| DockerCredentialsError::Auth {
                 path: path.to_owned(),
                 key: key.to_owned(),
-            };
-            let decoded = STANDARD
-                .decode(&self.auth)
-                .ok()
-                .and_then(|bytes| String::from_utf8(bytes).ok());
-            let decoded = decoded.ok_or_else(wrong)?;
-            let (user, password) = decoded.split_once(':').ok_or_else(wrong)?;
-            // Old Docker versions padded the password with zero bytes.
-            let password = Secret::new(password.trim_matches('\0').to_owned());
-            return Ok(Some(Login::Basic {
-                user: user.to_owned(),
-                password,
-            }));
+                source,
+            });
         }
         if self.username.is_empty() {
             return Ok(None);
@@ -280,9 +241,9 @@ impl AuthEntry {
     }
 }
 
-/// A key of the file as a server or a path below one: without a scheme, without the version that Docker appends, and
-/// with Docker Hub's one name.
-fn normal(key: &str) -> String {
+/// Reduces a key of the file to a server or a path below one: without a scheme, without the version that Docker appends,
+/// and with one name for Docker Hub.
+fn normalised_key(key: &str) -> String {
     let bare = key
         .strip_prefix("https://")
         .or_else(|| key.strip_prefix("http://"))
@@ -299,7 +260,7 @@ fn normal(key: &str) -> String {
     }
 }
 
-/// The program that the configuration names: by absolute path, or by name with or without its prefix.
+/// Returns the program that the configuration names: by absolute path, or by name with or without its prefix.
 fn program(name: &str) -> Result<String, DockerCredentialsError> {
     if name.starts_with('/') {
         return Ok(name.to_owned());
@@ -307,8 +268,8 @@ fn program(name: &str) -> Result<String, DockerCredentialsError> {
     program_of_file(name.strip_prefix("docker-credential-").unwrap_or(name))
 }
 
-/// The program that a credentials file names. Never a path: a file that someone else may write names no program
-/// outside `PATH`.
+/// Returns the program that a credentials file names. It is never a path: another user may be able to write the file, and
+/// must not choose a program outside `PATH`.
 fn program_of_file(name: &str) -> Result<String, DockerCredentialsError> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if name.is_empty() || name.len() > 128 || !name.bytes().all(is_plain) {
@@ -320,17 +281,17 @@ fn program_of_file(name: &str) -> Result<String, DockerCredentialsError> {
 async fn from_helper(program: &str, server: &str) -> Result<Option<Login>, DockerCredentialsError> {
     if server == "docker.io" {
         // `docker login` stores Docker Hub under its old URL, `podman login` under its name.
-        let login = ask(Command::new(program), program, HUB_KEY, HELPER_TIME).await?;
+        let login = run_helper(Command::new(program), program, HUB_KEY, HELPER_TIME).await?;
         if login.is_some() {
             return Ok(login);
         }
     }
-    ask(Command::new(program), program, server, HELPER_TIME).await
+    run_helper(Command::new(program), program, server, HELPER_TIME).await
 }
 
-/// Runs `<command> get` with the server on standard input. No shell; killed when it takes too long, or when the pull
-/// that waits for it ends.
-async fn ask(
+/// Runs `<command> get` with the server on standard input, without a shell. The program is killed when it takes too long,
+/// or when the pull that waits for it ends.
+async fn run_helper(
     mut command: Command,
     program: &str,
     server: &str,
@@ -342,7 +303,7 @@ async fn ask(
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .kill_on_drop(true);
-    match tokio::time::timeout(time, talk(command, program, server)).await {
+    match tokio::time::timeout(time, talk_to_helper(command, program, server)).await {
         Ok(answer) => answer,
         Err(tokio::time::error::Elapsed { .. }) => Err(DockerCredentialsError::HelperSlow {
             program: program.to_owned(),
@@ -350,7 +311,7 @@ async fn ask(
     }
 }
 
-async fn talk(
+async fn talk_to_helper(
     mut command: Command,
     program: &str,
     server: &str,
@@ -363,7 +324,7 @@ async fn talk(
     if let Some(mut stdin) = child.stdin.take() {
         match stdin.write_all(server.as_bytes()).await {
             Ok(()) => {}
-            // A helper that does not read its input still answers, or fails in its own words.
+            // A helper that does not read its input still answers, or reports a failure of its own.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
             Err(error) => return Err(failed(error)),
         }
@@ -406,18 +367,18 @@ async fn talk(
     }))
 }
 
-/// What is wrong with a document that holds secrets. The parser's own words quote what it met.
+/// Describes an error in a document that holds secrets. The parser's own message would quote the document.
 pub(super) fn without_values(error: &JsonError) -> &'static str {
     match error {
-        JsonError::DuplicateKey(_) => "a key stands twice in one object",
+        JsonError::DuplicateKey(_) => "an object has one key twice",
         JsonError::Syntax(_) => "it is not JSON of the expected form",
-        JsonError::OtherSpelling { .. } => "a key is spelled in another case",
+        JsonError::OtherSpelling { .. } => "a key differs in case from the expected one",
         JsonError::TooDeep => "it is nested too deeply",
         JsonError::TooManyKeys { .. } => "an object has too many keys",
     }
 }
 
-/// What a helper prints for `get`.
+/// The output of a helper for `get`.
 #[derive(serde::Deserialize)]
 struct HelperAnswer {
     #[serde(rename = "Username")]

@@ -1,25 +1,33 @@
-//! A registry as it is configured: its endpoints in order, and what is remembered of each.
+//! A registry as it is configured: its endpoints in order, and the memory of each (silent mirrors, private networks,
+//! missing referrers APIs).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use url::Url;
 
-use super::{Credentials, RegistryConfig, RegistryError, SourceName};
+use super::config::{Credentials, RegistryConfig, SourceName};
+use super::error::RegistryError;
 use crate::base::printable::excerpt;
-use crate::net::transport::guard::{Guard, host_of, same_origin};
-use crate::net::transport::{Transport, endpoint_is_private};
+use crate::net::transport::Transport;
+use crate::net::transport::guard::{Guard, endpoint_is_private, host_of, same_origin};
 use crate::oci::normalised_registry;
 
-/// How long a mirror that gave no answer is passed over: a pull of many blobs does not wait for it at each.
+/// The time for which a mirror that did not answer is skipped, so that a pull of many blobs does not wait for it at each.
 const MIRROR_REST: Duration = Duration::from_secs(30);
 
-/// How long it is remembered whether an endpoint is in a private network.
+/// The time for which the answer whether an endpoint is in a private network is reused.
 const PRIVATE_MEMORY: Duration = Duration::from_secs(60);
 
-/// One registry that images name.
+/// The time for which a missing referrers API is remembered. It can only change with an upgrade of the registry.
+const NO_REFERRERS_MEMORY: Duration = Duration::from_secs(10 * 60);
+
+/// Most repositories and endpoints for which a missing referrers API is remembered.
+const NO_REFERRERS_ENTRIES: usize = 1024;
+
+/// One registry that image names refer to.
 pub(super) struct Registry {
-    /// As it stands in image names.
+    /// The registry as image names write it.
     pub(super) host: String,
     pub(super) credentials: Credentials,
     pub(super) signatures: Vec<SourceName>,
@@ -34,7 +42,7 @@ impl Registry {
         transport: Arc<Transport>,
         guard: &Guard,
     ) -> Result<Self, RegistryError> {
-        // As images name it: `index.docker.io` and a default port are other spellings of one registry.
+        // `index.docker.io` and a default port are other spellings of the same registry.
         let host = normalised_registry(&config.host).map_err(|error| RegistryError::Refused {
             host: excerpt(&config.host),
             why: error.to_string(),
@@ -44,9 +52,9 @@ impl Registry {
             why: why.to_owned(),
         };
         let Some((last, mirrors)) = config.endpoints.split_last() else {
-            return Err(refused("it has no endpoint"));
+            return Err(refused("no endpoint is configured"));
         };
-        // The host in image names may be no URL of its own (a name that only the configuration knows).
+        // The host in image names need not form a URL (a name that only the configuration knows).
         let named = Url::parse(&format!("https://{host}")).ok();
         let is_own =
             |url: &Url| same_origin(url, last) || named.as_ref().is_some_and(|named| same_origin(url, named));
@@ -64,35 +72,37 @@ impl Registry {
         })
     }
 
-    /// The mirrors that are worth asking now, in order.
+    /// Returns the mirrors that are not skipped now, in order.
     pub(super) fn mirrors(&self) -> impl Iterator<Item = &RegistryEndpoint> {
         self.mirrors.iter().filter(|mirror| !mirror.rests())
     }
 
-    /// The endpoint itself: asked last, and its answer is the registry's.
+    /// Returns the registry's own endpoint: it is tried last, and its answer counts as the registry's.
     pub(super) fn endpoint(&self) -> &RegistryEndpoint {
         &self.endpoint
     }
 }
 
-/// One place where a registry is reached.
+/// One endpoint of a registry.
 pub(super) struct RegistryEndpoint {
     /// Host and port, for errors.
     pub(super) host: String,
-    /// Of the registry itself, rather than of a mirror elsewhere: only here the client's own credentials are shown.
-    pub(super) own: bool,
-    /// Scheme, host, port, and the path up to and with `/v2/`.
+    /// Whether it belongs to the registry itself rather than to a mirror elsewhere: only here the client's own
+    /// credentials are shown.
+    pub(super) is_own: bool,
+    /// Scheme, host, port, and the path up to and including `/v2/`.
     root: Url,
-    /// What stands between `/v2/` and the repository, with its slash; empty for most.
+    /// The part of the path between `/v2/` and the repository, with its slash; usually empty.
     prefix: String,
+    /// Whether the endpoint is in a private network, and when that was found out.
     private: Mutex<Option<(Instant, bool)>>,
     rests_until: Mutex<Option<Instant>>,
 }
 
 impl RegistryEndpoint {
-    /// The API is below `/v2/` of the URL's path; where the path has a `/v2` already, what follows it goes before each
-    /// repository (a proxy cache of Harbor: `https://harbor.example/v2/hub-cache`).
-    fn new(url: &Url, own: bool, guard: &Guard) -> Result<Self, RegistryError> {
+    /// Reads an endpoint's URL. The API is at `/v2/` below the URL's path; where the path itself has a `/v2`, the rest of
+    /// the path becomes a prefix of each repository (a proxy cache of Harbor: `https://harbor.example/v2/hub-cache`).
+    fn new(url: &Url, is_own: bool, guard: &Guard) -> Result<Self, RegistryError> {
         let host = host_of(url);
         if let Err(why) = guard.check(url, true) {
             return Err(RegistryError::Refused {
@@ -103,7 +113,7 @@ impl RegistryEndpoint {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(RegistryError::Refused {
                 host,
-                why: "an endpoint has no query and no fragment".to_owned(),
+                why: "an endpoint cannot have a query or a fragment".to_owned(),
             });
         }
         let path = url.path().trim_end_matches('/');
@@ -116,7 +126,7 @@ impl RegistryEndpoint {
         root.set_path(&format!("{before}/v2/"));
         Ok(Self {
             host,
-            own,
+            is_own,
             root,
             prefix,
             private: Mutex::new(None),
@@ -124,19 +134,20 @@ impl RegistryEndpoint {
         })
     }
 
-    /// `/v2/`
+    /// Returns the URL of `/v2/`.
     pub(super) fn root(&self) -> &Url {
         &self.root
     }
 
-    /// `/v2/<repository>/<rest>`: both of types that hold nothing that means something in a path.
+    /// Returns the URL of `/v2/<repository>/<rest>`. Both come from types that hold no character with a meaning in
+    /// a path.
     pub(super) fn url(&self, repository: &str, rest: &str) -> Url {
         let mut url = self.root.clone();
         url.set_path(&format!("{}{}{repository}/{rest}", self.root.path(), self.prefix));
         url
     }
 
-    /// The repository as this endpoint calls it, in scopes of tokens.
+    /// Returns the name of the repository at this endpoint, for the scope of a token.
     pub(super) fn name_of(&self, repository: &str) -> String {
         format!("{}{repository}", self.prefix)
     }
@@ -155,14 +166,14 @@ impl RegistryEndpoint {
         private
     }
 
-    /// A test's endpoint is on loopback; this one behaves as if it were not.
+    /// Treats this endpoint as public for some time: the endpoint of a test is on loopback.
     #[cfg(test)]
     pub(super) fn pretend_public(&self) {
         let later = Instant::now() + Duration::from_secs(1);
         *self.private.lock().unwrap_or_else(PoisonError::into_inner) = Some((later, false));
     }
 
-    /// Takes note that nothing was reached here.
+    /// Skips this mirror for [`MIRROR_REST`], because it did not answer.
     pub(super) fn rest(&self) {
         *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + MIRROR_REST);
     }
@@ -175,12 +186,44 @@ impl RegistryEndpoint {
     }
 }
 
+/// The endpoints and repositories without a referrers API. A 404 counts for one repository, and for a whole endpoint
+/// only where its body says that the route does not exist: otherwise one pull from a repository that does not exist
+/// would hide the signatures of all others.
+pub(super) struct NoReferrersApi {
+    known_until: quick_cache::sync::Cache<(Url, Option<Arc<str>>), Instant>,
+}
+
+impl NoReferrersApi {
+    pub(super) fn new() -> Self {
+        Self {
+            known_until: quick_cache::sync::Cache::new(NO_REFERRERS_ENTRIES),
+        }
+    }
+
+    pub(super) fn contains(&self, endpoint: &Url, repository: &str) -> bool {
+        let now = Instant::now();
+        let is_fresh = |key| {
+            self.known_until
+                .get(&key)
+                .is_some_and(|until: Instant| now < until)
+        };
+        is_fresh((endpoint.clone(), None)) || is_fresh((endpoint.clone(), Some(Arc::from(repository))))
+    }
+
+    /// Remembers a repository, or the whole endpoint where `repository` is `None`.
+    pub(super) fn insert(&self, endpoint: &Url, repository: Option<&str>) {
+        self.known_until.insert(
+            (endpoint.clone(), repository.map(Arc::from)),
+            Instant::now() + NO_REFERRERS_MEMORY,
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use url::Url;
 
-    use super::{Guard, RegistryEndpoint};
-    use crate::net::registry::RegistryError;
+    use super::{Guard, RegistryEndpoint, RegistryError};
 
     fn endpoint(url: &str) -> Result<RegistryEndpoint, RegistryError> {
         RegistryEndpoint::new(
@@ -232,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_could_never_be_asked_is_refused_at_once() {
+    fn a_forbidden_endpoint_is_refused_when_it_is_configured() {
         for url in [
             "http://169.254.169.254/",
             "http://127.0.0.1:5443/",

@@ -1,35 +1,36 @@
-//! What is counted of requests to registries: closed enums, so that no label ever holds what a client sent.
+//! The labels under which requests to registries are counted. The enums are closed, so that a label never holds text that
+//! a client sent.
 
 use std::sync::Arc;
 
-use super::RegistryError;
+use super::error::RegistryError;
 
-/// Called once for each endpoint that was asked, and once for each token that was asked for.
+/// The function that is called once for each operation at an endpoint, and once for each token request.
 pub type RegistryObserver = Arc<dyn Fn(RegistryOperation, RequestOutcome) + Send + Sync>;
 
-/// What was asked for.
+/// The kind of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RegistryOperation {
-    /// A blob, read whole or as a stream.
+    /// The read of a blob, whole or as a stream.
     Blob,
-    /// The challenge at `/v2/`.
+    /// The read of the challenge at `/v2/`.
     Challenge,
     /// The deletion of a manifest or tag.
     Delete,
-    /// A manifest or index.
+    /// The read of a manifest or index.
     Manifest,
     /// The storing of a blob or manifest.
     Push,
-    /// The referrers of a manifest.
+    /// The list of a manifest's referrers.
     Referrers,
-    /// A tag list.
+    /// The read of a page of the tag list.
     Tags,
-    /// A token of a token realm.
+    /// The request for a token of a token realm.
     Token,
 }
 
 impl RegistryOperation {
-    /// All of them.
+    /// All operations.
     pub const ALL: [Self; 8] = [
         Self::Blob,
         Self::Challenge,
@@ -41,7 +42,7 @@ impl RegistryOperation {
         Self::Token,
     ];
 
-    /// As metrics spell it.
+    /// Returns the value of the metrics' label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -57,7 +58,7 @@ impl RegistryOperation {
     }
 }
 
-/// What came of it: success, or the kind of [`RegistryError`].
+/// The outcome of an operation: success, or the kind of [`RegistryError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RequestOutcome {
     /// [`RegistryError::Credentials`]
@@ -70,7 +71,7 @@ pub enum RequestOutcome {
     Malformed,
     /// [`RegistryError::NotFound`]
     NotFound,
-    /// It was given.
+    /// Success.
     Ok,
     /// [`RegistryError::Refused`]
     Refused,
@@ -83,7 +84,7 @@ pub enum RequestOutcome {
 }
 
 impl RequestOutcome {
-    /// All of them.
+    /// All outcomes.
     pub const ALL: [Self; 10] = [
         Self::Credentials,
         Self::DeadlineExceeded,
@@ -97,7 +98,7 @@ impl RequestOutcome {
         Self::Unreachable,
     ];
 
-    /// As metrics spell it.
+    /// Returns the value of the metrics' label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -114,7 +115,7 @@ impl RequestOutcome {
         }
     }
 
-    pub(super) const fn of<T>(result: &Result<T, RegistryError>) -> Self {
+    pub(super) const fn new<T>(result: &Result<T, RegistryError>) -> Self {
         match result {
             Ok(_) => Self::Ok,
             Err(RegistryError::Credentials { .. }) => Self::Credentials,

@@ -1,4 +1,4 @@
-//! Manifests, blobs and tag lists: what is read.
+//! The reads: manifests, blobs and tag lists.
 
 use std::sync::LazyLock;
 
@@ -6,22 +6,22 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use super::auth::{Actions, Need};
-use super::client::RegistryTask;
-use super::{BlobStream, Credentials, FetchedManifest, RegistryError, Target, body};
+use super::access::{BlobStream, FetchedManifest, Target};
+use super::body;
+use super::config::Credentials;
+use super::error::RegistryError;
+use super::metrics::RegistryOperation;
+use super::operation::{RegistryTask, RequestContext};
+use super::sender::{RegistryRequest, RegistryResponse};
+use super::tokens::TokenScope;
 use crate::base::limits;
 use crate::base::printable::excerpt_bytes;
-use crate::net::registry::metrics::RegistryOperation;
-use crate::net::registry::sender::{RegistryRequest, RegistryResponse, Turn};
 use crate::oci::{Blob, Descriptor, Digest, DigestMismatch, MediaType};
 
-/// What a registry calls the digest of what it sends (distribution-spec 1.1).
+/// The registry's name for the digest of the content that it sends (distribution-spec 1.1).
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// Longest `Content-Type` that is handed on.
-const CONTENT_TYPE_BYTES: usize = 256;
-
-/// Headers of a blob that are handed on. Nothing else is: a cookie or a policy of the origin is not the gate's.
+/// The header fields of a blob that are passed on. A cookie or a policy of the origin is not pullgate's.
 const BLOB_HEADERS: [HeaderName; 5] = [
     header::ACCEPT_RANGES,
     header::CONTENT_LENGTH,
@@ -30,13 +30,13 @@ const BLOB_HEADERS: [HeaderName; 5] = [
     header::ETAG,
 ];
 
-/// Every kind of manifest that is read. docker-registry answers 404 for what is not named.
+/// Every media type of a manifest that is read. docker-registry answers 404 for a type that is not named.
 static ANY_MANIFEST: LazyLock<HeaderValue> = LazyLock::new(|| {
     let all = MediaType::ALL.map(MediaType::as_str).join(", ");
     HeaderValue::from_str(&all).unwrap_or(HeaderValue::from_static("*/*"))
 });
 
-/// A manifest, read whole.
+/// Reads a manifest whole.
 pub(super) struct ManifestTask<'a> {
     pub(super) repository: &'a str,
     pub(super) target: &'a Target,
@@ -44,30 +44,22 @@ pub(super) struct ManifestTask<'a> {
 
 impl RegistryTask for ManifestTask<'_> {
     const OPERATION: RegistryOperation = RegistryOperation::Manifest;
-    type Given = FetchedManifest;
+    type Output = FetchedManifest;
 
-    async fn at(&self, turn: &Turn<'_>) -> Result<FetchedManifest, RegistryError> {
+    async fn run(&self, context: &RequestContext<'_>) -> Result<FetchedManifest, RegistryError> {
         let Self { repository, target } = self;
-        let mut ask = RegistryRequest::get(
-            turn.endpoint
-                .url(repository, &format!("manifests/{}", named(target))),
-        );
-        ask.headers.insert(header::ACCEPT, ANY_MANIFEST.clone());
-        let answer = turn
-            .ask(
-                &ask,
-                &Need {
-                    repository,
-                    actions: Actions::Pull,
-                },
-            )
+        let endpoint = context.sender.endpoint;
+        let mut request = RegistryRequest::get(endpoint.url(repository, &format!("manifests/{target}")));
+        request.headers.insert(header::ACCEPT, ANY_MANIFEST.clone());
+        let response = context
+            .send(&request, TokenScope::pull(repository))
             .await?
             .expect(&[StatusCode::OK])
             .await?;
-        body::refuse_compressed(&answer.response, &answer.host)?;
-        let content_type = content_type(&answer)?;
-        let claimed = answer.headers().get(CONTENT_DIGEST).cloned();
-        let RegistryResponse { response, host, .. } = answer;
+        body::refuse_compressed(&response.response, &response.host)?;
+        let content_type = response.content_type()?;
+        let claimed = response.headers().get(CONTENT_DIGEST).cloned();
+        let RegistryResponse { response, host, .. } = response;
         let bytes = body::read_bounded(response, &host, limits::MANIFEST_BYTES).await?;
         let blob = match target {
             Target::Digest(digest) => check(digest, bytes, &host)?,
@@ -82,7 +74,7 @@ impl RegistryTask for ManifestTask<'_> {
     }
 }
 
-/// A small blob, read whole.
+/// Reads a small blob whole.
 pub(super) struct BlobTask<'a> {
     pub(super) repository: &'a str,
     pub(super) descriptor: &'a Descriptor,
@@ -91,37 +83,29 @@ pub(super) struct BlobTask<'a> {
 
 impl RegistryTask for BlobTask<'_> {
     const OPERATION: RegistryOperation = RegistryOperation::Blob;
-    type Given = Blob;
+    type Output = Blob;
 
-    async fn at(&self, turn: &Turn<'_>) -> Result<Blob, RegistryError> {
+    async fn run(&self, context: &RequestContext<'_>) -> Result<Blob, RegistryError> {
         let Self {
             repository,
             descriptor,
             limit,
         } = self;
-        let ask = RegistryRequest::get(
-            turn.endpoint
-                .url(repository, &format!("blobs/{}", descriptor.digest)),
-        );
-        let answer = turn
-            .ask(
-                &ask,
-                &Need {
-                    repository,
-                    actions: Actions::Pull,
-                },
-            )
+        let endpoint = context.sender.endpoint;
+        let request = RegistryRequest::get(endpoint.url(repository, &format!("blobs/{}", descriptor.digest)));
+        let response = context
+            .send(&request, TokenScope::pull(repository))
             .await?
             .expect(&[StatusCode::OK])
             .await?;
-        body::refuse_compressed(&answer.response, &answer.host)?;
-        let RegistryResponse { response, host, .. } = answer;
+        body::refuse_compressed(&response.response, &response.host)?;
+        let RegistryResponse { response, host, .. } = response;
         let bytes = body::read_bounded(response, &host, *limit).await?;
         sized(descriptor, bytes, &host)
     }
 }
 
-/// A blob, as it comes.
+/// Passes a blob on as it arrives.
 pub(super) struct BlobStreamTask<'a> {
     pub(super) repository: &'a str,
     pub(super) digest: &'a Digest,
@@ -131,9 +115,15 @@ pub(super) struct BlobStreamTask<'a> {
 
 impl RegistryTask for BlobStreamTask<'_> {
     const OPERATION: RegistryOperation = RegistryOperation::Blob;
-    type Given = BlobStream;
+    type Output = BlobStream;
 
-    async fn at(&self, turn: &Turn<'_>) -> Result<BlobStream, RegistryError> {
+    async fn run(&self, context: &RequestContext<'_>) -> Result<BlobStream, RegistryError> {
+        const WHOLE: &[StatusCode] = &[StatusCode::OK];
+        const RANGE: &[StatusCode] = &[
+            StatusCode::OK,
+            StatusCode::PARTIAL_CONTENT,
+            StatusCode::RANGE_NOT_SATISFIABLE,
+        ];
         let Self {
             repository,
             digest,
@@ -143,35 +133,27 @@ impl RegistryTask for BlobStreamTask<'_> {
         let range = range.as_ref().filter(|range| is_simple_range(range));
         let mut headers = HeaderMap::new();
         headers.extend(range.map(|range| (header::RANGE, range.clone())));
-        let url = turn.endpoint.url(repository, &format!("blobs/{digest}"));
-        let ask = RegistryRequest {
+        let request = RegistryRequest {
             method: method.clone(),
-            url,
+            url: context
+                .sender
+                .endpoint
+                .url(repository, &format!("blobs/{digest}")),
             headers,
             body: None,
         };
-        let mut wanted = vec![StatusCode::OK];
-        if range.is_some() {
-            wanted.extend([StatusCode::PARTIAL_CONTENT, StatusCode::RANGE_NOT_SATISFIABLE]);
-        }
-        let answer = turn
-            .ask(
-                &ask,
-                &Need {
-                    repository,
-                    actions: Actions::Pull,
-                },
-            )
+        let response = context
+            .send(&request, TokenScope::pull(repository))
             .await?
-            .expect(&wanted)
+            .expect(if range.is_some() { RANGE } else { WHOLE })
             .await?;
-        body::refuse_compressed(&answer.response, &answer.host)?;
-        let status = answer.status();
+        body::refuse_compressed(&response.response, &response.host)?;
+        let status = response.status();
         let mut headers = HeaderMap::new();
         for name in BLOB_HEADERS {
-            headers.extend(answer.headers().get(&name).cloned().map(|value| (name, value)));
+            headers.extend(response.headers().get(&name).cloned().map(|value| (name, value)));
         }
-        let RegistryResponse { response, host, .. } = answer;
+        let RegistryResponse { response, host, .. } = response;
         let body = if *method == Method::HEAD {
             stream::empty().boxed()
         } else {
@@ -185,7 +167,7 @@ impl RegistryTask for BlobStreamTask<'_> {
     }
 }
 
-/// One page of the tag list.
+/// Reads one page of the tag list.
 pub(super) struct TagsTask<'a> {
     pub(super) repository: &'a str,
     pub(super) query: Option<&'a str>,
@@ -193,85 +175,56 @@ pub(super) struct TagsTask<'a> {
 
 impl RegistryTask for TagsTask<'_> {
     const OPERATION: RegistryOperation = RegistryOperation::Tags;
-    type Given = (Bytes, Option<HeaderValue>);
+    type Output = (Bytes, Option<HeaderValue>);
 
-    async fn at(&self, turn: &Turn<'_>) -> Result<(Bytes, Option<HeaderValue>), RegistryError> {
+    async fn run(&self, context: &RequestContext<'_>) -> Result<(Bytes, Option<HeaderValue>), RegistryError> {
         let Self { repository, query } = self;
-        let mut url = turn.endpoint.url(repository, "tags/list");
-        // Whatever else a client put there does not reach the origin.
+        let mut url = context.sender.endpoint.url(repository, "tags/list");
+        // No other field of the client's query reaches the origin.
         let fields = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         for (name, value) in fields.filter(|(name, _)| name == "n" || name == "last") {
             url.query_pairs_mut().append_pair(&name, &value);
         }
-        let ask = RegistryRequest::get(url);
-        let answer = turn
-            .ask(
-                &ask,
-                &Need {
-                    repository,
-                    actions: Actions::Pull,
-                },
-            )
+        let response = context
+            .send(&RegistryRequest::get(url), TokenScope::pull(repository))
             .await?
             .expect(&[StatusCode::OK])
             .await?;
-        body::refuse_compressed(&answer.response, &answer.host)?;
-        let link = answer.headers().get(header::LINK).cloned();
-        let RegistryResponse { response, host, .. } = answer;
+        body::refuse_compressed(&response.response, &response.host)?;
+        let link = response.headers().get(header::LINK).cloned();
+        let RegistryResponse { response, host, .. } = response;
         let bytes = body::read_bounded(response, &host, limits::TAGS_BYTES).await?;
         Ok((bytes, link))
     }
 }
 
-/// What `/v2/` says to someone without credentials.
+/// Reads the challenge that `/v2/` sends to a client without credentials.
 pub(super) struct ChallengeTask;
 
 impl RegistryTask for ChallengeTask {
     const OPERATION: RegistryOperation = RegistryOperation::Challenge;
-    type Given = Option<HeaderValue>;
+    type Output = Option<HeaderValue>;
 
-    async fn at(&self, turn: &Turn<'_>) -> Result<Option<HeaderValue>, RegistryError> {
-        if turn.registry.credentials != Credentials::Passthrough {
-            // Who logged in would show the gate credentials that it does not use.
+    async fn run(&self, context: &RequestContext<'_>) -> Result<Option<HeaderValue>, RegistryError> {
+        if context.registry.credentials != Credentials::Passthrough {
+            // A client that logged in would disclose credentials that pullgate does not use.
             return Ok(None);
         }
-        let answer = turn
-            .send(&RegistryRequest::get(turn.endpoint.root().clone()), None)
-            .await?;
-        if answer.status() != StatusCode::UNAUTHORIZED {
-            body::drain(answer.expect(&[StatusCode::OK]).await?.response).await;
+        let request = RegistryRequest::get(context.sender.endpoint.root().clone());
+        let response = context.sender.send(&request, None).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            body::drain(response.expect(&[StatusCode::OK]).await?.response).await;
             return Ok(None);
         }
-        let unclear = || answer.malformed("a 401 without a usable challenge".to_owned());
-        answer.challenge().map(Some).ok_or_else(unclear)
+        let unusable = || response.malformed("a 401 without a usable challenge".to_owned());
+        response.challenge().map(Some).ok_or_else(unusable)
     }
 }
 
-/// A blob that its descriptor holds, without asking anyone. None where it holds none.
+/// Returns the blob that a descriptor embeds in its `data`, without a request; `None` where it embeds none.
 pub(super) fn embedded(descriptor: &Descriptor, host: &str) -> Option<Result<Blob, RegistryError>> {
     let bytes = descriptor.unverified_data.clone()?;
     Some(sized(descriptor, bytes, host))
-}
-
-/// A tag or digest as it stands in a path.
-pub(super) fn named(target: &Target) -> String {
-    match target {
-        Target::Digest(digest) => digest.to_string(),
-        Target::Tag(tag) => tag.to_string(),
-    }
-}
-
-/// `Content-Type`, if it was sent.
-pub(super) fn content_type(answer: &RegistryResponse) -> Result<Option<String>, RegistryError> {
-    let Some(value) = answer.headers().get(header::CONTENT_TYPE) else {
-        return Ok(None);
-    };
-    match value.to_str() {
-        Ok(text) if text.len() <= CONTENT_TYPE_BYTES => Ok(Some(text.to_owned())),
-        Ok(_) | Err(_) => {
-            Err(answer.malformed(format!("`Content-Type` is `{}`", excerpt_bytes(value.as_bytes()))))
-        }
-    }
 }
 
 fn check(digest: &Digest, bytes: Bytes, host: &str) -> Result<Blob, RegistryError> {
@@ -281,7 +234,8 @@ fn check(digest: &Digest, bytes: Bytes, host: &str) -> Result<Blob, RegistryErro
     })
 }
 
-/// A size that differs is said as such: the digest would differ as well, and would tell less.
+/// Checks a blob against its descriptor. Another size is reported as such: the digest would differ as well, and say
+/// less.
 fn sized(descriptor: &Descriptor, bytes: Bytes, host: &str) -> Result<Blob, RegistryError> {
     if u64::try_from(bytes.len()).is_ok_and(|length| length == descriptor.size) {
         return check(&descriptor.digest, bytes, host);
@@ -309,8 +263,8 @@ fn claimed_digest(claimed: &HeaderValue, host: &str) -> Result<Digest, RegistryE
     })
 }
 
-/// One range of bytes (RFC 9110, 14.1.2): `bytes=0-`, `bytes=0-99`, `bytes=-100`. Lists make an origin work, and
-/// no runtime sends them; a range that is not passed on is answered with the whole blob.
+/// Whether a range is one range of bytes (RFC 9110, 14.1.2): `bytes=0-`, `bytes=0-99`, `bytes=-100`. Lists cost an
+/// origin work and runtimes do not send them; the whole blob answers a range that is not passed on.
 fn is_simple_range(range: &HeaderValue) -> bool {
     let digits = |text: &str| text.len() <= 19 && text.bytes().all(|byte| byte.is_ascii_digit());
     range
@@ -328,7 +282,7 @@ mod tests {
     use super::is_simple_range;
 
     #[test]
-    fn one_plain_range_is_passed_on_and_nothing_else() {
+    fn only_one_plain_range_is_passed_on() {
         for range in ["bytes=0-", "bytes=0-0", "bytes=-5", "bytes=5-9999999999999999999"] {
             assert!(is_simple_range(&HeaderValue::from_static(range)), "{range}");
         }

@@ -1,4 +1,5 @@
-//! One endpoint's turn: a request, its redirects, its one round of authentication, and its second attempts.
+//! One request to one endpoint: its redirects, and its further attempts. The sender shows the credentials that it is
+//! handed and knows none itself.
 
 use std::time::{Duration, Instant};
 
@@ -6,39 +7,42 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
-use super::auth::{InitialAuth, Need, TokenCache};
-use super::endpoint::{Registry, RegistryEndpoint};
-use super::{Access, RegistryError, body, challenge};
+use super::endpoint::RegistryEndpoint;
+use super::error::RegistryError;
+use super::metrics::{RegistryObserver, RegistryOperation, RequestOutcome};
+use super::{body, challenge};
 use crate::base::backoff::{Attempt, RetryLimits, retry, retry_after};
 use crate::base::limits;
-use crate::base::printable::excerpt;
-use crate::net::registry::metrics::{RegistryObserver, RegistryOperation, RequestOutcome};
-use crate::net::transport::guard::{Guard, host_of, same_origin};
-use crate::net::transport::{self, OutgoingRequest, Response};
+use crate::base::printable::{excerpt, excerpt_bytes};
+use crate::net::transport::guard::{Forbidden, Guard, host_of, same_origin};
+use crate::net::transport::{OutgoingRequest, Response, Transport, TransportError};
 
-/// How often one request is sent in all. Only GET and HEAD, and only where the answer may be better a moment later.
+/// The attempts at one request, the first included. Only GET and HEAD are repeated, and only where a later response
+/// may differ.
 const ATTEMPTS: u32 = 3;
 
-/// Longest wait before another attempt, where the registry names no other.
+/// The longest wait before another attempt, unless the registry names one.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// One endpoint that is asked for one thing.
-pub(super) struct Turn<'a> {
-    pub(super) registry: &'a Registry,
-    pub(super) endpoint: &'a RegistryEndpoint,
-    pub(super) access: &'a Access,
-    pub(super) deadline: Instant,
-    pub(super) attempts: Attempts,
+/// Longest `Content-Type` that is passed on.
+const CONTENT_TYPE_BYTES: usize = 256;
+
+/// Sends requests to one endpoint.
+pub(super) struct Sender<'a> {
+    pub(super) transport: &'a Transport,
     pub(super) guard: &'a Guard,
-    pub(super) tokens: &'a TokenCache,
+    pub(super) endpoint: &'a RegistryEndpoint,
+    pub(super) attempts: Attempts,
+    pub(super) deadline: Instant,
     pub(super) observer: Option<&'a RegistryObserver>,
 }
 
-/// How often a request is sent.
+/// The attempts that an endpoint is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attempts {
-    /// Once: the next endpoint is the second attempt.
+    /// One: the next endpoint is the second attempt.
     Mirror,
+    /// [`ATTEMPTS`].
     Endpoint,
 }
 
@@ -65,14 +69,14 @@ impl RegistryRequest {
     }
 }
 
-/// The head of an answer, and its body unread.
+/// The head of a response, and its unread body.
 pub(super) struct RegistryResponse {
     pub(super) response: Response,
-    /// Where it came from, after redirects.
+    /// The URL that answered, after redirects.
     pub(super) url: Url,
     pub(super) host: String,
-    /// Of the endpoint itself: another's challenge is never answered, nor handed to a client.
-    from_endpoint: bool,
+    /// Whether the endpoint itself answered: another host's challenge is neither answered nor passed to a client.
+    pub(super) is_from_endpoint: bool,
 }
 
 impl RegistryResponse {
@@ -84,6 +88,19 @@ impl RegistryResponse {
         self.response.headers()
     }
 
+    /// Returns `Content-Type`, if it was sent.
+    pub(super) fn content_type(&self) -> Result<Option<String>, RegistryError> {
+        let Some(value) = self.headers().get(header::CONTENT_TYPE) else {
+            return Ok(None);
+        };
+        match value.to_str() {
+            Ok(text) if text.len() <= CONTENT_TYPE_BYTES => Ok(Some(text.to_owned())),
+            Ok(_) | Err(_) => {
+                Err(self.malformed(format!("`Content-Type` is `{}`", excerpt_bytes(value.as_bytes()))))
+            }
+        }
+    }
+
     pub(super) fn malformed(&self, what: String) -> RegistryError {
         RegistryError::Malformed {
             host: self.host.clone(),
@@ -91,33 +108,33 @@ impl RegistryResponse {
         }
     }
 
-    /// Hands on an answer with one of these statuses; says what any other means.
+    /// Returns a response with one of these statuses, and the error that any other status means.
     pub(super) async fn expect(self, statuses: &[StatusCode]) -> Result<Self, RegistryError> {
         if statuses.contains(&self.status()) {
             Ok(self)
         } else {
-            Err(Box::pin(self.refusal()).await)
+            Err(Box::pin(self.into_error()).await)
         }
     }
 
-    /// What a 401 of the endpoint itself asks for, fit to be handed to a client.
+    /// Returns the challenge of a 401 of the endpoint itself, if a client may be handed it.
     pub(super) fn challenge(&self) -> Option<HeaderValue> {
-        let may_challenge = self.status() == StatusCode::UNAUTHORIZED && self.from_endpoint;
+        let may_challenge = self.status() == StatusCode::UNAUTHORIZED && self.is_from_endpoint;
         challenge::presentable(self.headers()).filter(|_| may_challenge)
     }
 
-    async fn refusal(self) -> RegistryError {
+    async fn into_error(self) -> RegistryError {
         let (status, challenge) = (self.status(), self.challenge());
         let host = self.host;
         if status == StatusCode::NOT_FOUND {
             body::drain(self.response).await;
             return RegistryError::NotFound { host };
         }
-        let words = body::words(self.response).await;
-        let what = if words.is_empty() {
+        let message = body::error_message(self.response).await;
+        let what = if message.is_empty() {
             status.to_string()
         } else {
-            format!("{status}: {words}")
+            format!("{status}: {message}")
         };
         if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
             RegistryError::Unauthorized {
@@ -139,118 +156,82 @@ impl RegistryResponse {
     }
 }
 
-impl Turn<'_> {
-    /// Sends a request, with credentials where it must be: what is known to be wanted is shown at once, else what the
-    /// registry's challenge asks for, once.
-    pub(super) async fn ask(
-        &self,
-        ask: &RegistryRequest,
-        need: &Need<'_>,
-    ) -> Result<RegistryResponse, RegistryError> {
-        let shown = self.first(need).await?;
-        let answer = self.send(ask, shown.header()).await?;
-        // A challenge from where a redirect led is not the registry's.
-        if answer.status() != StatusCode::UNAUTHORIZED || !answer.from_endpoint {
-            return Ok(answer);
-        }
-        let key = match shown {
-            // The client must answer its registry's challenge itself: we hold no secret of its.
-            InitialAuth::OfClient(_) => return Ok(answer),
-            InitialAuth::Kept(_, key) => {
-                self.tokens().forget(&key);
-                key
-            }
-            InitialAuth::Nothing(key) => key,
-        };
-        let Some(granted) = Box::pin(self.answer(&answer, key, need)).await? else {
-            return Ok(answer);
-        };
-        body::drain(answer.response).await;
-        let answer = self.send(ask, Some(&granted.authorization)).await?;
-        if answer.status() != StatusCode::UNAUTHORIZED {
-            self.tokens().keep(granted);
-        }
-        Ok(answer)
-    }
-
-    /// Sends a request as often as it makes sense before the deadline.
+impl Sender<'_> {
+    /// Sends a request, again where the response is transient, until the deadline.
     pub(super) async fn send(
         &self,
-        ask: &RegistryRequest,
+        request: &RegistryRequest,
         authorization: Option<&HeaderValue>,
     ) -> Result<RegistryResponse, RegistryError> {
-        let most = match self.attempts {
-            Attempts::Endpoint if ask.is_repeatable() => ATTEMPTS,
+        let attempts = match self.attempts {
+            Attempts::Endpoint if request.is_repeatable() => ATTEMPTS,
             Attempts::Endpoint | Attempts::Mirror => 1,
         };
         let limits = RetryLimits {
-            attempts: most,
+            attempts,
             longest_wait: LONGEST_WAIT,
             deadline: self.deadline,
         };
         let result = retry(limits, async |replaced| {
-            if let Some(Ok(answer)) = replaced {
-                let answer: RegistryResponse = answer;
-                body::drain(answer.response).await;
+            if let Some(Ok(response)) = replaced {
+                let response: RegistryResponse = response;
+                body::drain(response.response).await;
             }
-            match self.follow(ask, authorization).await {
-                Ok(answer) if is_transient(answer.status()) => Attempt::Transient {
-                    retry_after: retry_after(answer.headers()),
-                    result: Ok(answer),
+            match self.follow(request, authorization).await {
+                Ok(response) if is_transient(response.status()) => Attempt::Transient {
+                    retry_after: retry_after(response.headers()),
+                    result: Ok(response),
                 },
-                Err(failure) if failure.transient => Attempt::Transient {
+                Err(failure) if failure.is_transient => Attempt::Transient {
                     result: Err(failure.error),
                     retry_after: None,
                 },
-                Ok(answer) => Attempt::Final(Ok(answer)),
+                Ok(response) => Attempt::Final(Ok(response)),
                 Err(failure) => Attempt::Final(Err(failure.error)),
             }
         });
         result.await
     }
 
-    pub(super) fn tokens(&self) -> &TokenCache {
-        self.tokens
-    }
-
+    /// Reports the outcome of an operation to the observer, if there is one.
     pub(super) fn observe<T>(&self, operation: RegistryOperation, result: &Result<T, RegistryError>) {
         if let Some(observer) = self.observer {
-            observer(operation, RequestOutcome::of(result));
+            observer(operation, RequestOutcome::new(result));
         }
     }
 
-    /// Whether this is where the endpoint is, rather than where it sends us.
+    /// Whether a URL is at the endpoint itself, rather than at a place that it named.
     pub(super) fn is_endpoint(&self, url: &Url) -> bool {
         same_origin(url, self.endpoint.root())
     }
 
-    /// Sends a request and follows its redirects, each of them judged.
+    /// Sends a request once and follows its redirects, each of which the guard judges.
     async fn follow(
         &self,
-        ask: &RegistryRequest,
+        request: &RegistryRequest,
         authorization: Option<&HeaderValue>,
     ) -> Result<RegistryResponse, SendFailure> {
-        let mut url = ask.url.clone();
+        let mut url = request.url.clone();
         let mut authorization = authorization;
         for _ in 0..=limits::REDIRECTS {
             let host = host_of(&url);
-            let response = self.hop(ask, &url, authorization).await?;
-            let from_endpoint = self.is_endpoint(&url);
-            let answer = RegistryResponse {
+            let response = self.hop(request, &url, authorization).await?;
+            let is_from_endpoint = self.is_endpoint(&url);
+            let response = RegistryResponse {
                 response,
                 url,
                 host,
-                from_endpoint,
+                is_from_endpoint,
             };
-            if !is_redirect(answer.status()) {
-                return Ok(answer);
+            if !is_redirect(response.status()) {
+                return Ok(response);
             }
-            let next = next_hop(&answer, ask)?;
-            if !same_origin(&next, &answer.url) {
-                // What was shown to the registry is not for whom it names (CVE-2020-15157).
+            let next = next_hop(&response, request)?;
+            if !same_origin(&next, &response.url) {
+                // The registry's credentials are not for the host that it names (CVE-2020-15157).
                 authorization = None;
             }
-            body::drain(answer.response).await;
+            body::drain(response.response).await;
             url = next;
         }
         let host = self.endpoint.host.clone();
@@ -264,62 +245,62 @@ impl Turn<'_> {
 
     async fn hop(
         &self,
-        ask: &RegistryRequest,
+        request: &RegistryRequest,
         url: &Url,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, SendFailure> {
-        let private = self.is_endpoint(url) || self.endpoint.is_private().await;
-        let lane = self
+        let may_be_private = self.is_endpoint(url) || self.endpoint.is_private().await;
+        let policy = self
             .guard
-            .check(url, private)
+            .check(url, may_be_private)
             .map_err(|why| RegistryError::Refused {
                 host: host_of(url),
                 why: why.to_string(),
             })?;
-        let mut headers = ask.headers.clone();
-        // A bound on compressed bytes would bound nothing.
+        let mut headers = request.headers.clone();
+        // A bound on compressed bytes would not bound the content.
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(authorization) = authorization {
             headers.insert(header::AUTHORIZATION, authorization.clone());
         }
         let outgoing = OutgoingRequest {
-            method: &ask.method,
+            method: &request.method,
             url,
             headers,
-            body: ask.body.clone(),
+            body: request.body.clone(),
         };
-        let answered = self.registry.transport.execute(outgoing, lane).await;
-        answered.map_err(|failure| SendFailure::of(url, failure))
+        let sent = self.transport.execute(outgoing, policy).await;
+        sent.map_err(|error| SendFailure::from_transport(url, error))
     }
 }
 
-/// A request that got no answer.
+/// A request without a response.
 struct SendFailure {
     error: RegistryError,
-    /// The same request may meet a better moment. Not so where a certificate is wrong or we ourselves refused.
-    transient: bool,
+    /// Whether the same request may succeed later. A wrong certificate or a refusal of ours stays.
+    is_transient: bool,
 }
 
 impl SendFailure {
-    fn of(url: &Url, failure: transport::TransportError) -> Self {
+    fn from_transport(url: &Url, error: TransportError) -> Self {
         let host = host_of(url);
-        match failure {
-            transport::TransportError::Forbidden(why) => RegistryError::Refused {
+        match error {
+            TransportError::Forbidden(why) => RegistryError::Refused {
                 host,
                 why: why.to_string(),
             }
             .into(),
-            transport::TransportError::Malformed(what) => RegistryError::Malformed {
+            TransportError::Malformed(what) => RegistryError::Malformed {
                 host,
                 what: excerpt(&what),
             }
             .into(),
-            transport::TransportError::Unreachable { what, transient } => Self {
+            TransportError::Unreachable { what, transient } => Self {
                 error: RegistryError::Unreachable {
                     host,
                     what: excerpt(&what),
                 },
-                transient,
+                is_transient: transient,
             },
         }
     }
@@ -329,7 +310,7 @@ impl From<RegistryError> for SendFailure {
     fn from(error: RegistryError) -> Self {
         Self {
             error,
-            transient: false,
+            is_transient: false,
         }
     }
 }
@@ -345,34 +326,43 @@ fn is_redirect(status: StatusCode) -> bool {
     )
 }
 
-/// Where a redirect leads. The guard judges the place; that it does not leave TLS is judged here.
-fn next_hop(answer: &RegistryResponse, ask: &RegistryRequest) -> Result<Url, RegistryError> {
-    if !ask.is_repeatable() {
-        return Err(answer.malformed(format!(
+/// Returns the target of a redirect. The guard judges the place; this function refuses to leave TLS.
+fn next_hop(response: &RegistryResponse, request: &RegistryRequest) -> Result<Url, RegistryError> {
+    if !request.is_repeatable() {
+        return Err(response.malformed(format!(
             "a redirect ({}) of a {} request",
-            answer.status(),
-            ask.method
+            response.status(),
+            request.method
         )));
     }
-    let location = answer
-        .headers()
-        .get(header::LOCATION)
-        .and_then(|location| location.to_str().ok());
-    let next = location.and_then(|location| answer.url.join(location).ok());
-    let mut next =
-        next.ok_or_else(|| answer.malformed("a redirect without a usable `Location`".to_owned()))?;
+    let mut next = location(response)?
+        .ok_or_else(|| response.malformed("a redirect without a usable `Location`".to_owned()))?;
     next.set_fragment(None);
-    if answer.url.scheme() == "https" && next.scheme() != "https" {
-        let why = transport::guard::Forbidden::Downgrade.to_string();
-        return Err(RegistryError::Refused {
-            host: host_of(&next),
-            why,
-        });
-    }
     Ok(next)
 }
 
-/// Statuses that say "later". Not 500: what fails inside the registry fails again.
+/// Returns the target of `Location`, relative or absolute; `None` where it is missing or not a URL.
+///
+/// # Errors
+/// [`RegistryError::Refused`] when it leads from https to http.
+pub(super) fn location(response: &RegistryResponse) -> Result<Option<Url>, RegistryError> {
+    let location = response
+        .headers()
+        .get(header::LOCATION)
+        .and_then(|location| location.to_str().ok());
+    let Some(target) = location.and_then(|location| response.url.join(location).ok()) else {
+        return Ok(None);
+    };
+    if response.url.scheme() == "https" && target.scheme() != "https" {
+        return Err(RegistryError::Refused {
+            host: host_of(&target),
+            why: Forbidden::Downgrade.to_string(),
+        });
+    }
+    Ok(Some(target))
+}
+
+/// Whether a status means "later". 500 does not: an internal error of the registry repeats.
 fn is_transient(status: StatusCode) -> bool {
     matches!(
         status,

@@ -1,21 +1,21 @@
-//! What the operator's tool writes (distribution-spec 1.1, "Push"). Nothing here is sent twice of its own accord.
+//! The writes of the operator's tool (distribution-spec 1.1, "Push"). No write is repeated on its own.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
-use super::auth::{Actions, Need};
-use super::client::RegistryTask;
-use super::{RegistryError, Target, body};
-use crate::net::registry::metrics::RegistryOperation;
-use crate::net::registry::read::named;
-use crate::net::registry::sender::{RegistryRequest, RegistryResponse, Turn};
-use crate::net::transport::guard::host_of;
-use crate::oci::Blob;
+use super::access::Target;
+use super::body;
+use super::error::RegistryError;
+use super::metrics::RegistryOperation;
+use super::operation::{RegistryTask, RequestContext};
+use super::sender::{RegistryRequest, RegistryResponse, location};
+use super::tokens::{Actions, TokenScope};
+use crate::oci::{Blob, Digest};
 
-/// How a registry says that it took note of a manifest's `subject`.
+/// The header field by which a registry confirms that it recorded a manifest's `subject`.
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
-/// A blob to store: POST, then PUT.
+/// Stores a blob: POST, then PUT.
 pub(super) struct PushBlobTask<'a> {
     pub(super) repository: &'a str,
     pub(super) blob: &'a Blob,
@@ -23,45 +23,32 @@ pub(super) struct PushBlobTask<'a> {
 
 impl RegistryTask for PushBlobTask<'_> {
     const OPERATION: RegistryOperation = RegistryOperation::Push;
-    type Given = ();
+    type Output = ();
 
-    async fn at(&self, turn: &Turn<'_>) -> Result<(), RegistryError> {
+    async fn run(&self, context: &RequestContext<'_>) -> Result<(), RegistryError> {
         let Self { repository, blob } = self;
-        let need = Need {
+        let scope = TokenScope {
             repository,
             actions: Actions::PullPush,
         };
-        let url = turn.endpoint.url(repository, &format!("blobs/{}", blob.digest()));
-        let known = turn
-            .ask(
-                &RegistryRequest {
-                    method: Method::HEAD,
-                    url,
-                    headers: HeaderMap::new(),
-                    body: None,
-                },
-                &need,
-            )
-            .await?;
-        if known.status() == StatusCode::OK {
+        if blob_exists(context, scope, blob.digest()).await? {
             return Ok(());
         }
-        known.expect(&[StatusCode::NOT_FOUND]).await?;
         let mut headers = HeaderMap::new();
-        // An empty body announces no length of itself, and proxies answer a POST without one with 411.
+        // hyper sends no length for an empty body, and proxies answer a POST without a length with 411.
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         let start = RegistryRequest {
             method: Method::POST,
-            url: turn.endpoint.url(repository, "blobs/uploads/"),
+            url: context.sender.endpoint.url(repository, "blobs/uploads/"),
             headers,
             body: None,
         };
-        let started = turn
-            .ask(&start, &need)
+        let started = context
+            .send(&start, scope)
             .await?
             .expect(&[StatusCode::ACCEPTED])
             .await?;
-        let mut url = turn.upload_place(&started)?;
+        let mut url = upload_url(&started)?;
         body::drain(started.response).await;
         url.query_pairs_mut()
             .append_pair("digest", &blob.digest().to_string());
@@ -76,17 +63,18 @@ impl RegistryTask for PushBlobTask<'_> {
             headers,
             body: Some(blob.bytes().clone()),
         };
-        let stored = if turn.is_endpoint(&put.url) {
-            turn.ask(&put, &need).await?
+        let stored = if context.sender.is_endpoint(&put.url) {
+            context.send(&put, scope).await?
         } else {
-            turn.send(&put, None).await?
+            // Another host, which the registry named, is not shown the registry's credentials.
+            context.sender.send(&put, None).await?
         };
         body::drain(stored.expect(&[StatusCode::CREATED]).await?.response).await;
         Ok(())
     }
 }
 
-/// A manifest to store; gives whether its `subject` was noted.
+/// Stores a manifest, and returns whether the registry recorded its `subject`.
 pub(super) struct PushManifestTask<'a> {
     pub(super) repository: &'a str,
     pub(super) target: &'a Target,
@@ -96,49 +84,47 @@ pub(super) struct PushManifestTask<'a> {
 
 impl RegistryTask for PushManifestTask<'_> {
     const OPERATION: RegistryOperation = RegistryOperation::Push;
-    type Given = bool;
+    type Output = bool;
 
-    async fn at(&self, turn: &Turn<'_>) -> Result<bool, RegistryError> {
+    async fn run(&self, context: &RequestContext<'_>) -> Result<bool, RegistryError> {
         let Self {
             repository,
             target,
             media_type,
             blob,
         } = self;
-        let url = turn
-            .endpoint
-            .url(repository, &format!("manifests/{}", named(target)));
+        let endpoint = context.sender.endpoint;
         let content_type =
             HeaderValue::from_str(media_type)
                 .ok()
                 .ok_or_else(|| RegistryError::Malformed {
-                    host: turn.endpoint.host.clone(),
-                    what: "the media type to store is no header value".to_owned(),
+                    host: endpoint.host.clone(),
+                    what: "the media type of the manifest is not a header value".to_owned(),
                 })?;
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, content_type);
         let put = RegistryRequest {
             method: Method::PUT,
-            url,
+            url: endpoint.url(repository, &format!("manifests/{target}")),
             headers,
             body: Some(blob.bytes().clone()),
         };
-        let need = Need {
+        let scope = TokenScope {
             repository,
             actions: Actions::PullPush,
         };
-        let stored = turn
-            .ask(&put, &need)
+        let stored = context
+            .send(&put, scope)
             .await?
             .expect(&[StatusCode::CREATED])
             .await?;
-        let noted = stored.headers().contains_key(SUBJECT);
+        let is_subject_recorded = stored.headers().contains_key(SUBJECT);
         body::drain(stored.response).await;
-        Ok(noted)
+        Ok(is_subject_recorded)
     }
 }
 
-/// A manifest or tag to delete.
+/// Deletes a manifest or a tag.
 pub(super) struct DeleteManifestTask<'a> {
     pub(super) repository: &'a str,
     pub(super) target: &'a Target,
@@ -146,25 +132,23 @@ pub(super) struct DeleteManifestTask<'a> {
 
 impl RegistryTask for DeleteManifestTask<'_> {
     const OPERATION: RegistryOperation = RegistryOperation::Delete;
-    type Given = ();
+    type Output = ();
 
-    async fn at(&self, turn: &Turn<'_>) -> Result<(), RegistryError> {
+    async fn run(&self, context: &RequestContext<'_>) -> Result<(), RegistryError> {
         let Self { repository, target } = self;
-        let url = turn
-            .endpoint
-            .url(repository, &format!("manifests/{}", named(target)));
+        let endpoint = context.sender.endpoint;
         let delete = RegistryRequest {
             method: Method::DELETE,
-            url,
+            url: endpoint.url(repository, &format!("manifests/{target}")),
             headers: HeaderMap::new(),
             body: None,
         };
-        let need = Need {
+        let scope = TokenScope {
             repository,
             actions: Actions::PullDelete,
         };
-        let deleted = turn
-            .ask(&delete, &need)
+        let deleted = context
+            .send(&delete, scope)
             .await?
             .expect(&[StatusCode::ACCEPTED, StatusCode::OK])
             .await?;
@@ -173,23 +157,29 @@ impl RegistryTask for DeleteManifestTask<'_> {
     }
 }
 
-impl Turn<'_> {
-    /// Where a blob is to be sent: the registry's word, relative or not. Another host gets it without credentials.
-    fn upload_place(&self, started: &RegistryResponse) -> Result<Url, RegistryError> {
-        let location = started
-            .headers()
-            .get(header::LOCATION)
-            .and_then(|location| location.to_str().ok());
-        let place = location.and_then(|location| started.url.join(location).ok());
-        let place =
-            place.ok_or_else(|| started.malformed("an upload without a usable `Location`".to_owned()))?;
-        if started.url.scheme() == "https" && place.scheme() != "https" {
-            let why = crate::net::transport::guard::Forbidden::Downgrade.to_string();
-            return Err(RegistryError::Refused {
-                host: host_of(&place),
-                why,
-            });
-        }
-        Ok(place)
+async fn blob_exists(
+    context: &RequestContext<'_>,
+    scope: TokenScope<'_>,
+    digest: &Digest,
+) -> Result<bool, RegistryError> {
+    let head = RegistryRequest {
+        method: Method::HEAD,
+        url: context
+            .sender
+            .endpoint
+            .url(scope.repository, &format!("blobs/{digest}")),
+        headers: HeaderMap::new(),
+        body: None,
+    };
+    let response = context.send(&head, scope).await?;
+    if response.status() == StatusCode::OK {
+        return Ok(true);
     }
+    response.expect(&[StatusCode::NOT_FOUND]).await?;
+    Ok(false)
+}
+
+/// Returns the URL to which the registry wants a blob sent, relative or absolute.
+fn upload_url(started: &RegistryResponse) -> Result<Url, RegistryError> {
+    location(started)?.ok_or_else(|| started.malformed("an upload without a usable `Location`".to_owned()))
 }

@@ -1,5 +1,5 @@
-//! Making a connection: the name is resolved under the guard's rules, the proxy of the environment is used where it is
-//! meant, and TLS is spoken where the URL says so.
+//! Opens connections: resolves the name under the guard's rules, goes through the environment's proxy where it applies,
+//! and speaks TLS where the URL says so.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,18 +22,19 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::PoolKey;
-use super::guard::{ConnectPolicy, Guard};
+use super::guard::{ConnectPolicy, Guard, bare_host};
+use super::io::Io;
+use super::pool_key::PoolKey;
 use super::tls::TlsStream;
 
-/// How long one connection may take to be made. A registry that is up answers within a round trip or two.
+/// The time in which a connection must be open, TLS included. A registry that is up answers within a round trip or two.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// After so long without a byte the kernel asks whether the other side is still there (`SO_KEEPALIVE`): a firewall that
-/// dropped the connection does not say so.
+/// The idle time after which the kernel probes the other side (`SO_KEEPALIVE`): a firewall drops connections without
+/// a notice.
 const KEEPALIVE: Duration = Duration::from_secs(50);
 
-/// What opens connections.
+/// Opens connections.
 pub(super) struct Dialer {
     guard: Arc<Guard>,
     tls: Arc<ClientConfig>,
@@ -41,28 +42,28 @@ pub(super) struct Dialer {
     proxies: Matcher,
 }
 
-/// Why no connection was made.
+/// Why a connection could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     /// The host of the URL, or of the proxy.
-    #[error("`{0}` is no host name")]
+    #[error("`{0}` is not a host name")]
     Host(String),
-    #[error("the URL cannot be used")]
+    #[error("could not use the URL")]
     Url(#[source] http::Error),
-    #[error("no connection")]
+    #[error("could not connect")]
     Tcp(#[source] Cause),
-    #[error("no connection in {} s", CONNECT.as_secs())]
+    #[error("no connection within {} s", CONNECT.as_secs())]
     Timeout,
-    #[error("TLS")]
+    #[error("TLS handshake failed")]
     Tls(#[source] io::Error),
-    #[error("the proxy gave no connection")]
+    #[error("the proxy refused the connection")]
     Tunnel(#[source] Cause),
 }
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// How a request is written where a proxy passes it on (RFC 9112, 3.2.2): with the whole URL, and the proxy's own
-/// credentials.
+/// The form of a request that a proxy forwards (RFC 9112, 3.2.2): the whole URL as its target, and the credentials for
+/// the proxy.
 #[derive(Clone)]
 pub(super) struct Forwarded {
     pub(super) authorization: Option<HeaderValue>,
@@ -77,43 +78,43 @@ impl Dialer {
         }
     }
 
-    /// A connection on which this place answers, and whether a proxy passes on what is sent there.
+    /// Opens a connection to a destination, and says whether a proxy forwards the requests on it.
     pub(super) async fn connect(
         &self,
-        place: &PoolKey,
+        key: &PoolKey,
     ) -> Result<(ConnectedSocket, Option<Forwarded>), ConnectError> {
-        let connected = tokio::time::timeout(CONNECT, self.connect_whenever(place)).await;
+        let connected = tokio::time::timeout(CONNECT, self.connect_without_limit(key)).await;
         connected.unwrap_or(Err(ConnectError::Timeout))
     }
 
-    async fn connect_whenever(
+    async fn connect_without_limit(
         &self,
-        place: &PoolKey,
+        key: &PoolKey,
     ) -> Result<(ConnectedSocket, Option<Forwarded>), ConnectError> {
-        let target = place.uri().map_err(ConnectError::Url)?;
+        let target = key.uri().map_err(ConnectError::Url)?;
         let host = target.host().unwrap_or_default().to_owned();
-        let hop = Connector {
+        let connector = Connector {
             guard: Arc::clone(&self.guard),
-            lane: place.lane,
+            policy: key.policy,
             tls: Arc::clone(&self.tls),
         };
-        let proxy = if place.lane.direct {
+        let proxy = if key.policy.direct {
             None
         } else {
             self.proxies.intercept(&target)
         };
         match proxy {
-            None if place.is_tls => {
-                let stream: Box<dyn Io> = Box::new(hop.tcp(target).await?);
+            None if key.is_tls => {
+                let stream: Box<dyn Io> = Box::new(connector.tcp(target).await?);
                 Ok((
-                    ConnectedSocket::Tls(Box::new(hop.handshake(&host, stream).await?)),
+                    ConnectedSocket::Tls(Box::new(connector.handshake(&host, stream).await?)),
                     None,
                 ))
             }
-            None => Ok((ConnectedSocket::Plain(hop.tcp(target).await?), None)),
-            Some(proxy) if place.is_tls => {
-                let tls = hop.clone();
-                let stream = tunnel(&proxy, hop, target).await?;
+            None => Ok((ConnectedSocket::Plain(connector.tcp(target).await?), None)),
+            Some(proxy) if key.is_tls => {
+                let tls = connector.clone();
+                let stream = tunnel(&proxy, connector, target).await?;
                 Ok((
                     ConnectedSocket::Tls(Box::new(tls.handshake(&host, stream).await?)),
                     None,
@@ -121,7 +122,7 @@ impl Dialer {
             }
             Some(proxy) => {
                 let authorization = proxy.basic_auth().cloned();
-                let stream = hop.any(proxy.uri().clone()).await?;
+                let stream = connector.any(proxy.uri().clone()).await?;
                 Ok((
                     ConnectedSocket::Proxied(stream),
                     Some(Forwarded { authorization }),
@@ -131,8 +132,8 @@ impl Dialer {
     }
 }
 
-async fn tunnel(proxy: &Intercept, hop: Connector, target: Uri) -> Result<Box<dyn Io>, ConnectError> {
-    let mut tunnel = Tunnel::new(proxy.uri().clone(), hop);
+async fn tunnel(proxy: &Intercept, connector: Connector, target: Uri) -> Result<Box<dyn Io>, ConnectError> {
+    let mut tunnel = Tunnel::new(proxy.uri().clone(), connector);
     if let Some(authorization) = proxy.basic_auth() {
         tunnel = tunnel.with_auth(authorization.clone());
     }
@@ -142,11 +143,11 @@ async fn tunnel(proxy: &Intercept, hop: Connector, target: Uri) -> Result<Box<dy
         .into_inner())
 }
 
-/// One TCP connection, with TLS on it where the URL says so.
+/// Opens one TCP connection, with TLS on it where the URL says so.
 #[derive(Clone)]
 struct Connector {
     guard: Arc<Guard>,
-    lane: ConnectPolicy,
+    policy: ConnectPolicy,
     tls: Arc<ClientConfig>,
 }
 
@@ -154,7 +155,7 @@ impl Connector {
     async fn tcp(&self, target: Uri) -> Result<TcpStream, ConnectError> {
         let mut connector = HttpConnector::new_with_resolver(Resolver {
             guard: Arc::clone(&self.guard),
-            lane: self.lane,
+            policy: self.policy,
         });
         connector.enforce_http(false);
         connector.set_nodelay(true);
@@ -166,8 +167,7 @@ impl Connector {
     }
 
     async fn handshake(&self, host: &str, stream: Box<dyn Io>) -> Result<TlsStream, ConnectError> {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let name = ServerName::try_from(bare.to_owned());
+        let name = ServerName::try_from(bare_host(host).to_owned());
         let name = name.map_err(|_no_name| ConnectError::Host(host.to_owned()))?;
         let connected = TlsStream::connect(Arc::clone(&self.tls), name, stream).await;
         connected.map_err(ConnectError::Tls)
@@ -195,17 +195,17 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        let hop = self.clone();
-        async move { Ok(TokioIo::new(hop.any(target).await?)) }.boxed()
+        let connector = self.clone();
+        async move { Ok(TokioIo::new(connector.any(target).await?)) }.boxed()
     }
 }
 
-/// Resolves as the system does, and lets through the addresses that the guard lets through: a name that leads to
-/// a metadata service is refused at the moment of connecting, so that no later answer of the DNS can change it.
+/// Resolves names as the system does and returns the addresses that the guard allows. A name that leads to a metadata
+/// service is refused when the connection is opened, so that a later answer of the DNS cannot change the address.
 #[derive(Clone)]
 struct Resolver {
     guard: Arc<Guard>,
-    lane: ConnectPolicy,
+    policy: ConnectPolicy,
 }
 
 impl Service<Name> for Resolver {
@@ -218,7 +218,7 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let Self { guard, lane } = self.clone();
+        let Self { guard, policy } = self.clone();
         async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let found: Vec<SocketAddr> = found.collect();
@@ -228,7 +228,7 @@ impl Service<Name> for Resolver {
             let mut refused = None;
             let mut allowed = Vec::with_capacity(found.len());
             for address in found {
-                match guard.address(address.ip(), lane) {
+                match guard.check_address(address.ip(), policy) {
                     Ok(()) => allowed.push(address),
                     Err(why) => refused = Some(why),
                 }
@@ -242,15 +242,10 @@ impl Service<Name> for Resolver {
     }
 }
 
-/// What bytes go through.
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Io for T {}
-
-/// A connected socket.
+/// A connected socket. The two usual kinds are named, so that their reads need no dynamic call.
 pub(super) enum ConnectedSocket {
     Plain(TcpStream),
-    /// To a proxy that passes on what it is sent.
+    /// A connection to a proxy that forwards requests.
     Proxied(Box<dyn Io>),
     Tls(Box<TlsStream>),
 }

@@ -1,6 +1,9 @@
-//! One HTTP/1.1 connection, driven by whoever asks or reads on it. No task of its own: what a registry sends is read by
-//! the very task that writes it to the client, on the same thread and only as fast as the client takes it, and when
-//! that task ends the connection ends with it.
+//! One HTTP/1.1 connection, driven by the task that sends a request or reads a body on it.
+//!
+//! Hand-written on hyper's `http1` instead of hyper-util's pooled client, which gives each connection a task of its own. Here
+//! the task that writes a blob to the client also reads it from the registry: on one thread, without a wake-up between two
+//! tasks, only as fast as the client takes it, and the connection ends with the task. docs/performance.md has the
+//! measurement.
 
 use std::future::poll_fn;
 use std::io;
@@ -16,35 +19,36 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use super::connect::{ConnectedSocket, Forwarded};
+use super::error::cause;
 
-/// Header fields that one answer may have. Registries send about twenty.
+/// Most header fields of one response. Registries send about twenty.
 const HEADERS: usize = 100;
 
 type Driver = http1::Connection<TokioIo<ConnectedSocket>, Full<Bytes>>;
 
-/// A connection that nothing is under way on.
+/// A connection without a request under way.
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     driver: Pin<Box<Driver>>,
-    /// The other side has ended it.
+    /// Whether the other side has ended it.
     ended: bool,
     pub(super) forwarded: Option<Forwarded>,
-    /// When the last answer on it ended.
+    /// The end of the last response on it.
     pub(super) unused_since: Instant,
 }
 
-/// A request that got no answer.
+/// A request without a response.
 pub(super) struct UnansweredRequest {
     pub(super) error: hyper::Error,
-    /// Nothing of the request was sent.
-    pub(super) unsent: bool,
+    /// Whether no byte of the request was sent.
+    pub(super) is_unsent: bool,
 }
 
 impl UnansweredRequest {
-    /// The other side closed the connection before it said anything.
+    /// Whether the other side closed the connection before it sent a byte.
     pub(super) fn is_silence(&self) -> bool {
         let error = &self.error;
-        let reset = super::cause::<io::Error>(error).is_some_and(|error| {
+        let reset = cause::<io::Error>(error).is_some_and(|error| {
             matches!(
                 error.kind(),
                 io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
@@ -71,21 +75,21 @@ impl Connection {
         })
     }
 
-    /// Whether a request may be sent on it, as far as is known without asking the other side.
+    /// Whether a request may be sent on it, as far as this side knows.
     pub(super) fn is_open(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
         !self.ended && self.sender.is_ready()
     }
 
-    /// Reads and writes what can be read and written now. The end of the connection, its error too, is told to whoever
-    /// waits for an answer or reads its body.
+    /// Reads and writes as much as is possible now. The end of the connection, with its error, is reported to the caller
+    /// that waits for a response or reads its body.
     fn drive(&mut self, context: &mut Context<'_>) {
         if !self.ended {
             self.ended = self.driver.as_mut().poll(context).is_ready();
         }
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the head of its response.
     pub(super) async fn send(
         mut self,
         request: Request<Full<Bytes>>,
@@ -102,13 +106,13 @@ impl Connection {
         match answered {
             Ok(response) => Ok((response, self)),
             Err(mut failed) => Err(UnansweredRequest {
-                unsent: failed.take_message().is_some(),
+                is_unsent: failed.take_message().is_some(),
                 error: failed.into_error(),
             }),
         }
     }
 
-    /// The next chunk of the answer's body; `None` at its end.
+    /// Polls for the next chunk of the response's body; `None` at its end.
     pub(super) fn poll_chunk(
         &mut self,
         body: &mut Incoming,
@@ -123,7 +127,7 @@ impl Connection {
             match ready!(next) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(chunk) => return Poll::Ready(Some(Ok(chunk))),
-                    // Trailers: nothing of a registry's is in them.
+                    // Trailers, which registries do not use.
                     Err(_trailers) => {}
                 },
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),

@@ -1,15 +1,15 @@
-//! Where a request may go. Every hop of every request is checked here: as it is written in the URL, and again after
-//! its name was resolved. A registry that lies (in a redirect, a token realm, a next page, a DNS answer) must not make
-//! the gate ask the machine's own metadata service, its neighbours or the gate itself (CVE-2020-15157 and the class
-//! of request forgery).
+//! The guard judges where a request may go. It checks each hop of each request twice: the URL as it is written, and each
+//! address that its name resolves to. A malicious registry (by a redirect, a token realm, a next page, a DNS answer) must
+//! not make pullgate contact the machine's metadata service, its neighbours or pullgate itself (CVE-2020-15157 and the
+//! class of server-side request forgery).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use url::{Host, Url};
 
-/// Addresses at which clouds hand out a machine's identity, outside the link-local ranges that are refused anyway:
-/// AWS and Oracle (IPv6), Google (IPv6), Azure's wire server, Alibaba.
+/// Addresses at which clouds hand out a machine's identity, outside the link-local ranges, which are refused anyway: AWS
+/// and Oracle (IPv6), Google (IPv6), Azure's wire server, Alibaba.
 const METADATA: [IpAddr; 5] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
@@ -18,80 +18,85 @@ const METADATA: [IpAddr; 5] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
 ];
 
-/// Where Oracle's instances find theirs (SDK 2.189.0, `auth/signers/instance_principals_security_token_signer.py`).
+/// The metadata service of Oracle's instances (SDK 2.189.0,
+/// `auth/signers/instance_principals_security_token_signer.py`).
 const ORACLE_METADATA: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
 ];
 
-/// The name of Google's metadata service: a proxy would resolve it where we cannot see the address.
+/// The name of Google's metadata service. A proxy would resolve it, so that the guard would not see the address.
 const METADATA_NAME: &str = "metadata.google.internal";
 
-/// Why a request may not go somewhere.
+/// Why a request is forbidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Forbidden {
-    /// From TLS to plain text.
+    /// It would leave TLS for plain text.
     #[error("it leads from https to http")]
     Downgrade,
-    /// A URL without a host.
-    #[error("the URL names no host")]
+    /// The URL has no host.
+    #[error("the URL has no host")]
     Host,
     /// `169.254.0.0/16` or `fe80::/10`.
     #[error("the address is link-local")]
     LinkLocal,
-    /// A cloud's metadata service.
+    /// The address of a cloud's metadata service.
     #[error("the address is a metadata service")]
     Metadata,
-    /// Multicast, broadcast, reserved.
-    #[error("the address is not of one machine")]
+    /// A multicast, broadcast or reserved address.
+    #[error("the address does not belong to one machine")]
     NotUnicast,
-    /// One of the gate's own listeners.
-    #[error("it is the gate itself")]
+    /// One of pullgate's own listeners.
+    #[error("it is pullgate itself")]
     Own,
-    /// Loopback or private, named by a registry that is neither.
+    /// A loopback or private address, named by a registry that has neither.
     #[error("a public registry led to a private address")]
     Private,
-    /// The name of this machine's proxy, named by a registry.
+    /// The host name of this machine's proxy, named by a registry.
     #[error("it is the proxy itself")]
     Proxy,
-    /// Neither http nor https.
+    /// A scheme other than http and https.
     #[error("the scheme is neither http nor https")]
     Scheme,
     /// `0.0.0.0/8` or `::`.
     #[error("the address is unspecified")]
     Unspecified,
-    /// A name or password in the URL.
+    /// A user name or password in the URL.
     #[error("the URL holds a user name or password")]
     Userinfo,
 }
 
-/// The rules for one kind of connection. Connections are pooled by host name, so that kinds with different rules for
-/// the addresses of a name need pools of their own.
+/// The rules for one kind of connection. Connections are pooled by host name, so that kinds with different rules for the
+/// addresses of a name must not share a pool: the rules are part of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ConnectPolicy {
-    /// Never through a proxy: the name or address is of this machine.
+    /// Whether the connection bypasses the proxy, because the name or address belongs to this machine.
     pub(crate) direct: bool,
-    /// The port, where one of the gate's listeners has the same: then addresses of this machine are refused.
+    /// The port, if one of pullgate's listeners has the same one: then addresses of this machine are refused.
     pub(crate) own_port: Option<u16>,
-    /// May be loopback or private.
+    /// Whether the address may be loopback or private.
     pub(crate) private: bool,
 }
 
-/// The rules.
+/// Judges where requests may go.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    own: Vec<SocketAddr>,
+    own_listeners: Vec<SocketAddr>,
     proxies: Vec<String>,
 }
 
 impl Guard {
-    /// `own` are the gate's listeners; `proxies` the proxies' host names, whose addresses are the administrator's word.
-    pub(crate) fn new(own: Vec<SocketAddr>, proxies: Vec<String>) -> Self {
-        Self { own, proxies }
+    /// Creates a guard for pullgate's own listeners and the host names of the proxies, whose addresses the administrator
+    /// chose.
+    pub(crate) fn new(own_listeners: Vec<SocketAddr>, proxies: Vec<String>) -> Self {
+        Self {
+            own_listeners,
+            proxies,
+        }
     }
 
-    /// Judges a URL as it is written, and says by which rules its name must be resolved. `private`: it is configured,
-    /// or a private registry named it.
+    /// Judges a URL as it is written, and returns the rules for the addresses of its name. `private` says that the URL is
+    /// configured or was named by a private registry.
     pub(crate) fn check(&self, url: &Url, private: bool) -> Result<ConnectPolicy, Forbidden> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Forbidden::Scheme);
@@ -100,8 +105,12 @@ impl Guard {
             return Err(Forbidden::Userinfo);
         }
         let port = url.port_or_known_default().ok_or(Forbidden::Scheme)?;
-        let own_port = self.own.iter().any(|own| own.port() == port).then_some(port);
-        let lane = ConnectPolicy {
+        let own_port = self
+            .own_listeners
+            .iter()
+            .any(|own| own.port() == port)
+            .then_some(port);
+        let policy = ConnectPolicy {
             direct: false,
             own_port,
             private,
@@ -114,13 +123,16 @@ impl Guard {
                 }
                 if name == "localhost" || name.ends_with(".localhost") {
                     return if private {
-                        Ok(ConnectPolicy { direct: true, ..lane })
+                        Ok(ConnectPolicy {
+                            direct: true,
+                            ..policy
+                        })
                     } else {
                         Err(Forbidden::Private)
                     };
                 }
                 return if private || !self.proxies.contains(&name) {
-                    Ok(lane)
+                    Ok(policy)
                 } else {
                     Err(Forbidden::Proxy)
                 };
@@ -128,17 +140,17 @@ impl Guard {
             Host::Ipv4(address) => IpAddr::V4(address),
             Host::Ipv6(address) => IpAddr::V6(address),
         };
-        self.address(literal, lane)?;
+        self.check_address(literal, policy)?;
         Ok(ConnectPolicy {
             direct: embedded(literal).is_loopback(),
-            ..lane
+            ..policy
         })
     }
 
-    /// The one way to this machine's own metadata service, for whoever has its identity from there, and for nobody else:
-    /// `url` is on exactly the origin that `service` names, and that is one of the two addresses that Oracle's has, as
-    /// they are written (no name leads there), on the port of plain http. Never through a proxy. Of any other service
-    /// (a stand-in of it) the usual rules hold.
+    /// Judges a request to this machine's own metadata service. Only the client that gets its identity there calls this
+    /// method. `url` must be on exactly the origin of `service`, which must be one of the two addresses of Oracle's
+    /// service as literals (a name never leads there), on the port of plain http; the connection bypasses the proxy. The
+    /// usual rules hold for any other service (a stand-in in tests).
     pub(crate) fn to_metadata_service(&self, url: &Url, service: &Url) -> Result<ConnectPolicy, Forbidden> {
         if !same_origin(url, service) {
             return Err(Forbidden::Metadata);
@@ -157,12 +169,15 @@ impl Guard {
                 private: false,
             });
         }
-        let lane = self.check(url, true)?;
-        Ok(ConnectPolicy { direct: true, ..lane })
+        let policy = self.check(url, true)?;
+        Ok(ConnectPolicy {
+            direct: true,
+            ..policy
+        })
     }
 
-    /// Judges one address, written in a URL or found for a name.
-    pub(crate) fn address(&self, address: IpAddr, lane: ConnectPolicy) -> Result<(), Forbidden> {
+    /// Judges one address, of a URL or of a resolved name.
+    pub(crate) fn check_address(&self, address: IpAddr, policy: ConnectPolicy) -> Result<(), Forbidden> {
         if METADATA.contains(&address) {
             return Err(Forbidden::Metadata);
         }
@@ -173,34 +188,34 @@ impl Guard {
         if address.is_unspecified() || matches!(address, IpAddr::V4(v4) if v4.octets()[0] == 0) {
             return Err(Forbidden::Unspecified);
         }
-        if link_local(address) {
+        if is_link_local(address) {
             return Err(Forbidden::LinkLocal);
         }
-        // 240.0.0.0/4 holds the broadcast address and nothing that is routed.
+        // 240.0.0.0/4 holds the broadcast address and reserved ones.
         if address.is_multicast() || matches!(address, IpAddr::V4(v4) if v4.octets()[0] >= 240) {
             return Err(Forbidden::NotUnicast);
         }
-        if let Some(port) = lane.own_port
+        if let Some(port) = policy.own_port
             && self
-                .own
+                .own_listeners
                 .iter()
                 .any(|own| own.port() == port && listens(own.ip(), address))
         {
             return Err(Forbidden::Own);
         }
-        if !lane.private && is_private(address) {
+        if !policy.private && is_private(address) {
             return Err(Forbidden::Private);
         }
         Ok(())
     }
 
-    /// Whether this name is the proxy's: its addresses are what the administrator meant, private or not.
+    /// Whether a name is the proxy's, whose addresses the administrator chose, private or not.
     pub(crate) fn is_proxy(&self, name: &str) -> bool {
         self.proxies.iter().any(|proxy| proxy == name)
     }
 }
 
-/// Loopback or private: RFC 1918, RFC 6598 (shared), RFC 2544 (benchmarks), RFC 6890 (192.0.0.0/24), RFC 4193
+/// Whether an address is loopback or private: RFC 1918, RFC 6598 (shared), RFC 2544 (benchmarks), RFC 6890 (192.0.0.0/24), RFC 4193
 /// (unique local), RFC 3879 (site-local).
 pub(crate) fn is_private(address: IpAddr) -> bool {
     match embedded(address) {
@@ -219,7 +234,24 @@ pub(crate) fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// The host names of the proxies that the environment names, in lower case.
+/// Whether a configured endpoint is on this machine or in a private network: only then may it lead to other places there.
+/// A name that does not resolve counts as public, which allows less.
+pub(crate) async fn endpoint_is_private(url: &Url) -> bool {
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+        return false;
+    };
+    match tokio::net::lookup_host((bare_host(host), port)).await {
+        Ok(mut found) => found.any(|address| is_private(address.ip())),
+        Err(_) => false,
+    }
+}
+
+/// Returns the host of a URL without the brackets of an IPv6 address.
+pub(crate) fn bare_host(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// Returns the host names of the proxies in the environment, in lower case.
 pub(crate) fn proxies_of_environment() -> Vec<String> {
     [
         "HTTP_PROXY",
@@ -235,14 +267,14 @@ pub(crate) fn proxies_of_environment() -> Vec<String> {
     .collect()
 }
 
-/// Same scheme, host and port. [`Url::origin`] would do; this does not allocate.
+/// Whether two URLs have the same scheme, host and port. Unlike [`Url::origin`], this does not allocate.
 pub(crate) fn same_origin(one: &Url, other: &Url) -> bool {
     one.scheme() == other.scheme()
         && one.host() == other.host()
         && one.port_or_known_default() == other.port_or_known_default()
 }
 
-/// Host and, where it is written, port: how errors name whom we asked.
+/// Returns the host of a URL and, where it is written, its port, for errors.
 pub(crate) fn host_of(url: &Url) -> String {
     struct Authority<'a>(&'a Url);
     impl fmt::Display for Authority<'_> {
@@ -254,7 +286,7 @@ pub(crate) fn host_of(url: &Url) -> String {
     Authority(url).to_string()
 }
 
-/// The IPv4 address inside an IPv6 one, where the kernel or a translator would take it out again: mapped
+/// Returns the IPv4 address inside an IPv6 address, where the kernel or a translator would extract it: mapped
 /// (`::ffff:0:0/96`), compatible (`::/96`), NAT64 (`64:ff9b::/96`), 6to4 (`2002::/16`).
 fn embedded(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
@@ -272,14 +304,15 @@ fn embedded(address: IpAddr) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(first, second, third, fourth))
 }
 
-fn link_local(address: IpAddr) -> bool {
-    match address {
+/// Whether an address is link-local: `169.254.0.0/16` (RFC 3927) or `fe80::/10` (RFC 4291).
+pub(crate) fn is_link_local(address: IpAddr) -> bool {
+    match embedded(address) {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.segments()[0] & 0xffc0 == 0xfe80,
     }
 }
 
-/// Whether a listener bound to `own` hears what is sent to `address`.
+/// Whether a listener bound to `own` receives connections to `address`.
 fn listens(own: IpAddr, address: IpAddr) -> bool {
     let own = embedded(own);
     if own.is_unspecified() || own.is_loopback() {
@@ -289,7 +322,7 @@ fn listens(own: IpAddr, address: IpAddr) -> bool {
     }
 }
 
-/// Only an address of this machine can be bound.
+/// Whether an address belongs to this machine: only such an address can be bound.
 fn is_of_this_machine(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
 }

@@ -1,5 +1,9 @@
-//! TLS to registries over rustls's unbuffered connection. A blob is read from the socket as far as it has come, not one
-//! record at a time as rustls's own buffers are filled: each read is a system call, and tells the sender to go on.
+//! TLS to registries on rustls's unbuffered API. A read takes all bytes of a blob that have arrived, while rustls's own
+//! buffers take one record at a time: each read is a system call, and each one prompts the sender to continue.
+//!
+//! Hand-written for now. rustls removed its unbuffered API on the main branch (rustls PR 2905), and tokio-rustls PR 198
+//! (merged, to be released after 0.26.6) brings the same gain to `tokio_rustls::client::TlsStream`. Once a release holds it,
+//! that type replaces this file, measured before and after with `benches/blobs.rs`.
 
 #[cfg(test)]
 mod tests;
@@ -17,23 +21,24 @@ use rustls::pki_types::ServerName;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connect::Io;
+use super::io::Io;
 
-/// What a connection that is not read much holds for bytes of the socket.
+/// The buffer of a connection with little to read, in bytes.
 const SMALL: usize = 4 * 1024;
 
-/// The most that is read from the socket at once, and the most that a connection holds undecrypted. It must have room
-/// for a handshake message (64 KiB at most, says rustls) in records that are not unreasonably small.
+/// Most bytes that one read takes from the socket, and that a connection holds undecrypted. There must be room for
+/// a handshake message (at most 64 KiB in rustls) in records of a reasonable size.
 const LARGE: usize = 256 * 1024;
 
-/// A buffer larger than `SMALL` goes when nothing has come for so long.
+/// The time without bytes after which a buffer larger than `SMALL` is freed.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Encrypted bytes that wait for the socket: nothing more is taken from the caller while there are so many. Also the
-/// most that is taken at once.
+/// The number of encrypted bytes before the socket from which the stream accepts no more from the caller. Also the most
+/// that it accepts at once.
 const WAITING: usize = 64 * 1024;
 
-/// What TLS adds to a record: five bytes of header, an explicit nonce in TLS 1.2, the tag, the content type.
+/// Upper bound of the bytes that TLS adds to a record: five of header, the explicit nonce of TLS 1.2, the tag, the content
+/// type.
 const AROUND_RECORD: usize = 64;
 
 /// The longest plaintext of a record (RFC 8446, 5.1).
@@ -43,44 +48,47 @@ const RECORD: usize = 16 * 1024;
 pub(super) struct TlsStream {
     io: Box<dyn Io>,
     tls: UnbufferedClientConnection,
-    incoming: Incoming,
+    received: ReceivedCiphertext,
     decrypted: Decrypted,
     outgoing: PendingCiphertext,
-    /// Nothing is read any more.
-    end: Option<End>,
-    /// What ended the last read after it had something to give.
+    /// The end of what the other side sends, once it is reached.
+    end: Option<ReadEnd>,
+    /// The error that ended the last read after it had decrypted bytes: the next read reports it.
     failed: Option<io::Error>,
-    /// Our `close_notify` is on its way.
-    shut: bool,
+    /// Whether this side has sent its `close_notify`.
+    is_shut: bool,
 }
 
-enum End {
+/// The end of what the other side sends.
+enum ReadEnd {
     /// With a `close_notify`.
     Closed,
     Failed(rustls::Error),
-    /// Without a `close_notify`: somebody else may have cut the connection.
+    /// Without a `close_notify`: a third party may have cut the connection.
     Truncated,
 }
 
-/// What the caller has to say once rustls lets it.
+/// The write of the caller, which happens once rustls allows it.
 #[derive(Clone, Copy)]
-enum Say<'a> {
+enum PendingWrite<'a> {
     Bytes(&'a [u8]),
     Close,
     Nothing,
 }
 
-/// What became of one look at what has come.
+/// The result of processing one record.
 #[derive(PartialEq)]
 enum TlsStep {
-    /// The other side must say something first.
+    /// The other side must send something first.
     Blocked,
+    /// Another record may be processed.
     More,
-    Said,
+    /// The caller's write was encrypted.
+    Written,
 }
 
 impl TlsStream {
-    /// Shakes hands. Takes as long as the other side does: the caller sets a limit.
+    /// Performs the handshake. It waits for the other side without a limit of its own: the caller sets one.
     pub(super) async fn connect(
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
@@ -89,12 +97,12 @@ impl TlsStream {
         let mut stream = Self {
             io,
             tls: UnbufferedClientConnection::new(config, name).map_err(tls_error)?,
-            incoming: Incoming::new(),
+            received: ReceivedCiphertext::new(),
             decrypted: Decrypted::default(),
             outgoing: PendingCiphertext::default(),
             end: None,
             failed: None,
-            shut: false,
+            is_shut: false,
         };
         poll_fn(|context| stream.poll_handshake(context)).await?;
         Ok(stream)
@@ -102,12 +110,12 @@ impl TlsStream {
 
     fn poll_handshake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            self.say(Say::Nothing);
+            self.advance(PendingWrite::Nothing);
             let sent = self.poll_sent(context);
             match &self.end {
                 None => {}
-                Some(End::Failed(error)) => return Poll::Ready(Err(tls_error(error.clone()))),
-                Some(End::Closed | End::Truncated) => return Poll::Ready(Err(truncated())),
+                Some(ReadEnd::Failed(error)) => return Poll::Ready(Err(tls_error(error.clone()))),
+                Some(ReadEnd::Closed | ReadEnd::Truncated) => return Poll::Ready(Err(truncated())),
             }
             if !self.tls.is_handshaking() {
                 return sent;
@@ -121,7 +129,7 @@ impl TlsStream {
 
     /// Reads once from the socket.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut read = ReadBuf::new(self.incoming.room());
+        let mut read = ReadBuf::new(self.received.room());
         if read.remaining() == 0 {
             let what = format!("a TLS message is longer than {LARGE} bytes");
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, what)));
@@ -129,38 +137,38 @@ impl TlsStream {
         let polled = Pin::new(&mut self.io).poll_read(context, &mut read);
         let (count, is_full) = (read.filled().len(), read.remaining() == 0);
         if polled.is_pending() {
-            self.incoming.rest();
+            self.received.rest();
         }
         ready!(polled)?;
         if count == 0 {
-            self.end = Some(End::Truncated);
+            self.end = Some(ReadEnd::Truncated);
         }
-        self.incoming.filled(count, is_full);
+        self.received.filled(count, is_full);
         Poll::Ready(Ok(()))
     }
 
-    /// Sends what waits.
+    /// Sends the encrypted bytes that wait.
     fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.outgoing.poll_drain(&mut *self.io, context))?;
         Pin::new(&mut self.io).poll_flush(context)
     }
 
-    /// Says something. What has come before goes first: it is kept for the next read.
-    fn say(&mut self, say: Say<'_>) -> TlsStep {
+    /// Advances until the caller's write is encrypted or rustls waits for the other side. Records that arrived before are processed first, and their content is kept for the next read.
+    fn advance(&mut self, write: PendingWrite<'_>) -> TlsStep {
         loop {
-            match self.step(&mut ReadBuf::new(&mut []), say) {
+            match self.step(&mut ReadBuf::new(&mut []), write) {
                 TlsStep::More => {}
-                step @ (TlsStep::Blocked | TlsStep::Said) => return step,
+                step @ (TlsStep::Blocked | TlsStep::Written) => return step,
             }
         }
     }
 
-    /// Looks at what has come, as far as one record; what is in it for the caller goes to `out`.
-    fn step(&mut self, out: &mut ReadBuf<'_>, say: Say<'_>) -> TlsStep {
-        if matches!(self.end, Some(End::Failed(_))) {
+    /// Processes at most one received record; its content for the caller goes to `out`.
+    fn step(&mut self, out: &mut ReadBuf<'_>, write: PendingWrite<'_>) -> TlsStep {
+        if matches!(self.end, Some(ReadEnd::Failed(_))) {
             return TlsStep::Blocked;
         }
-        let UnbufferedStatus { mut discard, state } = self.tls.process_tls_records(self.incoming.bytes());
+        let UnbufferedStatus { mut discard, state } = self.tls.process_tls_records(self.received.bytes());
         let stepped = match state {
             Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
                 match traffic.next_record() {
@@ -177,20 +185,20 @@ impl TlsStream {
                 Ok(TlsStep::More)
             }
             Ok(ConnectionState::TransmitTlsData(data)) => {
-                // It is in our hands: nothing that comes later overtakes it.
+                // The bytes are in `outgoing`, before all later ones.
                 data.done();
                 Ok(TlsStep::More)
             }
             Ok(ConnectionState::PeerClosed) => {
-                self.end = Some(End::Closed);
+                self.end = Some(ReadEnd::Closed);
                 Ok(TlsStep::More)
             }
-            Ok(ConnectionState::WriteTraffic(mut traffic)) => match say {
-                Say::Bytes(bytes) => self
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => match write {
+                PendingWrite::Bytes(bytes) => self
                     .outgoing
                     .encrypt(bytes.len(), |room| traffic.encrypt(bytes, room)),
-                Say::Close => self.outgoing.encrypt(0, |room| traffic.queue_close_notify(room)),
-                Say::Nothing => Ok(TlsStep::Blocked),
+                PendingWrite::Close => self.outgoing.encrypt(0, |room| traffic.queue_close_notify(room)),
+                PendingWrite::Nothing => Ok(TlsStep::Blocked),
             },
             Ok(
                 ConnectionState::BlockedHandshake
@@ -200,23 +208,23 @@ impl TlsStream {
             ) => Ok(TlsStep::Blocked),
             Err(error) => Err(error),
         };
-        self.incoming.discard(discard);
+        self.received.discard(discard);
         stepped.unwrap_or_else(|error| {
             self.fail(error);
             TlsStep::Blocked
         })
     }
 
-    /// The other side is owed an alert that says why. rustls must not be asked for more than that: it would go on with
-    /// what has come.
+    /// Ends the connection with an alert that says why. rustls must not be asked for more than the alert: it would process
+    /// further records.
     fn fail(&mut self, error: rustls::Error) {
         while self.tls.wants_write()
             && let Ok(ConnectionState::EncodeTlsData(mut data)) =
-                self.tls.process_tls_records(self.incoming.bytes()).state
+                self.tls.process_tls_records(self.received.bytes()).state
         {
             self.outgoing.encode(|room| data.encode(room));
         }
-        self.end = Some(End::Failed(error));
+        self.end = Some(ReadEnd::Failed(error));
     }
 }
 
@@ -233,9 +241,9 @@ impl AsyncRead for TlsStream {
         let before = out.filled().len();
         loop {
             this.decrypted.take(out);
-            while out.remaining() > 0 && this.step(out, Say::Nothing) == TlsStep::More {}
+            while out.remaining() > 0 && this.step(out, PendingWrite::Nothing) == TlsStep::More {}
             if !this.outgoing.is_empty() {
-                // An answer to what was read, or an alert. Whoever writes next hears of an error, and so does who reads.
+                // An answer to what was read, or an alert. The next write reports an error, and so does the next read.
                 let _ = this.poll_sent(context);
             }
             let is_something = out.filled().len() > before;
@@ -244,9 +252,9 @@ impl AsyncRead for TlsStream {
             }
             match &this.end {
                 None => {}
-                Some(End::Closed) => return Poll::Ready(Ok(())),
-                Some(End::Failed(error)) => return Poll::Ready(Err(tls_error(error.clone()))),
-                Some(End::Truncated) => return Poll::Ready(Err(truncated())),
+                Some(ReadEnd::Closed) => return Poll::Ready(Ok(())),
+                Some(ReadEnd::Failed(error)) => return Poll::Ready(Err(tls_error(error.clone()))),
+                Some(ReadEnd::Truncated) => return Poll::Ready(Err(truncated())),
             }
             match this.poll_fill(context) {
                 Poll::Ready(Ok(())) => {}
@@ -269,18 +277,18 @@ impl AsyncWrite for TlsStream {
             return Poll::Pending;
         }
         let bytes = bytes.get(..WAITING).unwrap_or(bytes);
-        let said = if this.shut {
+        let step = if this.is_shut {
             TlsStep::Blocked
         } else {
-            this.say(Say::Bytes(bytes))
+            this.advance(PendingWrite::Bytes(bytes))
         };
-        if said != TlsStep::Said {
+        if step != TlsStep::Written {
             return Poll::Ready(Err(match &this.end {
-                Some(End::Failed(error)) => tls_error(error.clone()),
-                Some(End::Closed | End::Truncated) | None => io::ErrorKind::BrokenPipe.into(),
+                Some(ReadEnd::Failed(error)) => tls_error(error.clone()),
+                Some(ReadEnd::Closed | ReadEnd::Truncated) | None => io::ErrorKind::BrokenPipe.into(),
             }));
         }
-        // What does not go now goes with the next write, or when it is flushed.
+        // The bytes that the socket does not take now go out with the next write or flush.
         if let Poll::Ready(drained) = this.outgoing.poll_drain(&mut *this.io, context) {
             drained?;
         }
@@ -293,9 +301,9 @@ impl AsyncWrite for TlsStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.shut {
-            this.shut = true;
-            this.say(Say::Close);
+        if !this.is_shut {
+            this.is_shut = true;
+            this.advance(PendingWrite::Close);
         }
         ready!(this.poll_sent(context))?;
         match ready!(Pin::new(&mut this.io).poll_shutdown(context)) {
@@ -305,18 +313,18 @@ impl AsyncWrite for TlsStream {
     }
 }
 
-/// Bytes of the socket that rustls has not done with.
-struct Incoming {
+/// Bytes from the socket that rustls has not processed.
+struct ReceivedCiphertext {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// The last read found more than there was room for.
+    /// Whether the last read filled the whole buffer.
     is_short: bool,
-    /// When something came last.
+    /// The time of the last read.
     last: Instant,
 }
 
-impl Incoming {
+impl ReceivedCiphertext {
     fn new() -> Self {
         Self {
             buffer: vec![0; SMALL],
@@ -335,7 +343,7 @@ impl Incoming {
         self.start = self.start.saturating_add(count).min(self.end);
     }
 
-    /// Where the next bytes go. What is left, part of a record, moves to the front.
+    /// Returns the room for the next bytes. The rest of a record moves to the front.
     fn room(&mut self) -> &mut [u8] {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -355,7 +363,7 @@ impl Incoming {
         self.last = Instant::now();
     }
 
-    /// Nothing has come.
+    /// Frees a large buffer after some time without bytes.
     fn rest(&mut self) {
         if self.start == self.end && self.buffer.len() > SMALL && self.last.elapsed() >= QUIET {
             *self = Self::new();
@@ -363,7 +371,7 @@ impl Incoming {
     }
 }
 
-/// The part of a record that its reader had no room for.
+/// The part of a record for which the reader had no room.
 #[derive(Default)]
 struct Decrypted {
     bytes: Vec<u8>,
@@ -389,7 +397,7 @@ impl Decrypted {
     }
 }
 
-/// Encrypted bytes that the socket has not taken.
+/// Encrypted bytes that the socket has not accepted.
 #[derive(Default)]
 struct PendingCiphertext {
     bytes: Vec<u8>,
@@ -426,7 +434,7 @@ impl PendingCiphertext {
         let mut room = records.saturating_mul(AROUND_RECORD).saturating_add(length);
         loop {
             match self.put(room, &mut encrypt) {
-                Ok(()) => return Ok(TlsStep::Said),
+                Ok(()) => return Ok(TlsStep::Written),
                 Err(EncryptError::InsufficientSize(error)) if error.required_size > room => {
                     room = error.required_size;
                 }

@@ -65,7 +65,7 @@ impl Check {
         let door = config.daemon.admission.as_ref().filter(|_| !self.fresh)?;
         let channel = match Channel::connect(&door.socket.path).await {
             Ok(channel) => channel,
-            Err(error) if error.nobody_serves() => {
+            Err(error) if error.has_no_server() => {
                 context.say(
                     "note: no daemon answers; this is judged here, and pulls are blocked until one runs",
                 );

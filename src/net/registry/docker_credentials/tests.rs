@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 use tokio::process::Command;
 
 use super::{
-    CredentialsKey, DockerCredentialsError, Login, Presented, Secret, ask, look_up, normal, program,
+    CredentialsKey, DockerCredentialsError, Login, Presented, Secret, look_up, normalised_key, program,
+    run_helper,
 };
 use crate::net::registry::Credentials;
 
@@ -38,7 +39,7 @@ fn keys_of_all_clients_name_the_same_server() {
         ("http://localhost:5000/v2/", "localhost:5000"),
         ("quay.io/team/", "quay.io/team"),
     ] {
-        assert_eq!(normal(key), name, "{key}");
+        assert_eq!(normalised_key(key), name, "{key}");
     }
 }
 
@@ -161,7 +162,7 @@ fn helpers_are_named_and_not_pathed() {
 async fn helper(script: &str) -> Result<Option<Login>, DockerCredentialsError> {
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(script);
-    ask(command, "helper", "quay.io:5000", Duration::from_millis(500)).await
+    run_helper(command, "helper", "quay.io:5000", Duration::from_millis(500)).await
 }
 
 #[tokio::test]
@@ -218,19 +219,21 @@ async fn a_helper_that_fails_is_an_error_and_never_anonymous() {
         assert!(begin.elapsed() < Duration::from_secs(10));
     }
     let error = helper("printf 'locked \\033[31m'; exit 1").await.unwrap_err();
-    assert_eq!(error.to_string(), r"`helper` answered: locked \x1b[31m");
+    assert_eq!(error.to_string(), r"`helper` failed: locked \u{1b}[31m");
 }
 
 #[tokio::test]
 async fn a_login_makes_another_identity() {
     let (_folder, path) = file("{}");
     let credentials = Credentials::File(path.clone());
-    let before = CredentialsKey::of(&credentials, None).await.unwrap();
-    assert_eq!(CredentialsKey::of(&credentials, None).await.unwrap(), before);
+    let before = CredentialsKey::new(&credentials, None).await.unwrap();
+    assert_eq!(CredentialsKey::new(&credentials, None).await.unwrap(), before);
     std::fs::write(&path, "{ }").unwrap();
-    assert_ne!(CredentialsKey::of(&credentials, None).await.unwrap(), before);
+    assert_ne!(CredentialsKey::new(&credentials, None).await.unwrap(), before);
     assert_eq!(
-        CredentialsKey::of(&Credentials::Passthrough, None).await.unwrap(),
+        CredentialsKey::new(&Credentials::Passthrough, None)
+            .await
+            .unwrap(),
         CredentialsKey::Anonymous
     );
 }
@@ -248,7 +251,7 @@ async fn a_login_that_a_client_presented_answers_where_credentials_pass_through_
     }
     let other = Presented::Login(basic("user", "hunter3"));
     let identity = async |presented| {
-        CredentialsKey::of(&Credentials::Passthrough, Some(presented))
+        CredentialsKey::new(&Credentials::Passthrough, Some(presented))
             .await
             .unwrap()
     };

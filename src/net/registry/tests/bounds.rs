@@ -125,7 +125,7 @@ async fn a_body_that_breaks_off_is_said_to() {
         let Err(RegistryError::Unreachable { what, .. }) = &result else {
             panic!("{result:?}")
         };
-        assert!(what.starts_with("the answer broke off: "), "{what}");
+        assert!(what.starts_with("the response broke off: "), "{what}");
     }
 }
 
@@ -197,7 +197,7 @@ async fn referrers_of(
     let liar = Liar::new(lie).await;
     let client = liar.client(Credentials::Anonymous);
     let found = client
-        .referrers(&repository(), &manifest_digest(), TYPE, &anyone())
+        .referrers(&repository(), &manifest_digest(), &[TYPE], &anyone())
         .await;
     (found.map(|found| found.len()), liar.targets())
 }
@@ -361,7 +361,7 @@ async fn a_missing_referrers_api_is_remembered() {
         let client = liar.client(Credentials::Anonymous);
         for _ in 0..3 {
             let found = client
-                .referrers(&repository(), &manifest_digest(), TYPE, &anyone())
+                .referrers(&repository(), &manifest_digest(), &[TYPE], &anyone())
                 .await;
             assert_eq!(kind(&found), RequestOutcome::NotFound);
         }
@@ -369,7 +369,7 @@ async fn a_missing_referrers_api_is_remembered() {
         // What was said of one repository does not hide the signatures of another.
         let other = crate::oci::Repository::new(HOST, "team/other").unwrap();
         let found = client
-            .referrers(&other, &manifest_digest(), TYPE, &anyone())
+            .referrers(&other, &manifest_digest(), &[TYPE], &anyone())
             .await;
         assert_eq!(kind(&found), RequestOutcome::NotFound);
         assert_eq!(liar.seen().len(), 1 + asked_of_another, "{body}");

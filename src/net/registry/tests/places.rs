@@ -115,9 +115,9 @@ async fn no_redirect_leads_to_a_metadata_service_or_the_gate() {
         ("http://[::ffff:169.254.169.254]/", "the address is link-local"),
         ("http://[fd00:ec2::254]/", "the address is a metadata service"),
         ("http://0.0.0.0/", "the address is unspecified"),
-        ("http://127.0.0.1:5443/v2/", "it is the gate itself"),
-        ("http://127.9.9.9:5443/v2/", "it is the gate itself"),
-        ("http://localhost:5443/v2/", "it is the gate itself"),
+        ("http://127.0.0.1:5443/v2/", "it is pullgate itself"),
+        ("http://127.9.9.9:5443/v2/", "it is pullgate itself"),
+        ("http://localhost:5443/v2/", "it is pullgate itself"),
         (
             "http://user:secret@127.0.0.1:1/",
             "the URL holds a user name or password",
@@ -139,7 +139,7 @@ async fn a_name_that_resolves_to_the_gate_is_refused_and_not_called_unreachable(
     let asking = client(&[&url], Credentials::Anonymous, vec![gate.address]);
     assert_eq!(
         refused_for(&pull(&asking, &anyone()).await),
-        "it is the gate itself"
+        "it is pullgate itself"
     );
     assert!(gate.seen().is_empty());
     // The same name is of use where it is not the gate.
@@ -188,7 +188,7 @@ async fn a_host_that_an_image_names_is_judged_as_well() {
         .manifest(&repository, &latest(), &anyone())
         .await
         .map(|_| ());
-    assert_eq!(refused_for(&result), "it is the gate itself");
+    assert_eq!(refused_for(&result), "it is pullgate itself");
 }
 
 #[tokio::test]
@@ -309,7 +309,7 @@ async fn a_mirrors_empty_list_of_referrers_is_not_believed() {
         vec![],
     );
     let found = client
-        .referrers(&repository(), &manifest_digest(), "a/b", &anyone())
+        .referrers(&repository(), &manifest_digest(), &["a/b"], &anyone())
         .await;
     assert_eq!(found, Ok(vec![]));
     assert_eq!((mirror.seen().len(), endpoint.seen().len()), (1, 1));
@@ -358,7 +358,7 @@ async fn a_public_registry_leads_nobody_into_the_private_network() {
         for reply in [redirect(&place), challenge(&format!("Bearer realm=\"{place}\""))] {
             let liar = Liar::new(move |_, _| reply.clone()).await;
             let client = liar.client(Credentials::Anonymous);
-            client.shared.named(HOST).unwrap().endpoint().pretend_public();
+            client.registries.named(HOST).unwrap().endpoint().pretend_public();
             let why = "a public registry led to a private address";
             assert_eq!(refused_for(&pull(&client, &anyone()).await), why, "{place}");
         }

@@ -380,7 +380,7 @@ async fn a_blob_stream_that_breaks_off_ends_with_an_error() {
     let Err(RegistryError::Unreachable { what, .. }) = &chunks[1] else {
         panic!("{chunks:?}")
     };
-    assert!(what.starts_with("the answer broke off: "), "{what}");
+    assert!(what.starts_with("the response broke off: "), "{what}");
     assert_eq!(chunks.len(), 2);
 }
 
@@ -457,7 +457,7 @@ async fn a_standstill_ends_a_stream() {
     let stream = crate::net::registry::body::stream(response, "h".to_owned(), Duration::from_millis(50));
     let chunks: Vec<_> = stream.collect().await;
     assert_eq!(chunks[0], Ok(Bytes::from_static(b"x")));
-    let what = "the answer stood still for 0 s".to_owned();
+    let what = "the response stalled for 0 s".to_owned();
     assert_eq!(
         chunks[1..],
         [Err(RegistryError::Unreachable {
@@ -534,7 +534,7 @@ async fn everything_can_be_asked_from_another_thread() {
             .is_err()
     );
     assert!(
-        sent(client.referrers(&repository, &digest, "a/b", &access))
+        sent(client.referrers(&repository, &digest, &["a/b"], &access))
             .await
             .is_err()
     );

@@ -317,7 +317,7 @@ pub(crate) fn blob(content: &'static [u8]) -> Blob {
 
 /// The kind of an error, for tables.
 pub(crate) fn kind<T: std::fmt::Debug>(result: &Result<T, RegistryError>) -> RequestOutcome {
-    RequestOutcome::of(result)
+    RequestOutcome::new(result)
 }
 
 /// Everything that was counted.

@@ -113,20 +113,20 @@ fn a_name_on_an_own_port_is_resolved_under_the_rule_against_ourselves() {
     );
     for address in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
         assert_eq!(
-            guard().address(address.parse().unwrap(), lane),
+            guard().check_address(address.parse().unwrap(), lane),
             Err(Forbidden::Own),
             "{address}"
         );
     }
     let other = check("http://localhost:5000/", true).unwrap();
-    assert_eq!(guard().address("127.0.0.1".parse().unwrap(), other), Ok(()));
+    assert_eq!(guard().check_address("127.0.0.1".parse().unwrap(), other), Ok(()));
     let public = check("https://cdn.example/", false).unwrap();
     assert_eq!(
-        guard().address("10.0.0.1".parse().unwrap(), public),
+        guard().check_address("10.0.0.1".parse().unwrap(), public),
         Err(Forbidden::Private)
     );
     assert_eq!(
-        guard().address("169.254.169.254".parse().unwrap(), public),
+        guard().check_address("169.254.169.254".parse().unwrap(), public),
         Err(Forbidden::LinkLocal)
     );
 }
@@ -217,7 +217,7 @@ fn the_metadata_service_is_reached_by_its_own_way_alone() {
     .unwrap();
     assert!(lane.direct);
     assert_eq!(
-        guard().address("169.254.169.254".parse().unwrap(), lane),
+        guard().check_address("169.254.169.254".parse().unwrap(), lane),
         Err(Forbidden::LinkLocal)
     );
 }

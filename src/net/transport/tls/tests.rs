@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::net::transport::cause;
+use crate::net::transport::error::cause;
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
@@ -454,13 +454,13 @@ async fn the_keys_may_change_in_the_middle() {
 async fn a_large_transfer_leaves_little_memory_behind() {
     for version in VERSIONS {
         let (mut client, mut server) = good(version).await;
-        assert!(client.incoming.buffer.len() <= 4 * SMALL);
+        assert!(client.received.buffer.len() <= 4 * SMALL);
         let sent = blob(1_000_000);
         let (part, written) = (&mut vec![0; 1_000_000][..], server.write_all(&sent));
         let (read, written) = tokio::join!(client.read_exact(part), written);
         read.unwrap();
         written.unwrap();
-        assert_eq!(client.incoming.buffer.len(), LARGE);
+        assert_eq!(client.received.buffer.len(), LARGE);
         assert_eq!(client.decrypted.bytes.capacity(), 0);
         let look = async |client: &mut TlsStream| {
             poll_fn(|context| {
@@ -472,10 +472,10 @@ async fn a_large_transfer_leaves_little_memory_behind() {
         };
         // A moment without bytes is none.
         look(&mut client).await;
-        assert_eq!(client.incoming.buffer.len(), LARGE);
-        client.incoming.last = Instant::now().checked_sub(QUIET).unwrap();
+        assert_eq!(client.received.buffer.len(), LARGE);
+        client.received.last = Instant::now().checked_sub(QUIET).unwrap();
         look(&mut client).await;
-        assert_eq!(client.incoming.buffer.len(), SMALL);
+        assert_eq!(client.received.buffer.len(), SMALL);
         server.write_all(b"more").await.unwrap();
         client.read_exact(&mut part[..4]).await.unwrap();
         assert_eq!(&part[..4], b"more");
