@@ -105,15 +105,11 @@ impl RequestContext<'_> {
 
 /// Drops the challenge where the client's own credentials do not pass through: pullgate would not show them to the
 /// registry, so that asking the client for them would only disclose them to pullgate.
-fn without_unanswerable_challenge(credentials: &Credentials, error: RegistryError) -> RegistryError {
-    match error {
-        RegistryError::Unauthorized { host, message, .. } if *credentials != Credentials::Passthrough => {
-            RegistryError::Unauthorized {
-                host,
-                message,
-                challenge: None,
-            }
-        }
-        other => other,
+fn without_unanswerable_challenge(credentials: &Credentials, mut error: RegistryError) -> RegistryError {
+    if *credentials != Credentials::Passthrough
+        && let RegistryError::Unauthorized { challenge, .. } = &mut error
+    {
+        *challenge = None;
     }
+    error
 }

@@ -1,9 +1,13 @@
-//! Registries that lie, each in one way, and what the client makes of it.
+//! The client against registries that misbehave, each in one way.
 
 mod authentication;
+mod blobs;
 mod bounds;
-mod places;
-mod reading;
+mod destinations;
+mod manifests;
+mod mirrors;
+mod referrers;
 mod retries;
 mod support;
+mod tokens;
 mod writing;

@@ -1,8 +1,9 @@
 //! The tokens that registries granted, kept for the next request of the same kind.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::HeaderValue;
+use tokio::time::Instant;
 use url::Url;
 
 use super::docker_credentials::CredentialsKey;

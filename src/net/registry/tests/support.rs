@@ -1,4 +1,4 @@
-//! A registry that says whatever a test wants it to say, byte for byte, on a loopback port of its own.
+//! A registry that answers byte for byte as a test wants, on a loopback port of its own, and what the tests share.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,9 +14,9 @@ use url::Url;
 
 use crate::net::registry::{
     Access, Credentials, Presented, RegistryClient, RegistryConfig, RegistryError, RegistryOperation,
-    RequestOutcome, SourceName,
+    RequestOutcome, SourceName, Target,
 };
-use crate::oci::{Blob, Descriptor, Digest, Repository};
+use crate::oci::{Blob, Descriptor, Digest, Repository, Tag};
 
 /// The registry that images of the tests name.
 pub(crate) const HOST: &str = "registry.test";
@@ -24,7 +24,7 @@ pub(crate) const HOST: &str = "registry.test";
 pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// One request as it came.
+/// One request as it was received.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) method: String,
@@ -46,20 +46,20 @@ impl Seen {
     }
 }
 
-/// What is sent back.
+/// The reply to one request.
 #[derive(Clone)]
 pub(crate) enum Reply {
-    /// These bytes, then the connection is closed.
+    /// Sends these bytes and closes the connection.
     Close(Vec<u8>),
-    /// These bytes, and the connection is kept for the next request.
+    /// Sends these bytes and keeps the connection for the next request.
     Keep(Vec<u8>),
-    /// The head, then this chunk again and again, with this pause.
+    /// Sends the head, then this chunk again and again, with this pause.
     Forever(Vec<u8>, Vec<u8>, Duration),
-    /// Nothing, and the connection is closed.
+    /// Closes the connection without a byte.
     HangUp,
 }
 
-/// A running liar. Ends with the test's runtime.
+/// A running registry. It ends with the test's runtime.
 pub(crate) struct Liar {
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -67,7 +67,7 @@ pub(crate) struct Liar {
 }
 
 impl Liar {
-    /// Answers each request with what `lie` makes of it and of how many came before.
+    /// Starts a registry that answers each request by `lie`, which gets the request and the number of earlier ones.
     pub(crate) async fn new(lie: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static) -> Self {
         Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), lie)
     }
@@ -94,7 +94,7 @@ impl Liar {
         }
     }
 
-    /// The same over TLS, at `localhost`, under a certificate authority of its own, whose certificate comes as PEM.
+    /// Starts one over TLS at `localhost`, and returns the certificate of its authority as PEM.
     pub(crate) async fn tls(lie: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static) -> (Self, Vec<u8>) {
         let made =
             rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
@@ -111,8 +111,11 @@ impl Liar {
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (log, lie) = (Arc::clone(&seen), Arc::new(lie));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
                 let (acceptor, log, lie) = (acceptor.clone(), Arc::clone(&log), Arc::clone(&lie));
                 tokio::spawn(async move {
                     if let Ok(connection) = acceptor.accept(connection).await {
@@ -125,7 +128,7 @@ impl Liar {
             Self {
                 address,
                 seen,
-                connections: Arc::default(),
+                connections,
             },
             made.cert.pem().into_bytes(),
         )
@@ -267,18 +270,18 @@ pub(crate) fn repository() -> Repository {
     Repository::new(HOST, "team/app").unwrap()
 }
 
-/// A client that shows nothing and has five seconds.
-pub(crate) fn anyone() -> Access {
+/// The access of a client without credentials that has a minute: more than any test needs.
+pub(crate) fn anonymous() -> Access {
     Access {
         presented: None,
-        deadline: Instant::now() + Duration::from_secs(5),
+        deadline: Instant::now() + Duration::from_secs(60),
     }
 }
 
-pub(crate) fn someone(authorization: &'static str) -> Access {
+pub(crate) fn presenting(authorization: &'static str) -> Access {
     Access {
         presented: Some(Presented::Header(HeaderValue::from_static(authorization))),
-        ..anyone()
+        ..anonymous()
     }
 }
 
@@ -287,6 +290,86 @@ pub(crate) fn within(time: Duration) -> Access {
         presented: None,
         deadline: Instant::now() + time,
     }
+}
+
+/// A time that no test reaches, unless what it tests hangs.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// Lets the runtime's clock jump ahead. Until the end of the test, deadlines are met that much earlier.
+pub(crate) async fn advance(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+/// Waits until a condition holds.
+pub(crate) async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+pub(crate) fn latest() -> Target {
+    Target::Tag(Tag::latest())
+}
+
+/// Reads the manifest under `latest`.
+pub(crate) async fn pull(client: &RegistryClient, access: &Access) -> Result<(), RegistryError> {
+    client
+        .manifest(&repository(), &latest(), access)
+        .await
+        .map(|_| ())
+}
+
+/// Writes a credentials file with the login `user:pass` for [`HOST`].
+pub(crate) fn login() -> (tempfile::TempDir, Credentials) {
+    file(&format!(r#"{{"auths":{{"{HOST}":{{"auth":"dXNlcjpwYXNz"}}}}}}"#))
+}
+
+/// Writes a credentials file.
+pub(crate) fn file(text: &str) -> (tempfile::TempDir, Credentials) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("auth.json");
+    std::fs::write(&path, text).unwrap();
+    (folder, Credentials::File(path))
+}
+
+/// The answer of a token realm that grants this token for five minutes.
+pub(crate) fn token(token: &str) -> Reply {
+    answer(
+        "200 OK",
+        &[("content-type", "application/json")],
+        format!(r#"{{"token":"{token}","expires_in":300}}"#),
+    )
+}
+
+/// Starts a registry that asks for a token of its own realm, `/token`, at which `realm` answers.
+pub(crate) async fn bearer(realm: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static) -> Liar {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let line = format!(
+        r#"Bearer realm="http://{address}/token",service="the service",scope="repository:evil:push""#
+    );
+    Liar::on(listener, move |seen, before| {
+        match (seen.path(), seen.header("authorization")) {
+            ("/token", _) => realm(seen, before),
+            (_, Some(shown)) if shown.starts_with("Bearer good") => manifest(),
+            _ => challenge(&line),
+        }
+    })
+}
+
+/// The head of a response with a chunked body.
+pub(crate) fn chunked(head: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\n{head}transfer-encoding: chunked\r\n\r\n").into_bytes()
+}
+
+/// One chunk of spaces.
+pub(crate) fn chunk(length: usize) -> Vec<u8> {
+    let mut chunk = format!("{length:x}\r\n").into_bytes();
+    chunk.resize(chunk.len() + length, b' ');
+    chunk.extend_from_slice(b"\r\n");
+    chunk
 }
 
 pub(crate) const MANIFEST: &[u8] =
@@ -320,7 +403,7 @@ pub(crate) fn kind<T: std::fmt::Debug>(result: &Result<T, RegistryError>) -> Req
     RequestOutcome::new(result)
 }
 
-/// Everything that was counted.
+/// An observer that keeps what it was told.
 #[derive(Clone, Default)]
 pub(crate) struct Counted(Arc<Mutex<Vec<(RegistryOperation, RequestOutcome)>>>);
 

@@ -2,14 +2,13 @@
 
 use super::support::*;
 use crate::net::registry::{Credentials, RequestOutcome, Target};
-use crate::oci::Tag;
 
 fn status(line: &str) -> Reply {
     Reply::Keep(format!("HTTP/1.1 {line}\r\ncontent-length: 0\r\n\r\n").into_bytes())
 }
 
 #[tokio::test]
-async fn a_blob_is_stored_where_the_registry_says() {
+async fn a_blob_is_uploaded_to_the_location_that_the_registry_names() {
     for location in ["/v2/team/app/blobs/uploads/1?state=a%2Fb", "1?state=a%2Fb"] {
         let liar = Liar::new(move |seen, _| match seen.method.as_str() {
             "HEAD" => status("404 Not Found"),
@@ -19,7 +18,7 @@ async fn a_blob_is_stored_where_the_registry_says() {
         .await;
         let content = blob(b"content");
         liar.client(Credentials::Anonymous)
-            .push_blob(&repository(), &content, &anyone())
+            .push_blob(&repository(), &content, &anonymous())
             .await
             .unwrap();
         let digest = content.digest().to_string();
@@ -42,17 +41,17 @@ async fn a_blob_is_stored_where_the_registry_says() {
 }
 
 #[tokio::test]
-async fn a_blob_that_is_there_is_not_stored_again() {
+async fn a_blob_that_exists_is_not_uploaded_again() {
     let liar = Liar::new(|_, _| status("200 OK")).await;
     liar.client(Credentials::Anonymous)
-        .push_blob(&repository(), &blob(b"x"), &anyone())
+        .push_blob(&repository(), &blob(b"x"), &anonymous())
         .await
         .unwrap();
     assert_eq!(liar.seen().len(), 1);
 }
 
 #[tokio::test]
-async fn a_token_to_store_names_both_actions() {
+async fn a_token_for_a_push_has_both_actions() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let line = format!(
         r#"Bearer realm="http://{}/token""#,
@@ -67,9 +66,15 @@ async fn a_token_to_store_names_both_actions() {
         }
     });
     let client = liar.client(Credentials::Anonymous);
-    let latest = Target::Tag(Tag::latest());
+    let latest = latest();
     client
-        .push_manifest(&repository(), &latest, OCI_MANIFEST, &blob(MANIFEST), &anyone())
+        .push_manifest(
+            &repository(),
+            &latest,
+            OCI_MANIFEST,
+            &blob(MANIFEST),
+            &anonymous(),
+        )
         .await
         .unwrap();
     assert_eq!(
@@ -78,7 +83,7 @@ async fn a_token_to_store_names_both_actions() {
     );
     assert_eq!(liar.seen()[2].body, MANIFEST);
     client
-        .delete_manifest(&repository(), &latest, &anyone())
+        .delete_manifest(&repository(), &latest, &anonymous())
         .await
         .unwrap();
     assert_eq!(
@@ -88,7 +93,7 @@ async fn a_token_to_store_names_both_actions() {
 }
 
 #[tokio::test]
-async fn an_upload_elsewhere_gets_no_credentials() {
+async fn an_upload_to_another_host_is_not_shown_credentials() {
     let storage = Liar::new(|_, _| status("201 Created")).await;
     let there = storage.url("/put?x=y");
     let liar = Liar::new(move |seen, _| match seen.method.as_str() {
@@ -96,7 +101,7 @@ async fn an_upload_elsewhere_gets_no_credentials() {
         _ => answer("202 Accepted", &[("location", there.as_str())], ""),
     })
     .await;
-    let access = someone("Bearer of-the-client");
+    let access = presenting("Bearer of-the-client");
     liar.client(Credentials::Passthrough)
         .push_blob(&repository(), &blob(b"x"), &access)
         .await
@@ -110,7 +115,7 @@ async fn an_upload_elsewhere_gets_no_credentials() {
 }
 
 #[tokio::test]
-async fn an_upload_leads_where_a_redirect_may_lead() {
+async fn an_upload_to_a_forbidden_place_is_refused() {
     for (location, outcome) in [
         ("http://169.254.169.254/", RequestOutcome::Refused),
         ("http://127.0.0.1:5443/", RequestOutcome::Refused),
@@ -128,7 +133,7 @@ async fn an_upload_leads_where_a_redirect_may_lead() {
             vec!["127.0.0.1:5443".parse().unwrap()],
         );
         assert_eq!(
-            kind(&client.push_blob(&repository(), &blob(b"x"), &anyone()).await),
+            kind(&client.push_blob(&repository(), &blob(b"x"), &anonymous()).await),
             outcome,
             "{location}"
         );
@@ -137,29 +142,41 @@ async fn an_upload_leads_where_a_redirect_may_lead() {
 }
 
 #[tokio::test]
-async fn a_write_is_not_redirected() {
+async fn a_redirect_of_a_write_is_not_followed() {
     let liar = Liar::new(|_, _| redirect("/elsewhere")).await;
     let client = liar.client(Credentials::Anonymous);
-    let latest = Target::Tag(Tag::latest());
+    let latest = latest();
     let pushed = client
-        .push_manifest(&repository(), &latest, OCI_MANIFEST, &blob(MANIFEST), &anyone())
+        .push_manifest(
+            &repository(),
+            &latest,
+            OCI_MANIFEST,
+            &blob(MANIFEST),
+            &anonymous(),
+        )
         .await;
     assert_eq!(kind(&pushed), RequestOutcome::Malformed);
     assert_eq!(
-        kind(&client.delete_manifest(&repository(), &latest, &anyone()).await),
+        kind(&client.delete_manifest(&repository(), &latest, &anonymous()).await),
         RequestOutcome::Malformed
     );
     assert_eq!(liar.seen().len(), 2);
 }
 
 #[tokio::test]
-async fn a_manifest_is_stored_and_its_subject_noted_or_not() {
+async fn a_pushed_manifest_tells_whether_its_subject_was_recorded() {
     for (headers, noted) in [(vec![], false), (vec![("oci-subject", "sha256:x")], true)] {
         let liar = Liar::new(move |_, _| answer("201 Created", &headers, "")).await;
         let client = liar.client(Credentials::Anonymous);
         let target = Target::Digest(manifest_digest());
         let pushed = client
-            .push_manifest(&repository(), &target, OCI_MANIFEST, &blob(MANIFEST), &anyone())
+            .push_manifest(
+                &repository(),
+                &target,
+                OCI_MANIFEST,
+                &blob(MANIFEST),
+                &anonymous(),
+            )
             .await;
         assert_eq!(pushed, Ok(noted));
         assert_eq!(
@@ -171,7 +188,7 @@ async fn a_manifest_is_stored_and_its_subject_noted_or_not() {
 }
 
 #[tokio::test]
-async fn what_was_not_stored_is_said() {
+async fn a_failed_push_is_reported() {
     for (line, outcome) in [
         ("403 Forbidden", RequestOutcome::Unauthorized),
         ("404 Not Found", RequestOutcome::NotFound),
@@ -181,13 +198,19 @@ async fn what_was_not_stored_is_said() {
     ] {
         let liar = Liar::new(move |_, _| status(line)).await;
         let client = liar.client(Credentials::Anonymous);
-        let latest = Target::Tag(Tag::latest());
+        let latest = latest();
         let pushed = client
-            .push_manifest(&repository(), &latest, OCI_MANIFEST, &blob(MANIFEST), &anyone())
+            .push_manifest(
+                &repository(),
+                &latest,
+                OCI_MANIFEST,
+                &blob(MANIFEST),
+                &anonymous(),
+            )
             .await;
         assert_eq!(kind(&pushed), outcome, "{line}");
         let line_was_ok = line == "200 OK";
-        let deleted = kind(&client.delete_manifest(&repository(), &latest, &anyone()).await);
+        let deleted = kind(&client.delete_manifest(&repository(), &latest, &anonymous()).await);
         assert_eq!(
             deleted,
             if line_was_ok { RequestOutcome::Ok } else { outcome },
