@@ -170,9 +170,10 @@ fn the_reference_is_what_the_files_say() {
 fn rendered() -> String {
     let mut page = String::from(
         "# The gRPC API\n\n\
-         Made from the files in [proto/pullgate/v1](../proto/pullgate/v1/admission.proto), which are what a client is \
-         generated from. The server describes itself as well (reflection, v1) and answers `grpc.health.v1.Health`. How to \
-         open the sockets: [configuration.md](configuration.md#daemon). Within `v1` nothing is renumbered or taken away.\n",
+         This page is generated from the files in [proto/pullgate/v1](../proto/pullgate/v1/admission.proto), from which you \
+         generate a client. The server also supports reflection (v1) and `grpc.health.v1.Health`. \
+         [configuration.md](configuration.md#daemon) shows how to open the sockets. Releases of `v1` never renumber or \
+         remove a field.\n",
     );
     for file in files().iter().filter(|file| file.file.package() == "pullgate.v1") {
         for (at, service) in file.file.service.iter().enumerate() {
@@ -180,7 +181,7 @@ fn rendered() -> String {
             writeln!(page, "\n## `pullgate.v1.{}`\n", service.name()).unwrap();
             // What stands at the head of the file is about its one service.
             writeln!(page, "{}\n", prose(head(file))).unwrap();
-            page.push_str("| Method | Request | Answer | What |\n| --- | --- | --- | --- |\n");
+            page.push_str("| Method | Request | Answer | Meaning |\n| --- | --- | --- | --- |\n");
             for (at, method) in service.method.iter().enumerate() {
                 let path = [&path[..], &[MEMBERS, index(at)]].concat();
                 let stream = if method.server_streaming() {
@@ -225,7 +226,7 @@ fn of_enum(page: &mut String, file: &File, path: &[i32], values: &EnumDescriptor
         prose(file.comment(path))
     )
     .unwrap();
-    page.push_str("| Value | Number | What |\n| --- | --- | --- |\n");
+    page.push_str("| Value | Number | Meaning |\n| --- | --- | --- |\n");
     for (at, value) in values.value.iter().enumerate() {
         let path = [path, &[MEMBERS, index(at)]].concat();
         let what = cell(file.comment(&path));
@@ -244,7 +245,7 @@ fn of_message(page: &mut String, file: &File, path: &[i32], message: &Descriptor
     if message.field.is_empty() {
         return;
     }
-    page.push_str("\n| Field | Number | Type | What |\n| --- | --- | --- | --- |\n");
+    page.push_str("\n| Field | Number | Type | Meaning |\n| --- | --- | --- | --- |\n");
     for (at, field) in message.field.iter().enumerate() {
         let path = [path, &[MEMBERS, index(at)]].concat();
         let what = cell(file.comment(&path));
