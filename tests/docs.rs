@@ -23,7 +23,8 @@ use markdown::{page, pages, root};
 use prometheus_client::registry::Registry;
 use pullgate::base::limits;
 use pullgate::base::reason::Reason;
-use pullgate::pull::record::{Decision, DecisionOutcome, DoorName, Recorder};
+use pullgate::pull::record::{Decision, DecisionOutcome, Recorder};
+use pullgate::pull::request::DoorName;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 #[test]

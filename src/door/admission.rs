@@ -24,10 +24,11 @@ use crate::door::listen::accept::stopped;
 use crate::door::listen::grpc;
 use crate::door::listen::unix_socket::{BoundSocket, SocketError};
 use crate::pull::decide::{Evaluation, explain};
-use crate::pull::gate::{Gate, PullRequest};
+use crate::pull::gate::Gate;
 use crate::pull::record::{
     DecisionFeed, DecisionOutcome, FeedEvent, MAX_RECORDED_DECISIONS, RecordedDecision,
 };
+use crate::pull::request::PullRequest;
 
 /// A bound socket, not yet served.
 #[derive(Debug)]

@@ -1,75 +1,51 @@
-//! Each decision, written once: a journal line and the counters out of one function, so that they cannot disagree.
+//! The record of decisions: one function writes the journal line and the counters, so that they cannot disagree.
 
 mod feed;
+mod label;
+mod request_metrics;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use feed::Feed;
 pub use feed::{DecisionFeed, FeedEvent, MAX_RECORDED_DECISIONS, RecordedDecision};
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use label::Label;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+pub use request_metrics::RequestMetrics;
 
 use crate::base::reason::Reason;
-use crate::net::oracle;
-use crate::net::registry::RegistryObserver;
 use crate::oci::{Digest, Reference};
 use crate::pull::decide::{Denial, Evaluation, Verdict};
-
-/// The ways in, as logs and metrics spell them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum DoorName {
-    /// `pullgate.v1.Admission`.
-    Admission,
-    /// The Container Runtime Interface.
-    Cri,
-    /// The registry API.
-    Registry,
-    /// `pullgate check`.
-    Tool,
-}
-
-impl DoorName {
-    /// As logs and metrics spell it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Admission => "admission",
-            Self::Cri => "cri",
-            Self::Registry => "registry",
-            Self::Tool => "tool",
-        }
-    }
-}
+use crate::pull::request::{DoorName, PullRequest};
 
 /// One decision, as it is recorded.
 #[derive(Clone, Copy, Debug)]
 pub struct Decision<'a> {
-    /// Which door.
+    /// The door that asked.
     pub door: DoorName,
-    /// Who asked.
+    /// The client.
     pub peer: &'a str,
-    /// The image as it was asked for.
+    /// The image as the client named it.
     pub reference: &'a Reference,
-    /// The digest that was judged, if it came so far.
+    /// The digest that was evaluated, if it is known.
     pub digest: Option<&'a Digest>,
-    /// The rule that spoke: its scope, or `default`.
+    /// The name of the rule that applied, or `default`.
     pub rule: &'a str,
-    /// What was answered.
+    /// The answer.
     pub outcome: DecisionOutcome,
-    /// Why, in a clause; empty where there is nothing to say.
+    /// The cause in a clause; empty for an allowed pull.
     pub detail: &'a str,
-    /// Whether who signed was remembered from an earlier pull.
+    /// Whether the evidence was remembered from an earlier pull.
     pub cached: bool,
-    /// From the door to the answer.
+    /// The time from the request to the answer.
     pub elapsed: Duration,
 }
 
-/// What was answered.
+/// The answer to a pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DecisionOutcome {
     /// The pull went through.
@@ -81,7 +57,7 @@ pub enum DecisionOutcome {
 }
 
 impl DecisionOutcome {
-    /// `allow`, `deny` or `warn`.
+    /// Returns `allow`, `deny` or `warn`.
     #[must_use]
     pub const fn verdict(self) -> &'static str {
         match self {
@@ -91,7 +67,7 @@ impl DecisionOutcome {
         }
     }
 
-    /// The code of what was found wrong; `none` where nothing was.
+    /// Returns the code of the reason, or `none`.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
@@ -102,39 +78,33 @@ impl DecisionOutcome {
 }
 
 impl<'a> Decision<'a> {
-    /// The decision that a judgement is.
+    /// Returns the decision of an evaluation.
     #[must_use]
-    pub fn from_evaluation(
-        judgement: &'a Evaluation,
-        door: DoorName,
-        peer: &'a str,
-        reference: &'a Reference,
-        took: Duration,
-    ) -> Self {
-        let (outcome, detail) = match &judgement.verdict {
+    pub fn from_evaluation(evaluation: &'a Evaluation, request: &'a PullRequest, elapsed: Duration) -> Self {
+        let (outcome, detail) = match &evaluation.verdict {
             Verdict::Allow(permit) => permit
                 .warning()
-                .map_or((DecisionOutcome::Allow, ""), |warned: &Denial| {
-                    (DecisionOutcome::Warn(warned.reason), warned.detail.as_str())
+                .map_or((DecisionOutcome::Allow, ""), |warning: &Denial| {
+                    (DecisionOutcome::Warn(warning.reason), warning.detail.as_str())
                 }),
             Verdict::Deny(denial) => (DecisionOutcome::Deny(denial.reason), denial.detail.as_str()),
         };
         Self {
-            door,
-            peer,
-            reference,
-            digest: judgement.digest(),
-            rule: &judgement.rule,
+            door: request.door,
+            peer: &request.peer,
+            reference: &request.reference,
+            digest: evaluation.digest(),
+            rule: &evaluation.rule,
             outcome,
             detail,
-            cached: judgement.cached,
-            elapsed: took,
+            cached: evaluation.cached,
+            elapsed,
         }
     }
 }
 
-/// Counts and writes decisions. Labels come from closed lists alone, never from an image, a key or a message: what a
-/// client sends must not grow the metrics.
+/// Counts and writes decisions. Labels come from closed lists alone, never from an image, a key or a message, so that a
+/// client cannot grow the metrics.
 #[derive(Debug)]
 pub struct Recorder {
     pulls: Family<PullLabels, Counter>,
@@ -157,17 +127,8 @@ struct DurationLabels {
     verdict: Label,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Label(&'static str);
-
-impl EncodeLabelValue for Label {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        self.0.encode(encoder)
-    }
-}
-
 impl Recorder {
-    /// A recorder whose metrics stand in `registry`, below the prefix that the caller chose.
+    /// Makes a recorder, and registers its metrics in `registry`, below the caller's prefix.
     pub fn new(registry: &mut Registry) -> Self {
         let recorder = Self {
             pulls: Family::default(),
@@ -176,19 +137,19 @@ impl Recorder {
             challenges: Counter::default(),
             feed: Feed::new(),
         };
-        registry.register("pulls", "Manifests that were judged", recorder.pulls.clone());
+        registry.register("pulls", "Decisions on manifests", recorder.pulls.clone());
         registry.register(
             "pull_duration_seconds",
-            "From the door to the verdict",
+            "Time from the request to the verdict",
             recorder.durations.clone(),
         );
-        registry.register("blobs", "Blobs that were asked for", recorder.blobs.clone());
+        registry.register("blobs", "Requests for blobs", recorder.blobs.clone());
         registry.register(
             "challenges",
-            "Clients that were asked for credentials, as the registry wants some",
+            "Requests that were answered with the registry's request for credentials",
             recorder.challenges.clone(),
         );
-        // From zero on: the first denial is an increase then, for who watches for one, and not a series out of nothing.
+        // Every series starts at zero, so that the first denial is an increase, which an alert can see.
         for outcome in std::iter::once(DecisionOutcome::Allow).chain(Reason::ALL.map(DecisionOutcome::Deny)) {
             for door in [DoorName::Admission, DoorName::Cri, DoorName::Registry] {
                 drop(recorder.pulls.get_or_create(&PullLabels::new(door, outcome)));
@@ -216,7 +177,7 @@ impl Recorder {
         self.write(decision);
     }
 
-    /// Records the decision on a blob. Allowed ones are counted only: one line a pull is what people read.
+    /// Records the decision on a blob. An allowed blob is only counted: the log has one line for each pull.
     pub fn record_blob(&self, decision: &Decision<'_>) {
         self.blobs
             .get_or_create(&PullLabels::new(decision.door, decision.outcome))
@@ -226,8 +187,8 @@ impl Recorder {
         }
     }
 
-    /// Records that a client was asked for credentials. A client with a pull secret asks without it first: that is no
-    /// decision yet, and whoever counts denials must not count it.
+    /// Records that a client was asked for credentials. A client with a pull secret sends its first request without it:
+    /// that is not a decision yet, and does not count as a denial.
     pub fn record_challenge(&self, decision: &Decision<'_>) {
         self.challenges.inc();
         tracing::info!(
@@ -236,7 +197,7 @@ impl Recorder {
             peer = decision.peer,
             image.r#ref = %decision.reference,
             rule = decision.rule,
-            "The registry wants credentials and the client has shown none: it is asked for them: {}",
+            "The registry requires credentials, and the client sent none; asking the client for them: {}",
             decision.reference
         );
     }
@@ -247,71 +208,14 @@ impl Recorder {
         self.feed.add(recorded);
     }
 
-    /// The last `most` decisions (at most [`KEPT`]) of those that `wanted` takes, oldest first, and all that come after
-    /// them.
+    /// Returns the last `most` decisions (at most [`MAX_RECORDED_DECISIONS`]) that `wanted` selects, oldest first, and a
+    /// feed of all later decisions.
     pub fn watch(
         &self,
         most: usize,
         wanted: impl Fn(&RecordedDecision) -> bool,
     ) -> (Vec<Arc<RecordedDecision>>, DecisionFeed) {
         self.feed.watch(most, wanted)
-    }
-}
-
-/// Counts what is asked of registries, and of Oracle's services.
-#[derive(Clone, Debug, std::default::Default)]
-pub struct RequestMetrics {
-    registries: Family<RequestLabels, Counter>,
-    oracle: Family<RequestLabels, Counter>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    operation: Label,
-    outcome: Label,
-}
-
-impl RequestMetrics {
-    /// A counter that stands in `registry`.
-    pub fn new(registry: &mut Registry) -> Self {
-        let requests = Self::default();
-        registry.register(
-            "registry_requests",
-            "Requests to registries",
-            requests.registries.clone(),
-        );
-        registry.register(
-            "oracle_requests",
-            "Requests to Oracle's services",
-            requests.oracle.clone(),
-        );
-        requests
-    }
-
-    /// What a client of Oracle's services tells of its requests.
-    #[must_use]
-    pub fn oracle_observer(&self) -> oracle::OracleObserver {
-        let counts = self.oracle.clone();
-        Arc::new(move |call: oracle::Call, outcome: oracle::CallOutcome| {
-            let labels = RequestLabels {
-                operation: Label(call.as_str()),
-                outcome: Label(outcome.as_str()),
-            };
-            counts.get_or_create(&labels).inc();
-        })
-    }
-
-    /// What a client tells of its requests.
-    #[must_use]
-    pub fn observer(&self) -> RegistryObserver {
-        let counts = self.registries.clone();
-        Arc::new(move |operation, outcome| {
-            let labels = RequestLabels {
-                operation: Label(operation.as_str()),
-                outcome: Label(outcome.as_str()),
-            };
-            counts.get_or_create(&labels).inc();
-        })
     }
 }
 
@@ -326,14 +230,14 @@ impl PullLabels {
 }
 
 impl RecordedDecision {
-    /// The same fields for allow and deny, so that one search finds both.
+    /// Writes the journal line. Its fields are the same for allow and deny, so that one search finds both.
     fn write(&self) {
         let digest = self
             .digest
             .map_or_else(|| "-".to_owned(), |digest| digest.to_string());
         let took = u64::try_from(self.elapsed.as_micros()).unwrap_or(u64::MAX);
-        // The whole in the message, for whoever reads the journal as it comes; the same in fields, for who searches it.
-        let of = |what: &str| match &*self.detail {
+        // The message holds everything for people who read the journal; the fields hold the same for searches.
+        let message = |what: &str| match &*self.detail {
             "" => format!("{what}: {}", self.reference),
             detail => format!("{what}: {}: {}: {detail}", self.reference, self.outcome.reason()),
         };
@@ -352,7 +256,7 @@ impl RecordedDecision {
                     cached = self.cached,
                     took_us = took,
                     "{}",
-                    of($what)
+                    message($what)
                 )
             };
         }
@@ -364,7 +268,7 @@ impl RecordedDecision {
     }
 }
 
-/// Seconds: from a warm verdict (well under a millisecond) to the usual deadline.
+/// In seconds, from a remembered verdict (well under a millisecond) to the usual deadline.
 const BUCKETS: [f64; 15] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];

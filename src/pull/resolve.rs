@@ -1,12 +1,17 @@
-//! The one digest that is meant: resolved once, hashed here, and used for everything after.
+//! Resolving: from a reference to one digest, which is hashed here once and used by every later stage.
+
+mod resolver;
+
+pub(crate) use resolver::Resolver;
 
 use crate::net::registry::{Access, FetchedManifest, RegistryClient, RegistryError, Target};
 use crate::oci::{Blob, Digest, Document, ManifestError, Reference, Repository, Tag};
 
-/// The signed thing, in OCI's word: the manifest that a pull means, read whole and hashed.
+/// The manifest that a pull is about, read whole and hashed. OCI calls the manifest that a signature refers to its
+/// subject.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// Where it was read.
+    /// The repository from which the manifest was read.
     pub repository: Repository,
     /// The manifest's bytes and digest.
     pub manifest: Blob,
@@ -15,48 +20,75 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// The digest that everything after is about.
+    /// Returns the digest that every later stage is about.
     #[must_use]
     pub const fn digest(&self) -> &Digest {
         self.manifest.digest()
     }
 }
 
-/// Why no subject could be named.
+/// The reason why a reference leads to no usable manifest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
-    /// The registry did not give a manifest.
-    #[error("the manifest could not be read")]
+    /// The registry returned no manifest.
+    #[error("could not read the manifest")]
     Registry(#[from] RegistryError),
-    /// It gave one that is refused. The digest is known all the same.
-    #[error("the manifest was refused")]
+    /// The registry returned bytes that are not a valid manifest.
+    #[error("the manifest is not valid")]
     Manifest {
-        /// What it hashed to.
+        /// The digest of the bytes.
         digest: Digest,
-        /// What is wrong with it.
+        /// The fault in them.
         #[source]
         source: ManifestError,
     },
+    /// The manifest differs from the description that the client was given. The digest alone does not determine how a
+    /// client reads the bytes.
+    #[error("{mismatch}")]
+    NotAsDescribed {
+        /// The digest of the manifest.
+        digest: Digest,
+        /// The difference.
+        mismatch: DescriptionMismatch,
+    },
 }
 
-/// Asks the registry once for what `reference` means: by digest where it names one, else by tag.
+/// The difference between a manifest and its description.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DescriptionMismatch {
+    /// Another media type was described.
+    #[error("the client expects a manifest of type `{}`, but its type is `{actual}`", described.escape_debug())]
+    MediaType {
+        /// The media type of the description.
+        described: String,
+        /// The media type of the manifest.
+        actual: String,
+    },
+    /// Another size was described.
+    #[error("the client expects a manifest of {described} bytes, but it has {actual}")]
+    Size {
+        /// The size of the description, in bytes.
+        described: u64,
+        /// The size of the manifest, in bytes.
+        actual: u64,
+    },
+}
+
+/// Asks the registry once for the manifest of `reference`: by digest where the reference has one, else by tag.
 ///
 /// # Errors
-/// As [`ResolveError`] says.
+/// Returns [`ResolveError::Registry`] or [`ResolveError::Manifest`].
 pub async fn resolve(
     client: &RegistryClient,
     reference: &Reference,
     access: &Access,
 ) -> Result<Subject, ResolveError> {
     let fetched = fetch(client, reference, access).await?;
-    read(&reference.repository, fetched)
+    parse(&reference.repository, fetched)
 }
 
-/// The first half of [`resolve`]: the bytes, hashed and not yet read.
-///
-/// # Errors
-/// As [`RegistryError`] says.
-pub async fn fetch(
+/// Fetches the bytes of the manifest and hashes them.
+async fn fetch(
     client: &RegistryClient,
     reference: &Reference,
     access: &Access,
@@ -66,9 +98,8 @@ pub async fn fetch(
         .await
 }
 
-/// What a reference is asked for by: its digest where it names one, else its tag.
-#[must_use]
-pub fn target(reference: &Reference) -> Target {
+/// Returns the digest or tag by which the registry is asked for a reference.
+fn target(reference: &Reference) -> Target {
     match (&reference.digest, &reference.tag) {
         (Some(digest), _) => Target::Digest(*digest),
         (None, Some(tag)) => Target::Tag(tag.clone()),
@@ -76,11 +107,8 @@ pub fn target(reference: &Reference) -> Target {
     }
 }
 
-/// The second half of [`resolve`]: what the bytes are, under the type that they were sent with.
-///
-/// # Errors
-/// [`ResolveError::Manifest`].
-pub fn read(repository: &Repository, fetched: FetchedManifest) -> Result<Subject, ResolveError> {
+/// Parses the bytes as the media type with which the registry sent them.
+fn parse(repository: &Repository, fetched: FetchedManifest) -> Result<Subject, ResolveError> {
     let document = Document::parse(&fetched.blob, fetched.content_type.as_deref()).map_err(|source| {
         ResolveError::Manifest {
             digest: *fetched.blob.digest(),

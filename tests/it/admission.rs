@@ -635,14 +635,14 @@ async fn who_watches_sees_what_was_what_comes_and_how_much_was_missed() {
     // Far more than the feed keeps and the connection holds, and nobody reads.
     for _ in 0..6000 {
         node.gate
-            .admit(&pullgate::pull::gate::PullRequest {
-                door: pullgate::pull::record::DoorName::Tool,
+            .admit(&pullgate::pull::request::PullRequest {
+                door: pullgate::pull::request::DoorName::Tool,
                 peer: "test".to_owned(),
                 reference: "elsewhere.example/app".parse().unwrap(),
                 presented: None,
                 deadline: Instant::now() + LATEST,
                 pod: None,
-                purpose: pullgate::pull::gate::Purpose::VerdictOnly(None),
+                purpose: pullgate::pull::request::Purpose::VerdictOnly(None),
             })
             .await;
     }

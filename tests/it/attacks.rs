@@ -8,8 +8,7 @@ use pullgate::fakes::pull_client::Dialect;
 use pullgate::fakes::registry::EmbeddedRegistry;
 use pullgate::oci::{Descriptor, Digest, Reference};
 use pullgate::pull::decide::Verdict;
-use pullgate::pull::gate::{PullRequest, Purpose};
-use pullgate::pull::record::DoorName;
+use pullgate::pull::request::{DoorName, PullRequest, Purpose};
 use sha2::{Digest as _, Sha512};
 
 use crate::support::liar::{Answer, Liar};

@@ -928,14 +928,14 @@ async fn an_image_that_is_found_in_an_index_is_kept_under_the_policy_that_admitt
             hold.notify_one();
         });
         assert_eq!(called.status(), "0", "{called:?}");
-        let blob = pullgate::pull::gate::PullRequest {
-            door: pullgate::pull::record::DoorName::Registry,
+        let blob = pullgate::pull::request::PullRequest {
+            door: pullgate::pull::request::DoorName::Registry,
             peer: String::new(),
             reference: at(&id).parse().unwrap(),
             pod: None,
             presented: None,
             deadline: Instant::now() + LATEST,
-            purpose: pullgate::pull::gate::Purpose::Serve,
+            purpose: pullgate::pull::request::Purpose::Serve,
         };
         let admitted = world.node.gate.admit_blob(&blob).await;
         assert_eq!(admitted.is_ok(), is_kept, "{change:?}: {admitted:?}");

@@ -7,8 +7,7 @@ use http::HeaderValue;
 use crate::base::proto::v1;
 use crate::net::registry::{DockerAuthError, Login, Presented, Secret};
 use crate::oci::{Digest, DigestError, Reference, ReferenceError, normalised_registry};
-use crate::pull::gate::{DescribedManifest, PullRequest, Purpose};
-use crate::pull::record::DoorName;
+use crate::pull::request::{DescribedManifest, DoorName, PullRequest, Purpose};
 
 /// Why a question is none.
 #[derive(Debug, thiserror::Error)]

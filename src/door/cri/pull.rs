@@ -24,9 +24,10 @@ use crate::door::admission::ask::{RequestCredentialsError, presented};
 use crate::door::listen::grpc;
 use crate::oci::{ChildKind, Digest, Reference};
 use crate::pull::decide::{Denial, Evaluation, Permit, Verdict};
-use crate::pull::gate::{ImageStatus, PullRequest, Purpose};
+use crate::pull::gate::ImageStatus;
 use crate::pull::policy::Pod;
-use crate::pull::record::{Decision, DecisionOutcome, DoorName};
+use crate::pull::record::{Decision, DecisionOutcome};
+use crate::pull::request::{DoorName, PullRequest, Purpose};
 
 /// After a pull that failed it is looked again after each of these: containerd 1.6 and 2.x write the image's name down
 /// before they unpack it and its CRI hears of that by an event, and a pull that was cancelled ends when it likes.

@@ -13,11 +13,11 @@ use super::serve::{DoorAnswer, Handler};
 use crate::base::error_chain::chain;
 use crate::base::limits;
 use crate::base::reason::Reason;
-use crate::net::registry::{Access, Presented, RegistryError};
+use crate::net::registry::{Access, Presented};
 use crate::oci::Reference;
-use crate::pull::decide::{Denial, PullContext, Verdict, registry_failure};
-use crate::pull::gate::{Gate, PullRequest, Purpose};
-use crate::pull::record::DoorName;
+use crate::pull::decide::{Denial, Verdict};
+use crate::pull::gate::Gate;
+use crate::pull::request::{DoorName, PullRequest, Purpose};
 
 /// Answers requests by asking the gate.
 pub(super) struct Pulls {
@@ -181,28 +181,20 @@ impl Pulls {
         name: &Name,
         page: &Page,
     ) -> Result<Response<ResponseBody>, Box<Denial>> {
+        self.gate.check_rules(pull)?;
         let settings = self.gate.settings();
-        let ruling = settings.policy.effective_rule(&name.repository, None);
-        let case = PullContext {
-            reference: &pull.reference,
-            policy: &settings.policy,
-            ruling: &ruling,
-        };
-        if !case.warns() {
-            case.check_rules()?;
-        }
         let listed = settings
             .client
-            .tags(&name.repository, page.query().as_deref(), &access(pull))
+            .tags(&name.repository, page.query().as_deref(), &pull.access())
             .await;
-        let (tags, link) = listed.map_err(|error| failed(case, &error))?;
+        let (tags, link) = listed.map_err(|error| self.gate.registry_denial(pull, &error))?;
         // A list that ended here without a word would be a lie about what there is.
         let next = link.as_ref().map_or(Ok(None), Page::next).map_err(|error| {
             let detail = format!(
                 "the registry's next page of tags can not be passed on: {}",
                 chain(&error)
             );
-            case.denial(Reason::Malformed, None, detail)
+            self.gate.denial(pull, Reason::Malformed, detail)
         })?;
         let next = next.map(|page| name.tags_at(&page));
         Ok(answer::tags(tags, next.as_deref()))
@@ -219,39 +211,18 @@ impl Pulls {
             Verdict::Deny(denial) => return Err(denial),
         };
         let settings = self.gate.settings();
-        let (client, access) = (&settings.client, access(pull));
+        let (client, access) = (&settings.client, pull.access());
         let (repository, digest) = (&pull.reference.repository, permit.subject().digest());
-        let ruling = settings.policy.effective_rule(repository, None);
-        let case = PullContext {
-            reference: &pull.reference,
-            policy: &settings.policy,
-            ruling: &ruling,
-        };
         let listed = client
             .referrers_or_tag(repository, digest, artifact_type, &access)
             .await;
-        let listed = listed.map_err(|error| failed(case, &error))?;
+        let listed = listed.map_err(|error| self.gate.registry_denial(pull, &error))?;
         if listed.len() > limits::CANDIDATES {
             let detail = format!("more than {} manifests refer to it", limits::CANDIDATES);
-            return Err(case.denial(Reason::LimitExceeded, None, detail));
+            return Err(self.gate.denial(pull, Reason::LimitExceeded, detail));
         }
         Ok(answer::referrers(&listed, artifact_type.is_some()))
     }
-}
-
-fn access(pull: &PullRequest) -> Access {
-    Access {
-        presented: pull.presented.clone(),
-        deadline: pull.deadline,
-    }
-}
-
-/// The denial that a registry's failure is.
-fn failed(case: PullContext<'_>, error: &RegistryError) -> Box<Denial> {
-    let (reason, challenge) = registry_failure(error);
-    let mut denial = case.denial(reason, None, chain(error));
-    denial.challenge = challenge;
-    denial
 }
 
 /// The client's own credentials, if it shows any.

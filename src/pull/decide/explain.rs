@@ -1,55 +1,44 @@
-//! How a judgement came about, step by step, for people.
+//! The steps of an evaluation, as text for people.
 
-use super::{Evaluation, Verdict};
+use super::{Evaluation, Stage, Verdict};
 use crate::base::error_chain::chain;
-use crate::base::reason::Reason;
 use crate::oci::{Digest, Document};
 use crate::pull::policy::{DefaultAction, EffectiveRule, Mode, Requirement, Rule, Signed};
 use crate::pull::verify::{CheckedSignature, Evidence};
 
-/// One stage of the way of a pull.
+/// One step of a pull.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExplainStep {
     /// `policy`, `resolve`, `find`, `verify` or `decide`.
     pub stage: &'static str,
-    /// What came of it.
+    /// The result of the step.
     pub text: String,
-    /// Whether the way went on from here.
+    /// Whether the pull went on after this step.
     pub passed: bool,
 }
 
-/// The steps of a judgement that this ruling led to.
+/// Returns the steps that led to an evaluation under this rule.
 #[must_use]
-pub fn explain(judgement: &Evaluation, ruling: &EffectiveRule) -> Vec<ExplainStep> {
+pub fn explain(evaluation: &Evaluation, rule: &EffectiveRule) -> Vec<ExplainStep> {
     let mut steps = vec![ExplainStep {
         stage: "policy",
-        text: of_policy(ruling),
-        passed: !spoke_before_asking(judgement),
+        text: describe_effective_rule(rule),
+        passed: evaluation.stage != Stage::Policy,
     }];
-    match &judgement.verdict {
-        Verdict::Allow(permit) => {
-            let text = of_document(permit.subject().digest(), permit.document());
-            steps.push(passed("resolve", text));
-        }
-        Verdict::Deny(denial) => match denial.digest {
-            Some(digest) if !spoke_before_asking(judgement) => {
-                steps.push(passed("resolve", digest.to_string()));
+    match evaluation.stage {
+        Stage::Policy | Stage::Interrupted => {}
+        Stage::Resolve => steps.extend(explain_unresolved(&evaluation.verdict)),
+        Stage::Decide => {
+            steps.extend(explain_resolved(&evaluation.verdict));
+            if let Some(root) = evaluation.root {
+                steps.push(passed("verify", format!("the admitted manifest {root} names it")));
             }
-            Some(_) => {}
-            None if spoke_before_asking(judgement) => {}
-            None => steps.push(failed("resolve", denial.detail.clone())),
-        },
+            if let Some(evidence) = &evaluation.evidence {
+                explain_evidence(evidence, evaluation.cached, &mut steps);
+            }
+        }
     }
-    if let Some(root) = judgement.root {
-        steps.push(passed(
-            "verify",
-            format!("covered by {root}, which was judged by itself"),
-        ));
-    }
-    if let Some(evidence) = &judgement.evidence {
-        of_evidence(evidence, judgement.cached, &mut steps);
-    }
-    steps.push(of_verdict(&judgement.verdict));
+    steps.push(explain_verdict(&evaluation.verdict));
     steps
 }
 
@@ -69,40 +58,27 @@ fn failed(stage: &'static str, text: String) -> ExplainStep {
     }
 }
 
-/// Whether the rules alone said no: then nothing was asked.
-fn spoke_before_asking(judgement: &Evaluation) -> bool {
-    match &judgement.verdict {
-        Verdict::Allow(_) => false,
-        Verdict::Deny(denial) => {
-            denial.reason == Reason::NoRule
-                // A digest that is none of those that the rule lists is known; of a rule that rejects all, none is.
-                || denial.reason == Reason::RejectedByRule && denial.digest.is_none()
-                || denial.reason == Reason::DigestDenied && denial.digest == denial.reference.digest
-        }
-    }
-}
-
-fn of_policy(ruling: &EffectiveRule) -> String {
-    match ruling {
+fn describe_effective_rule(rule: &EffectiveRule) -> String {
+    match rule {
         EffectiveRule::Default(DefaultAction::Reject) => {
-            "no rule covers it, and the default rejects".to_owned()
+            "no rule applies, and the default is to reject".to_owned()
         }
         EffectiveRule::Default(DefaultAction::InsecureAcceptAnything) => {
-            "no rule covers it, and the default accepts anything".to_owned()
+            "no rule applies, and the default is to accept anything".to_owned()
         }
         EffectiveRule::Rule(rule) => {
-            let warns = match rule.mode {
+            let mode = match rule.mode {
                 Mode::Enforce => "",
                 Mode::Warn => "; failures are only recorded",
             };
-            format!("the rule {} {}{warns}", rule.scope.as_str(), of_requirement(rule))
+            format!("the rule {} {}{mode}", rule.name, describe_requirement(rule))
         }
     }
 }
 
-fn of_requirement(rule: &Rule) -> String {
+fn describe_requirement(rule: &Rule) -> String {
     match &rule.requirement {
-        Requirement::Digest(digests) => format!("wants one of {} digests", digests.len()),
+        Requirement::Digest(digests) => format!("requires one of {} digests", digests.len()),
         Requirement::InsecureAcceptAnything => "accepts anything".to_owned(),
         Requirement::Reject => "rejects everything".to_owned(),
         Requirement::Signed(Signed {
@@ -114,7 +90,7 @@ fn of_requirement(rule: &Rule) -> String {
             let keys: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
             let formats: Vec<&str> = formats.iter().map(|format| format.as_str()).collect();
             format!(
-                "wants signatures by {threshold} of the keys {} (formats: {})",
+                "requires signatures by {threshold} of the keys {} (formats: {})",
                 keys.join(", "),
                 formats.join(", ")
             )
@@ -122,33 +98,48 @@ fn of_requirement(rule: &Rule) -> String {
     }
 }
 
-fn of_document(digest: &Digest, document: &Document) -> String {
+fn explain_unresolved(verdict: &Verdict) -> Option<ExplainStep> {
+    match verdict {
+        Verdict::Allow(_) => None,
+        Verdict::Deny(denial) => Some(failed("resolve", denial.detail.clone())),
+    }
+}
+
+fn explain_resolved(verdict: &Verdict) -> Option<ExplainStep> {
+    let text = match verdict {
+        Verdict::Allow(permit) => describe_document(permit.subject().digest(), permit.document()),
+        Verdict::Deny(denial) => denial.digest?.to_string(),
+    };
+    Some(passed("resolve", text))
+}
+
+fn describe_document(digest: &Digest, document: &Document) -> String {
     match document {
         Document::Image(_) => format!("{digest}, a manifest"),
         Document::Index(index) => format!("{digest}, an index of {} manifests", index.manifests.len()),
     }
 }
 
-fn of_evidence(evidence: &Evidence, cached: bool, steps: &mut Vec<ExplainStep>) {
-    let places: Vec<&str> = evidence.asked.iter().map(|source| source.as_str()).collect();
-    let remembered = if cached {
+fn explain_evidence(evidence: &Evidence, cached: bool, steps: &mut Vec<ExplainStep>) {
+    let sources: Vec<&str> = evidence.asked.iter().map(|source| source.as_str()).collect();
+    let origin = if cached {
         ", remembered from an earlier pull"
     } else {
         ""
     };
     let found = evidence.judged.len();
-    let places = places.join(", ");
-    steps.push(passed("find", format!("{found} records in {places}{remembered}")));
-    for trouble in evidence.troubles.iter() {
-        let text = format!("{}: {}", trouble.source.as_str(), chain(&trouble.error));
+    let sources = sources.join(", ");
+    steps.push(passed("find", format!("{found} records in {sources}{origin}")));
+    for failure in evidence.troubles.iter() {
+        let text = format!("{}: {}", failure.source.as_str(), chain(&failure.error));
         steps.push(failed("find", text));
     }
-    steps.extend(evidence.judged.iter().map(of_judged));
+    steps.extend(evidence.judged.iter().map(explain_signature));
 }
 
-fn of_judged(judged: &CheckedSignature) -> ExplainStep {
-    let record = format!("{} {}", judged.source.as_str(), judged.locator);
-    match &judged.outcome {
+fn explain_signature(checked: &CheckedSignature) -> ExplainStep {
+    let record = format!("{} {}", checked.source.as_str(), checked.locator);
+    match &checked.outcome {
         Ok(verified) => {
             let key = &verified.claim().signed_by.name;
             passed("verify", format!("{record}: signed by the key {key}"))
@@ -160,7 +151,7 @@ fn of_judged(judged: &CheckedSignature) -> ExplainStep {
     }
 }
 
-fn of_verdict(verdict: &Verdict) -> ExplainStep {
+fn explain_verdict(verdict: &Verdict) -> ExplainStep {
     match verdict {
         Verdict::Allow(permit) => match permit.warning() {
             None => passed("decide", "allow".to_owned()),

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 
-use super::{Derivations, DerivationsError, EDGES, Expiry};
+use super::file::{EDGES, key};
+use super::{Derivation, Derivations, DerivationsError, Expiry};
 use crate::oci::{ChildKind, Digest, Repository};
-use crate::pull::decide::Derivation;
 use crate::pull::policy::Generation;
 
 fn repository(path: &str) -> Repository {
@@ -28,7 +28,7 @@ fn remember(permits: &Derivations, covers: impl Iterator<Item = Derivation>, lif
     let now = Timestamp::now();
     let life = Expiry {
         expires_at: now + SignedDuration::from_secs(life),
-        ends_at: Timestamp::MAX,
+        keys_end_at: Timestamp::MAX,
     };
     permits.remember(covers, now, life, permits.epoch());
 }
@@ -130,7 +130,7 @@ fn a_full_file_lets_the_oldest_go() {
             .parent_of(&repository("app"), newest.child(), ChildKind::Blob)
             .is_some()
     );
-    let database = &permits.store.as_ref().unwrap().database;
+    let database = &permits.file.as_ref().unwrap().database;
     let left = database
         .begin_read()
         .unwrap()
@@ -167,7 +167,7 @@ fn a_value_that_is_none_is_not_served() {
     {
         let database = redb::Database::create(&file).unwrap();
         let transaction = database.begin_write().unwrap();
-        let key = super::key(edge.repository(), edge.child(), edge.kind());
+        let key = key(edge.repository(), edge.child(), edge.kind());
         transaction
             .open_table(EDGES)
             .unwrap()
@@ -209,7 +209,7 @@ fn the_epoch_of_the_file_never_goes_back() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("permits.redb");
     let permits = Derivations::open(Some(&file), 1000).unwrap();
-    let store = permits.store.as_ref().unwrap();
+    let store = permits.file.as_ref().unwrap();
     for (raised, holds) in [(2, 2), (1, 2), (3, 3)] {
         store.raise_epoch(raised).unwrap();
         assert_eq!(store.epoch().unwrap(), holds);

@@ -1,24 +1,21 @@
-//! Blobs: served where an admitted manifest names them.
+//! Blobs, which are served if an admitted manifest names them.
 
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::time::Instant;
 
-use futures_util::FutureExt as _;
 use http::{HeaderValue, Method};
 
-use super::{Gate, PullRequest};
+use super::{Gate, GateSettings, run_guarded};
 use crate::base::error_chain::chain;
 use crate::base::reason::Reason;
 use crate::net::registry::BlobStream;
 use crate::oci::{ChildKind, Digest, Repository};
-use crate::pull::decide::{Denial, registry_failure};
-use crate::pull::gate::context::Pull;
+use crate::pull::decide::Denial;
 use crate::pull::record::{Decision, DecisionOutcome};
+use crate::pull::request::{PullContext, PullRequest};
 
-/// Leave to serve one blob: an admitted manifest names it, or its rule accepts anything. Only the gate makes one.
+/// Permission to serve one blob: an admitted manifest names it, or its rule accepts anything. Only the gate makes one.
 ///
-/// A caller can pass it on, and cannot make one: its fields are private.
+/// A caller can pass it on, but cannot make one: its fields are private.
 ///
 /// ```
 /// use pullgate::pull::gate::BlobPermit;
@@ -40,7 +37,7 @@ pub struct BlobPermit {
 }
 
 impl BlobPermit {
-    /// What may be served.
+    /// Returns the blob that may be served.
     #[must_use]
     pub const fn digest(&self) -> &Digest {
         &self.digest
@@ -48,71 +45,63 @@ impl BlobPermit {
 }
 
 impl Gate {
-    /// Whether an admitted manifest names this blob. `request.reference` names it by digest.
+    /// Decides whether a blob may be served. `request.reference` names it by digest.
     ///
     /// # Errors
-    /// The denial, already recorded.
+    /// Returns the denial, which is already recorded.
     pub async fn admit_blob(&self, request: &PullRequest) -> Result<BlobPermit, Box<Denial>> {
-        let began = Instant::now();
+        let started = Instant::now();
         let settings = self.settings();
-        let ruling = request.effective_rule(&settings.policy);
-        let pull = Pull {
-            settings: &settings,
-            ruling: &ruling,
-            request,
-            epoch: self.derivations.epoch(),
+        let rule = request.effective_rule(&settings.policy);
+        let pull = self.context(request, &settings, &rule);
+        let decided = run_guarded(pull, self.decide_blob(pull, &settings))
+            .await
+            .flatten();
+        let (outcome, detail) = match &decided {
+            Ok(_) => (DecisionOutcome::Allow, ""),
+            Err(denial) => (DecisionOutcome::Deny(denial.reason), denial.detail.as_str()),
         };
-        let work = pin!(self.judge_blob(pull));
-        let work = AssertUnwindSafe(work).catch_unwind();
-        let judged = match tokio::time::timeout_at(request.deadline.into(), work).await {
-            Ok(Ok(judged)) => judged,
-            Ok(Err(_panic)) => Err(pull.crashed()),
-            Err(_elapsed) => Err(pull.late()),
-        };
-        let outcome = judged.as_ref().map_or_else(
-            |denial| DecisionOutcome::Deny(denial.reason),
-            |_| DecisionOutcome::Allow,
-        );
         self.recorder.record_blob(&Decision {
             door: request.door,
             peer: &request.peer,
             reference: &request.reference,
             digest: request.reference.digest.as_ref(),
-            rule: ruling.name(),
+            rule: rule.name(),
             outcome,
-            detail: judged
-                .as_ref()
-                .map_or_else(|denial| denial.detail.as_str(), |_| ""),
+            detail,
             cached: true,
-            elapsed: began.elapsed(),
+            elapsed: started.elapsed(),
         });
-        judged
+        decided
     }
 
-    async fn judge_blob(&self, pull: Pull<'_>) -> Result<BlobPermit, Box<Denial>> {
-        let case = pull.case();
-        let repository = pull.request.reference.repository.clone();
+    async fn decide_blob(
+        &self,
+        pull: PullContext<'_>,
+        settings: &GateSettings,
+    ) -> Result<BlobPermit, Box<Denial>> {
+        let repository = pull.repository().clone();
         let Some(digest) = pull.request.reference.digest else {
-            let detail = "a blob is asked for by digest".to_owned();
-            return Err(case.denial(Reason::Malformed, None, detail));
+            let detail = "a blob must be requested by digest";
+            return Err(Denial::new(pull, Reason::Malformed, None, detail));
         };
-        pull.before_asking()?;
-        if case.warns() || pull.accepts_anything() {
+        pull.check_rules()?;
+        if pull.rule.only_warns() || pull.rule.accepts_anything() {
             return Ok(BlobPermit { repository, digest });
         }
-        match self.admitted_cover(pull, ChildKind::Blob).await {
-            Some(cover) => {
-                case.not_denied(cover.root())?;
+        match self.admitted_parent(pull, settings, ChildKind::Blob).await {
+            Some(parent) => {
+                pull.check_deny_list(parent.root())?;
                 Ok(BlobPermit { repository, digest })
             }
-            None => Err(case.not_derived(&digest)),
+            None => Err(pull.not_derived(&digest)),
         }
     }
 
-    /// Asks the origin for an admitted blob, with the credentials of whoever asks now.
+    /// Opens an admitted blob at its registry, with the credentials of this client.
     ///
     /// # Errors
-    /// The denial that the origin's failure is, already recorded.
+    /// Returns the denial, which is already recorded, if the registry returns an error.
     pub async fn open_blob(
         &self,
         permit: &BlobPermit,
@@ -120,37 +109,36 @@ impl Gate {
         range: Option<HeaderValue>,
         request: &PullRequest,
     ) -> Result<BlobStream, Box<Denial>> {
-        let began = Instant::now();
+        let started = Instant::now();
         let settings = self.settings();
-        let ruling = settings
+        let rule = settings
             .policy
             .effective_rule(&permit.repository, request.pod.as_ref());
-        let pull = Pull {
-            settings: &settings,
-            ruling: &ruling,
-            request,
-            epoch: self.derivations.epoch(),
-        };
+        let pull = self.context(request, &settings, &rule);
         let opened = settings
             .client
-            .blob_stream(&permit.repository, &permit.digest, method, range, &pull.access())
+            .blob_stream(
+                &permit.repository,
+                &permit.digest,
+                method,
+                range,
+                &request.access(),
+            )
             .await;
         opened.map_err(|error| {
-            let (reason, challenge) = registry_failure(&error);
-            let mut denial = pull.case().denial(reason, Some(permit.digest), chain(&error));
-            denial.challenge = challenge;
+            let denial = Denial::from_registry(pull, &error, Some(permit.digest), chain(&error));
             let decision = Decision {
                 door: request.door,
                 peer: &request.peer,
                 reference: &request.reference,
                 digest: Some(&permit.digest),
-                rule: ruling.name(),
-                outcome: DecisionOutcome::Deny(reason),
+                rule: rule.name(),
+                outcome: DecisionOutcome::Deny(denial.reason),
                 detail: &denial.detail,
                 cached: false,
-                elapsed: began.elapsed(),
+                elapsed: started.elapsed(),
             };
-            if request.is_asked_for_credentials(&denial) {
+            if denial.is_credentials_request(request) {
                 self.recorder.record_challenge(&decision);
             } else {
                 self.recorder.record_blob(&decision);

@@ -1,4 +1,4 @@
-//! The verdicts that are remembered, as people see them, and how they are forgotten.
+//! The remembered verdicts: listing and clearing them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,73 +6,69 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::memory::{EvidenceKey, Remembered};
 use super::{DerivationsError, Gate};
 use crate::oci::{Digest, Repository};
+use crate::pull::evidence::{EvidenceKey, StoredEvidence};
 
-/// One remembered verdict, for people.
+/// One remembered verdict.
 #[derive(Clone, Debug)]
 pub struct CachedVerdict {
-    /// Where.
+    /// The repository of the image.
     pub repository: Repository,
-    /// What.
+    /// The digest of the image.
     pub digest: Digest,
-    /// The keys that signed it and are good now, by name.
+    /// The names of the keys that signed it and are valid now.
     pub signers: BTreeSet<String>,
-    /// How many records were looked at.
+    /// The number of signature records that were verified.
     pub records: usize,
-    /// How long it is remembered from now on.
+    /// How long the verdict is remembered from now on.
     pub left: Duration,
 }
 
 impl Gate {
-    /// Forgets every verdict: what is asked from now on is judged anew, whatever is under way. It waits for the disk.
+    /// Forgets every verdict, and returns how many manifests had one. Pulls that start from now on are evaluated again,
+    /// even while earlier ones are under way. It waits for the disk.
     ///
     /// # Errors
-    /// When the store could not be written: what was admitted before a restart may be served after it, for as long as
-    /// its verdict was remembered.
+    /// Returns an error if the file of derivations could not be written: images that were admitted before may then be
+    /// served after a restart, for as long as their verdict was remembered.
     pub fn clear(&self) -> Result<usize, DerivationsError> {
         let advanced = self.derivations.advance();
-        let forgotten = self.evidence.len();
-        self.evidence.clear();
-        self.subjects.clear();
+        let forgotten = self.evidence.clear();
+        self.resolver.clear();
         advanced.map(|()| forgotten)
     }
 
-    /// The verdicts that are remembered now, in no order.
+    /// Returns the verdicts that are remembered now, in no order.
     #[must_use]
     pub fn cached_verdicts(&self) -> Vec<CachedVerdict> {
         let now = Instant::now();
-        let standing = self.standing_evidence(now);
-        let verdicts = standing.map(|(key, remembered)| CachedVerdict {
-            signers: remembered
+        let verdicts = self.current_evidence(now).map(|(key, stored)| CachedVerdict {
+            signers: stored
                 .evidence
                 .judged
                 .iter()
-                .filter_map(|judged| judged.outcome.as_ref().ok())
+                .filter_map(|checked| checked.outcome.as_ref().ok())
                 .map(|verified| &verified.claim().signed_by)
                 .filter(|key| key.usable(Timestamp::now()).is_ok())
                 .map(|key| key.name.clone())
                 .collect(),
-            records: remembered.evidence.judged.len(),
-            left: remembered.until.saturating_duration_since(now),
+            records: stored.evidence.judged.len(),
+            left: stored.ttl(now),
             repository: key.repository,
             digest: key.digest,
         });
         verdicts.collect()
     }
 
-    /// How many there are.
+    /// Returns the number of verdicts that are remembered now.
     #[must_use]
     pub fn count_cached_verdicts(&self) -> usize {
-        self.standing_evidence(Instant::now()).count()
+        self.current_evidence(Instant::now()).count()
     }
 
-    fn standing_evidence(&self, now: Instant) -> impl Iterator<Item = (EvidenceKey, Arc<Remembered>)> {
-        let epoch = self.derivations.epoch();
+    fn current_evidence(&self, now: Instant) -> impl Iterator<Item = (EvidenceKey, Arc<StoredEvidence>)> {
         let generation = self.settings().policy.generation();
-        self.evidence.iter().filter(move |(key, remembered)| {
-            key.epoch == epoch && key.generation == generation && remembered.until > now
-        })
+        self.evidence.current(generation, self.derivations.epoch(), now)
     }
 }

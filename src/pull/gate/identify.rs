@@ -1,59 +1,61 @@
-//! Whether an image that a runtime has is one that was admitted, by what it is and not by what it is called.
+//! Whether the image that a runtime has is the admitted one, by its content and not by its name.
 
 use std::collections::VecDeque;
 
-use super::{Gate, PullRequest};
+use super::{Gate, GateSettings};
 use crate::base::error_chain::chain;
 use crate::oci::{ChildKind, Descriptor, Digest, Document, Platform, Reference};
-use crate::pull::decide::{Derivation, Permit};
-use crate::pull::gate::context::Pull;
+use crate::pull::decide::Permit;
+use crate::pull::derivations::Derivation;
+use crate::pull::request::{PullContext, PullRequest};
 use crate::pull::resolve::ResolveError;
 
-/// Manifests of one index that are read at most to find an image: those of this machine's platform come first.
+/// The number of manifests of one index that are read to find an image. Those for this machine's platform come first.
 const MANIFESTS: usize = 64;
 
-/// What the runtime has is not known to be what was admitted.
+/// The image that the runtime has is not known to be the admitted one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentifyError {
-    /// The manifest that was admitted has another configuration.
-    #[error("its configuration is `{identifier}`, and that of the admitted manifest is `{admitted}`")]
+    /// The admitted manifest has another configuration.
+    #[error("its configuration is `{identifier}`, but the admitted manifest has `{admitted}`")]
     Configuration {
-        /// Of what the runtime has.
+        /// The configuration of the runtime's image.
         identifier: Digest,
-        /// Of what was admitted.
+        /// The configuration of the admitted manifest.
         admitted: Digest,
     },
-    /// No manifest that the admitted index lists has this configuration.
-    #[error("its configuration is `{identifier}`, which no manifest of the admitted index has")]
+    /// No manifest of the admitted index has this configuration.
+    #[error("its configuration is `{identifier}`, but no manifest of the admitted index has that")]
     Unlisted {
-        /// Of what the runtime has.
+        /// The configuration of the runtime's image.
         identifier: Digest,
     },
-    /// As [`Self::Unlisted`], as far as they could be read.
+    /// No manifest that could be read has this configuration.
     #[error(
-        "its configuration is `{identifier}`; not every manifest of the admitted index could be read: {}",
+        "its configuration is `{identifier}`, but no readable manifest of the admitted index has that; could not \
+         read all of them: {}",
         chain(unread)
     )]
     Unread {
-        /// Of what the runtime has.
+        /// The configuration of the runtime's image.
         identifier: Digest,
-        /// Why one of them could not.
+        /// The reason why a manifest could not be read.
         #[source]
         unread: ResolveError,
     },
 }
 
 impl Gate {
-    /// Holds what a runtime pulled against what was admitted: its identifier is the digest of its configuration, which
-    /// names what its layers unpack to, or of its manifest. The names that it has say nothing: an archive brings its own,
-    /// and one may have been there before. Of an index, manifests are read until one has this configuration; nothing of
-    /// that is judged again, or recorded.
+    /// Compares the image that a runtime pulled with the admitted one. The runtime's identifier is the digest of the
+    /// image's configuration, which names the unpacked layers, or of its manifest. The names of an image prove nothing: an
+    /// archive brings its own names, and a name may be older than the pull. The manifests of an index are read until one
+    /// has this configuration; they are neither evaluated again nor recorded.
     ///
-    /// `root` is the manifest that was judged by itself.
+    /// `root` is the manifest that was evaluated by itself.
     ///
     /// # Errors
-    /// As [`IdentifyError`] says.
+    /// Returns an [`IdentifyError`] unless the image is the admitted one.
     pub async fn identify(
         &self,
         request: &PullRequest,
@@ -62,23 +64,25 @@ impl Gate {
         identifier: &Digest,
     ) -> Result<(), IdentifyError> {
         let settings = self.settings();
-        let ruling = request.effective_rule(&settings.policy);
+        let rule = request.effective_rule(&settings.policy);
         let mut unread = None;
         let mut read = 0_usize;
-        let mut left = VecDeque::new();
-        match names(permit.document(), identifier) {
-            Names::It => return Ok(()),
-            _ if permit.subject().digest() == identifier => return Ok(()),
-            Names::Another(admitted) => {
+        let mut queue = VecDeque::new();
+        match compare(permit.document(), identifier) {
+            Comparison::Same => return Ok(()),
+            Comparison::Different(_) | Comparison::Index(_) if permit.subject().digest() == identifier => {
+                return Ok(());
+            }
+            Comparison::Different(admitted) => {
                 return Err(IdentifyError::Configuration {
                     identifier: *identifier,
                     admitted,
                 });
             }
-            Names::Manifests(manifests) => left.extend(manifests),
+            Comparison::Index(manifests) => queue.extend(manifests),
         }
-        while let Some(child) = left.pop_front().filter(|_| read < MANIFESTS) {
-            // An index that is listed may list manifests in turn, itself included: the bound ends that.
+        while let Some(child) = queue.pop_front().filter(|_| read < MANIFESTS) {
+            // An index may list other indexes, and even itself: the bound ends that.
             read += 1;
             if settings.policy.denies(&child) {
                 continue;
@@ -92,13 +96,8 @@ impl Gate {
                 purpose: request.purpose.for_another_manifest(),
                 ..request.clone()
             };
-            let pull = Pull {
-                settings: &settings,
-                ruling: &ruling,
-                request: &request,
-                epoch: self.derivations.epoch(),
-            };
-            let subject = match self.subject(pull).await {
+            let pull = self.context(&request, &settings, &rule);
+            let subject = match self.resolver.resolve(pull, &settings.client).await {
                 Ok(subject) => subject,
                 // Copies of an index often lack the manifests of other platforms.
                 Err(error) => {
@@ -106,11 +105,11 @@ impl Gate {
                     continue;
                 }
             };
-            match names(&subject.document, identifier) {
-                Names::Manifests(manifests) => left.extend(manifests),
-                Names::Another(_) if child != *identifier => {}
-                Names::It | Names::Another(_) => {
-                    self.keep_identified(pull, &subject.document, root);
+            match compare(&subject.document, identifier) {
+                Comparison::Index(manifests) => queue.extend(manifests),
+                Comparison::Different(_) if child != *identifier => {}
+                Comparison::Same | Comparison::Different(_) => {
+                    self.remember_identified(pull, &settings, &subject.document, root);
                     return Ok(());
                 }
             }
@@ -122,40 +121,48 @@ impl Gate {
         })
     }
 
-    /// What was found stands for as long as its root does, so that it is known when the runtime is asked what it has. A root
-    /// that was admitted before the policy was changed or the cache cleared stands no longer: a pull may take minutes.
-    fn keep_identified(&self, pull: Pull<'_>, document: &Document, root: Digest) {
-        let repository = &pull.request.reference.repository;
+    /// Remembers the children of the manifest that was found, for as long as its root is admitted: `image_status` finds
+    /// them when the runtime is asked for its images. If the policy has changed or the cache was cleared since the root was
+    /// admitted, which can happen in a pull of minutes, the root is no longer admitted.
+    fn remember_identified(
+        &self,
+        pull: PullContext<'_>,
+        settings: &GateSettings,
+        document: &Document,
+        root: Digest,
+    ) {
+        let repository = pull.repository();
         if !pull.is_cacheable() {
             return;
         }
-        let Some(kept) = self.derivations.parent_of(repository, &root, ChildKind::Manifest) else {
+        let Some(stored) = self.derivations.parent_of(repository, &root, ChildKind::Manifest) else {
             return;
         };
-        let generation = pull.settings.policy.generation();
-        if kept.derivation.generation() != generation || kept.epoch != pull.epoch {
+        let generation = pull.policy.generation();
+        if !stored.belongs_to(generation, pull.epoch) {
             return;
         }
-        let covers = document
+        let derivations = document
             .children()
             .map(|(child, kind)| Derivation::new(repository.clone(), child.digest, kind, root, generation));
-        self.remember(pull, covers, kept.expires_at);
+        self.remember_derivations(pull, settings, derivations, stored.expires_at);
     }
 }
 
-/// What a document says of an identifier.
-enum Names {
-    It,
-    /// An image with this configuration.
-    Another(Digest),
-    /// Nothing itself: those of this machine's platform come first.
-    Manifests(Vec<Digest>),
+/// The result of comparing a document with an identifier.
+enum Comparison {
+    /// The image has this configuration.
+    Same,
+    /// The image has another configuration.
+    Different(Digest),
+    /// The document is an index of these manifests, those for this machine's platform first.
+    Index(Vec<Digest>),
 }
 
-fn names(document: &Document, identifier: &Digest) -> Names {
+fn compare(document: &Document, identifier: &Digest) -> Comparison {
     match document {
-        Document::Image(image) if image.config.digest == *identifier => Names::It,
-        Document::Image(image) => Names::Another(image.config.digest),
+        Document::Image(image) if image.config.digest == *identifier => Comparison::Same,
+        Document::Image(image) => Comparison::Different(image.config.digest),
         Document::Index(index) => {
             let here = Platform::of_this_machine();
             let is_for_here = |child: &&Descriptor| {
@@ -164,9 +171,9 @@ fn names(document: &Document, identifier: &Digest) -> Names {
                     platform.os == here.os && platform.architecture == here.architecture
                 })
             };
-            let (mut first, then): (Vec<_>, Vec<_>) = index.manifests.iter().partition(is_for_here);
-            first.extend(then);
-            Names::Manifests(first.iter().map(|child| child.digest).collect())
+            let (mut ordered, others): (Vec<_>, Vec<_>) = index.manifests.iter().partition(is_for_here);
+            ordered.extend(others);
+            Comparison::Index(ordered.iter().map(|child| child.digest).collect())
         }
     }
 }

@@ -1,33 +1,31 @@
-//! What is known of an image that is on the node already: from memory and from the state directory, never from the network.
-
-use std::time::Instant;
+//! The status of an image that is on the node already: from memory and the state directory, never from the network.
 
 use jiff::Timestamp;
 
 use super::Gate;
-use super::memory::EvidenceKey;
 use crate::oci::{ChildKind, Digest, Repository};
+use crate::pull::evidence::EvidenceKey;
 use crate::pull::policy::{DefaultAction, EffectiveRule, Mode, Policy, Requirement};
 
-/// What the policy of now says of a manifest, as far as that is known without asking anyone.
+/// The status of an image under the current policy, as far as it is known without a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageStatus {
-    /// It may run: its rule wants nothing that could be missing, or it was admitted under this policy.
+    /// The image may run: its rule requires nothing that could be missing, or the image was admitted under this policy.
     Admitted,
-    /// It may not.
+    /// The image may not run.
     Refused,
-    /// It was not judged under this policy, or what was found out is no longer kept.
+    /// The image was not evaluated under this policy, or the result is no longer remembered.
     Unknown,
 }
 
 impl Gate {
-    /// What is known of the image that a runtime has under this digest. One that was admitted under the policy of now
-    /// stands until a key of its rule ends or [`Gate::clear`] is called, `[cache] positive` or not: it is here, and was
-    /// looked at when it came.
+    /// Returns the status of the image that a runtime has under this digest. An image that was admitted under the current
+    /// policy stays admitted until a key of its rule expires or [`Gate::clear`] is called, whatever `[cache] positive`
+    /// says: it is on the node, and was verified when it was pulled.
     ///
-    /// `identifier` is what the runtime calls it by, where that says what it is: the digest of its configuration or of its
-    /// manifest. The names are what someone gave it (an archive brings its own), so that one is asked for that is of an
-    /// admitted manifest as well: of this repository, if not of this digest.
+    /// `identifier` is the runtime's identifier of the image, where that describes the content: the digest of its
+    /// configuration or of its manifest. The names of an image prove nothing (an archive brings its own), so the identifier
+    /// too must belong to an admitted manifest of this repository, though not necessarily of this digest.
     #[must_use]
     pub fn image_status(
         &self,
@@ -46,7 +44,7 @@ impl Gate {
             EffectiveRule::Rule(rule) if rule.mode == Mode::Warn => return ImageStatus::Admitted,
             EffectiveRule::Rule(rule) => rule,
         };
-        let known = Known {
+        let known = KnownImages {
             gate: self,
             policy,
             epoch: self.derivations.epoch(),
@@ -56,15 +54,16 @@ impl Gate {
         let is_admitted = match &rule.requirement {
             Requirement::InsecureAcceptAnything => return ImageStatus::Admitted,
             Requirement::Reject => return ImageStatus::Refused,
-            // A manifest of an index that is listed: as far as it was admitted.
-            Requirement::Digest(digests) => digests.contains(digest) || known.covers_manifest(digest),
+            // A manifest that a listed index names is admitted if it was pulled.
+            Requirement::Digest(digests) => digests.contains(digest) || known.has_manifest(digest),
             Requirement::Signed(signed) => {
-                known.is_signed(digest, signed.threshold.get()) || known.covers_manifest(digest)
+                known.is_signed(digest, signed.threshold.get()) || known.has_manifest(digest)
             }
         };
-        let is_it = identifier
-            .is_none_or(|it| it == digest || known.covers(it, ChildKind::Blob) || known.covers_manifest(it));
-        if is_admitted && is_it {
+        let is_that_image = identifier.is_none_or(|identifier| {
+            identifier == digest || known.has(identifier, ChildKind::Blob) || known.has_manifest(identifier)
+        });
+        if is_admitted && is_that_image {
             ImageStatus::Admitted
         } else {
             ImageStatus::Unknown
@@ -72,8 +71,8 @@ impl Gate {
     }
 }
 
-/// What is kept of one repository, under the policy of now.
-struct Known<'a> {
+/// The remembered images of one repository under the current policy.
+struct KnownImages<'a> {
     gate: &'a Gate,
     policy: &'a Policy,
     epoch: u64,
@@ -81,8 +80,8 @@ struct Known<'a> {
     repository: &'a Repository,
 }
 
-impl Known<'_> {
-    /// Whether it is remembered who signed it, and that is enough.
+impl KnownImages<'_> {
+    /// Returns whether the remembered evidence has enough signers.
     fn is_signed(&self, digest: &Digest, threshold: usize) -> bool {
         let key = EvidenceKey {
             repository: self.repository.clone(),
@@ -91,23 +90,20 @@ impl Known<'_> {
             epoch: self.epoch,
             rule: None,
         };
-        self.gate.evidence.get(&key).is_some_and(|remembered| {
-            remembered.until > Instant::now() && remembered.evidence.signers(self.now).len() >= threshold
-        })
+        self.gate.evidence.count_signers(&key, self.now) >= threshold
     }
 
-    fn covers_manifest(&self, digest: &Digest) -> bool {
-        self.covers(digest, ChildKind::Manifest)
+    fn has_manifest(&self, digest: &Digest) -> bool {
+        self.has(digest, ChildKind::Manifest)
     }
 
-    /// Whether an admitted manifest names it, or is it.
-    fn covers(&self, child: &Digest, kind: ChildKind) -> bool {
-        let kept = self.gate.derivations.parent_of(self.repository, child, kind);
-        kept.is_some_and(|kept| {
-            kept.derivation.generation() == self.policy.generation()
-                && kept.epoch == self.epoch
-                && kept.keys_end_at > self.now
-                && !self.policy.denies(kept.derivation.root())
+    /// Returns whether an admitted manifest names this child, or is it.
+    fn has(&self, child: &Digest, kind: ChildKind) -> bool {
+        let stored = self.gate.derivations.parent_of(self.repository, child, kind);
+        stored.is_some_and(|stored| {
+            stored.belongs_to(self.policy.generation(), self.epoch)
+                && stored.keys_end_at > self.now
+                && !self.policy.denies(stored.derivation.root())
         })
     }
 }

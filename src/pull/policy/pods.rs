@@ -1,42 +1,43 @@
-//! For which Kubernetes pods a rule speaks.
+//! The Kubernetes pods to which a rule applies.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-/// A pod that an image is pulled for, as the kubelet says.
+/// The pod for which an image is pulled, as the kubelet describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
     /// The namespace.
     pub namespace: String,
-    /// The labels; who makes a pod chooses them.
+    /// The labels. The author of a pod chooses them.
     pub labels: HashMap<String, String>,
 }
 
-/// The pods that a rule speaks for. With nothing in it: all, and pulls of which no pod is known.
+/// The pods to which a rule applies. The default applies to all pods, and to pulls without a known pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pods {
-    /// Those in one of these namespaces; empty: in any.
+    /// The namespaces of the pods; an empty set stands for all namespaces.
     pub namespaces: BTreeSet<String>,
-    /// Those that have all of these labels; empty: with whatever labels.
+    /// Labels that the pods all have; an empty map does not restrict them.
     pub labels: BTreeMap<String, String>,
 }
 
 impl Pods {
-    /// Whether it is every pull.
+    /// Returns whether every pull is included.
     #[must_use]
     pub fn is_unrestricted(&self) -> bool {
         self.namespaces.is_empty() && self.labels.is_empty()
     }
 
-    /// Whether this pod is among them.
+    /// Returns whether this pod is included.
     pub(super) fn include(&self, pod: &Pod) -> bool {
         let mut labels = self.labels.iter();
         (self.namespaces.is_empty() || self.namespaces.contains(&pod.namespace))
             && labels.all(|(name, value)| pod.labels.get(name) == Some(value))
     }
 
-    /// Whether both name a namespace, or all of them, with the same labels: then neither would speak before the other.
+    /// Returns whether both have the same labels and share a namespace, or both name none: then neither would precede the
+    /// other.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         let shared = if self.namespaces.is_empty() || other.namespaces.is_empty() {
             self.namespaces.is_empty() && other.namespaces.is_empty()
@@ -46,8 +47,8 @@ impl Pods {
         self.labels == other.labels && shared
     }
 
-    /// Which of two for one scope speaks, where a pod is among both: that with more labels, that which names the
-    /// namespace, that whose labels are first in the alphabet.
+    /// Orders the pods of two rules with the same scope that both include a pod. `Less` means that `self` precedes: more
+    /// labels first, then a named namespace, then labels in alphabetical order.
     pub(super) fn cmp_precedence(&self, other: &Self) -> Ordering {
         let order = |pods: &Self| (Reverse(pods.labels.len()), pods.namespaces.is_empty());
         order(self)
@@ -56,8 +57,8 @@ impl Pods {
     }
 }
 
-/// As it follows a scope: ` in prod, test with tier=web`; nothing where it is every pull.
 impl fmt::Display for Pods {
+    /// Writes the suffix of a rule's name: ` in prod, test with tier=web`, or nothing if every pull is included.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.namespaces.is_empty() {
             let namespaces: Vec<&str> = self.namespaces.iter().map(String::as_str).collect();

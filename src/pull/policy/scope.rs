@@ -1,4 +1,4 @@
-//! Scopes: which repositories a rule speaks for, matched on whole path parts.
+//! Scopes: the repositories to which a rule applies, matched by whole path parts.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -10,12 +10,13 @@ use crate::oci::{NAME_LENGTH, Repository, is_path_part, normalised_registry};
 
 /// A pattern over normalised repository names: `phx.ocir.io/ansh81vru1zp/project01/**`.
 ///
-/// `*` is exactly one path part, a trailing `**` any number of them (none too), `*.example.com` exactly one label of a
-/// host. Nothing matches a part of a part, so `example.com` never matches `example.com.attacker.net`.
+/// `*` matches exactly one path part, a trailing `**` any number of parts (including none), and the `*` of
+/// `*.example.com` exactly one label of a host. No pattern matches a part of a part, so `example.com` never matches
+/// `example.com.attacker.net`.
 ///
-/// Where several scopes match a name, the most specific one alone speaks. They are compared from the left: a host
-/// written out before `*.`, then at the first path part where they differ a part written out before `*` before `**`;
-/// a scope that ends with the name before one that goes on with `**`.
+/// Where several scopes match a name, only the most specific one applies. Scopes are compared from the left. A literal
+/// host precedes one with `*.`. At the first path part where two scopes differ, a literal part precedes `*`, and `*`
+/// precedes `**`. A scope that ends where the name ends precedes one that continues with `**`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scope {
     text: String,
@@ -39,43 +40,43 @@ enum Part {
     Literal(String),
 }
 
-/// Why a text is not a scope.
+/// The reason why a text is not a scope.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScopeError {
-    /// A tag or digest stands in it: rules speak for repositories.
+    /// The text contains a tag or digest, but rules apply to repositories.
     #[error("a scope names a repository, without tag or digest")]
     NotARepository,
-    /// No registry host at the beginning: `acme/**` may be meant for any registry.
+    /// The text does not begin with a registry host: `acme/**` could mean any registry.
     #[error("a scope begins with a registry host, such as `docker.io/`")]
     NoHost,
-    /// A host alone: it could be meant as all of that registry, or have lost its path.
+    /// The text is a host without a path: it could mean the whole registry, or its path was lost.
     #[error("no path follows the host; all images of the registry are `{whole}`")]
     NoPath {
         /// The scope of the whole registry.
         whole: String,
     },
-    /// Another name of the same repository is the normalised one.
+    /// The text is not the normalised name of the repository.
     #[error("images of this scope are named `{normalised}`")]
     NotNormalised {
-        /// How it is written.
+        /// The normalised scope.
         normalised: String,
     },
-    /// A `*` beside other characters, or `**` before the end.
+    /// A `*` beside other characters, or a `**` before the end.
     #[error(
         "`*` stands for one whole part, `**` for the rest at the very end, and `*.` for the first label of a host"
     )]
     Wildcard,
-    /// Characters that no repository name has.
+    /// A part with characters that a repository name cannot have.
     #[error("`{0}` is not a part of a repository name")]
     Part(String),
-    /// Longer than any repository's name.
+    /// The text is longer than any repository's name.
     #[error("longer than {NAME_LENGTH} characters")]
     TooLong,
 }
 
 impl Scope {
-    /// As it was written.
+    /// Returns the text of the scope.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -88,8 +89,8 @@ impl fmt::Display for Scope {
     }
 }
 
-/// Only the normalised spelling is a scope. A rule that no image's name can match would not block anything, and the
-/// people who wrote it would not know.
+/// Accepts the normalised spelling only. A rule with any other spelling would match no image and block nothing, and its
+/// author would not notice.
 impl FromStr for Scope {
     type Err = ScopeError;
 
@@ -108,7 +109,7 @@ impl FromStr for Scope {
         }
         let host = parse_host(host)?;
         let (mut path, rest) = parse_path(path)?;
-        // Docker Hub has no repository of one part: `docker.io/nginx` and `docker.io/*` would match none.
+        // Docker Hub has no repository of one part: `docker.io/nginx` and `docker.io/*` would match no image.
         if matches!(&host, Host::Literal(name) if name == "docker.io") && path.len() == 1 && !rest {
             path.insert(0, Part::Literal("library".to_owned()));
         }
@@ -125,7 +126,7 @@ impl FromStr for Scope {
     }
 }
 
-/// What a text without a slash is, which is never a scope.
+/// Returns why a text without a slash is not a scope.
 fn without_path(text: &str) -> ScopeError {
     if !reads_as_host(text) {
         return without_host(text);
@@ -134,13 +135,13 @@ fn without_path(text: &str) -> ScopeError {
         Ok(host) => ScopeError::NoPath {
             whole: normalised_text(&host, &[], true),
         },
-        // `nginx:latest`: what follows the colon is no port.
+        // `nginx:latest`: a tag follows the colon, not a port.
         Err(ScopeError::Part(_)) if text.contains(':') => ScopeError::NotARepository,
         Err(error) => error,
     }
 }
 
-/// What a text that begins with no host is, which is never a scope.
+/// Returns why a text that does not begin with a host is not a scope.
 fn without_host(text: &str) -> ScopeError {
     match text.parse::<Repository>() {
         Ok(repository) => ScopeError::NotNormalised {
@@ -151,7 +152,7 @@ fn without_host(text: &str) -> ScopeError {
     }
 }
 
-/// Whether this was meant as a host, as Docker reads the first part of a name, or with `*` in the place of one.
+/// Returns whether the first part of a name is meant as a host: by Docker's rule, or because it contains `*`.
 fn reads_as_host(first: &str) -> bool {
     first.eq_ignore_ascii_case("localhost")
         || first.contains(['.', ':', '*'])
@@ -169,7 +170,7 @@ fn parse_host(text: &str) -> Result<Host, ScopeError> {
     if below.contains('*') {
         return Err(ScopeError::Wildcard);
     }
-    // With a label before it, it is read as the hosts are that it is for: `*.0.0.1` is none, `*.com` may be.
+    // A label in the place of `*` makes it a host that the scope would match: `*.0.0.1` matches no host, `*.com` does.
     let example = normalised_registry(&format!("{LABEL}.{below}")).map_err(refused)?;
     match example
         .strip_prefix(LABEL)
@@ -180,7 +181,7 @@ fn parse_host(text: &str) -> Result<Host, ScopeError> {
     }
 }
 
-/// The parts, and whether `**` follows them.
+/// Parses the parts, and whether `**` follows them.
 fn parse_path(text: &str) -> Result<(Vec<Part>, bool), ScopeError> {
     let mut path = Vec::new();
     let mut rest = false;
@@ -218,11 +219,11 @@ fn normalised_text(host: &Host, path: &[Part], rest: bool) -> String {
     text
 }
 
-/// A label that a host may have, and that is the first of no name of Docker Hub.
+/// A valid label of a host, which stands in for `*` while a host is checked.
 const LABEL: &str = "x";
 
 impl Scope {
-    /// Whether this one speaks before the other for a name that both match: the order of [`Scope`], part by part.
+    /// Returns whether this scope precedes the other for a name that both match: the order of [`Scope`], part by part.
     pub(super) fn is_more_specific_than(&self, other: &Self) -> bool {
         let below = |scope: &Self| matches!(scope.host, Host::Below(_));
         if below(self) != below(other) {
@@ -244,10 +245,10 @@ impl Scope {
 
 /// Values by scope.
 ///
-/// A look-up walks down a tree, one part of the name a step, so it does not depend on how many rules there are. Where a
-/// part leads both to a literal and to a `*`, the `*` is tried when nothing below the literal matches: with `k` parts
-/// of the name at which the rules hold both, at most 2^k branches, each of which is a rule prefix that the name does
-/// match. A name of `n` parts under rules without `*` costs at most `2 (n + 1)` steps: host and `*.` host.
+/// A look-up walks down a tree, one step for each part of the name, so its cost does not depend on the number of rules.
+/// Where a part leads both to a literal and to a `*`, the `*` is tried when no scope below the literal matches. If rules
+/// have both at `k` parts of the name, there are at most 2^k branches, each of which is a prefix of a rule that the name
+/// matches. A name of `n` parts under rules without `*` costs at most `2 (n + 1)` steps: for the host and for `*.`.
 #[derive(Debug)]
 pub(super) struct ScopeIndex<V> {
     hosts: HashMap<String, Node<V>>,
@@ -264,12 +265,12 @@ struct Node<V> {
 }
 
 impl<V> ScopeIndex<V> {
-    /// Puts a value under a scope, and hands back the one that stood there.
+    /// Inserts the value of a scope, and returns the value that it replaces.
     pub(super) fn insert(&mut self, scope: &Scope, value: V) -> Option<V> {
         self.entry(scope).replace(value)
     }
 
-    /// What stands under this very scope.
+    /// Returns the place for the value of exactly this scope.
     pub(super) fn entry(&mut self, scope: &Scope) -> &mut Option<V> {
         let mut node = match &scope.host {
             Host::Literal(name) => self.hosts.entry(name.clone()).or_default(),
@@ -288,12 +289,12 @@ impl<V> ScopeIndex<V> {
         }
     }
 
-    /// The value under the most specific scope that matches, in the order that [`Scope`] says.
+    /// Returns the value of the most specific scope that matches, in the order of [`Scope`].
     pub(super) fn most_specific(&self, repository: &Repository) -> Option<&V> {
         self.most_specific_with(repository, &Some)
     }
 
-    /// As [`Self::most_specific`], of the scopes from whose value something is picked.
+    /// Returns what `pick` takes from the value of the most specific matching scope for which it takes something.
     pub(super) fn most_specific_with<'a, T>(
         &'a self,
         repository: &Repository,
@@ -310,7 +311,7 @@ impl<V> ScopeIndex<V> {
 }
 
 impl<V> Node<V> {
-    /// As deep as the name has parts, which is at most half of [`NAME_LENGTH`].
+    /// Recurses as deep as the name has parts, which is at most half of [`NAME_LENGTH`].
     fn most_specific_with<'a, T>(
         &'a self,
         mut path: Split<'_, char>,

@@ -1,4 +1,5 @@
-//! The last decisions, and those to come, for who watches: bounded, and a reader that is too slow is told what it missed.
+//! The feed of decisions: the last ones, and all later ones. It is bounded, and a reader that is too slow learns how many
+//! it missed.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,51 +8,52 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
-use super::{Decision, DecisionOutcome, DoorName};
+use super::{Decision, DecisionOutcome};
 use crate::oci::Digest;
+use crate::pull::request::DoorName;
 
-/// Decisions that are kept, and that a reader may lag behind. One takes some 500 bytes.
+/// The number of decisions that are kept, and by which a reader may lag behind. One takes about 500 bytes.
 pub const MAX_RECORDED_DECISIONS: usize = 256;
 
-/// A decision that is kept: the fields of its journal line.
+/// A decision in the feed: the fields of its journal line.
 #[derive(Clone, Debug)]
 pub struct RecordedDecision {
-    /// Counts the decisions of this process from 1, without gaps.
+    /// The number of this decision in the process: from 1, without gaps.
     pub sequence: u64,
-    /// When.
+    /// The time of the decision.
     pub time: Timestamp,
-    /// Which door.
+    /// The door that asked.
     pub door: DoorName,
-    /// Who asked.
+    /// The client.
     pub peer: String,
-    /// The image as it was asked for.
+    /// The image as the client named it.
     pub reference: String,
-    /// The digest that was judged, if it came so far.
+    /// The digest that was evaluated, if it is known.
     pub digest: Option<Digest>,
-    /// The rule that spoke: its scope, or `default`.
+    /// The name of the rule that applied, or `default`.
     pub rule: String,
-    /// What was answered.
+    /// The answer.
     pub outcome: DecisionOutcome,
-    /// Why, in a clause; empty where there is nothing to say.
+    /// The cause in a clause; empty for an allowed pull.
     pub detail: String,
-    /// Whether who signed was remembered from an earlier pull.
+    /// Whether the evidence was remembered from an earlier pull.
     pub cached: bool,
-    /// From the door to the answer.
+    /// The time from the request to the answer.
     pub elapsed: Duration,
 }
 
-/// What a reader gets next.
+/// The next event of a feed.
 #[derive(Clone, Debug)]
 pub enum FeedEvent {
     /// A decision.
     Decision(Arc<RecordedDecision>),
-    /// It was too slow: as many are lost to it.
+    /// The reader was too slow, and missed this number of decisions.
     Missed(u64),
-    /// No more will come.
+    /// The process makes no further decisions.
     End,
 }
 
-/// All decisions of a process, as they are made.
+/// All decisions of a process.
 #[derive(Debug)]
 pub(super) struct Feed {
     last: Mutex<Last>,
@@ -64,14 +66,14 @@ struct Last {
     kept: VecDeque<Arc<RecordedDecision>>,
 }
 
-/// One reader of the decisions.
+/// A reader of the decisions.
 #[derive(Debug)]
 pub struct DecisionFeed {
     receiver: broadcast::Receiver<Arc<RecordedDecision>>,
 }
 
 impl DecisionFeed {
-    /// The next event; it waits for one.
+    /// Waits for the next event.
     pub async fn next(&mut self) -> FeedEvent {
         match self.receiver.recv().await {
             Ok(decision) => FeedEvent::Decision(decision),
@@ -82,7 +84,7 @@ impl DecisionFeed {
 }
 
 impl RecordedDecision {
-    /// A decision as it is now, with no number yet.
+    /// Copies a decision that has no number yet.
     pub(super) fn from_decision(decision: &Decision<'_>) -> Self {
         Self {
             sequence: 0,
@@ -110,7 +112,7 @@ impl Feed {
     }
 
     pub(super) fn add(&self, mut recorded: RecordedDecision) {
-        // Whoever panicked with the lock left the list whole: nothing in here stops half-way.
+        // A panic cannot leave the list half-changed, so a poisoned lock is safe to use.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.sequence += 1;
         recorded.sequence = last.sequence;
@@ -121,14 +123,14 @@ impl Feed {
             None
         };
         last.kept.push_back(Arc::clone(&recorded));
-        // Within the lock, so that who begins to watch gets each decision once. Where nobody watches, nobody is told.
-        let _nobody = self.sender.send(recorded);
+        // Sent with the lock held, so that a new reader gets each decision exactly once. Without readers it goes nowhere.
+        let _no_readers = self.sender.send(recorded);
         drop(last);
-        // Outside it: other pulls wait at it.
+        // Dropped without the lock, for which other pulls wait.
         drop(oldest);
     }
 
-    /// The last `most` decisions of those that `wanted` takes, oldest first, and all that come after them.
+    /// Returns the last `most` decisions that `wanted` selects, oldest first, and a feed of all later decisions.
     pub(super) fn watch(
         &self,
         most: usize,

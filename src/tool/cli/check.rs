@@ -19,8 +19,9 @@ use crate::net::uds_client::{Channel, origin};
 use crate::oci::Reference;
 use crate::process::config::Config;
 use crate::process::daemon;
-use crate::pull::gate::{Gate, PullRequest, Purpose, Storage};
-use crate::pull::record::{DoorName, RequestMetrics};
+use crate::pull::gate::{Gate, Storage};
+use crate::pull::record::RequestMetrics;
+use crate::pull::request::{DoorName, PullRequest, Purpose};
 use crate::pull::verify::CheckedSignature;
 use crate::tool::cli::registry_args::{Reach, own_listeners};
 

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use pullgate::base::reason::Reason;
 use pullgate::net::registry::SourceName;
-use pullgate::pull::gate::{PullRequest, Purpose};
-use pullgate::pull::record::DoorName;
+use pullgate::pull::request::{DoorName, PullRequest, Purpose};
 use serde_json::json;
 
 use super::super::oracle_cloud::{Fault, Operation};

@@ -1,0 +1,5 @@
+//! Evidence of who signed an image.
+
+mod store;
+
+pub(crate) use store::{EvidenceKey, EvidenceStore, StoredEvidence};
