@@ -1,87 +1,67 @@
-//! Why a pull was blocked: one closed list with stable codes, the same in HTTP, gRPC, logs, metrics and `--json`.
+//! The reasons for which a pull is blocked: one closed list with stable codes, the same in HTTP, gRPC, logs, metrics and
+//! `--json`.
 
 use std::fmt;
 
-/// Why a pull was blocked.
+use strum::VariantArray;
+
+/// The reason for which a pull was blocked.
 ///
-/// Ordered by how much it tells, least first: of the failures of one pull the greatest is reported. A finding about
-/// a trusted key's signature says more than "nobody signed this".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The order is that of how much a reason tells, least first: of several failures of one pull the greatest is reported. A
+/// fault in a signature by a trusted key tells more than the absence of signatures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, VariantArray)]
 pub enum Reason {
-    /// No rule speaks for the image and the default is to reject.
+    /// No rule applies to the image, and the default is to reject.
     NoRule,
-    /// No signature was found anywhere, and every place could be asked.
+    /// No signature was found, and every source answered.
     Unsigned,
-    /// Signatures exist, none by a key of the rule.
+    /// The image is signed, but not by a key of the rule.
     UntrustedKey,
-    /// The record or manifest is not what its specification says.
+    /// The record or manifest does not follow its specification.
     Malformed,
-    /// The record names an algorithm that its key may not be used with, or that is unknown.
+    /// The record uses an unknown algorithm, or one that its key does not allow.
     AlgorithmNotAllowed,
-    /// The signature is good, its key's window has not begun.
+    /// The signature is valid, but its key is not valid yet.
     KeyNotYetValid,
-    /// The signature is good, its key's window is over.
+    /// The signature is valid, but its key has expired.
     KeyExpired,
-    /// The signature is good, its key was revoked.
+    /// The signature is valid, but its key was revoked.
     KeyRevoked,
     /// A trusted key signed this digest for another repository.
     RepositoryMismatch,
-    /// A trusted key's record signs another digest, or bytes do not have the digest they were asked by.
+    /// A trusted key signed another digest, or content does not have the digest by which it was requested.
     DigestMismatch,
-    /// The record names a trusted key, and its signature does not verify.
+    /// The record names a trusted key, but its signature does not verify.
     BadSignature,
-    /// Fewer distinct keys signed than the rule wants.
+    /// Fewer distinct keys signed than the rule requires.
     ThresholdNotMet,
-    /// A blob or manifest was asked for that no admitted manifest names.
+    /// The requested blob or manifest does not belong to any admitted manifest.
     NotDerived,
-    /// The rule admits listed digests only, or rejects what matches.
+    /// The rule rejects every image in its scope, or does not list the digest.
     RejectedByRule,
     /// The digest is on the deny list.
     DigestDenied,
-    /// The registry says that the image does not exist.
+    /// The registry does not have the image.
     ImageNotFound,
-    /// The registry wants other credentials.
+    /// The registry requires other credentials.
     RegistryUnauthorized,
-    /// The registry did not answer, or answered with a fault of its own.
+    /// The registry did not answer, or answered with an error of its own.
     RegistryUnreachable,
-    /// A place where signatures are kept did not answer; whether the image is signed is not known.
+    /// A source of signatures could not be read; whether the image is signed is not known.
     SourceUnreachable,
     /// A bound of [`crate::base::limits`] was reached.
     LimitExceeded,
-    /// The pull's time was over.
+    /// The deadline of the pull passed.
     DeadlineExceeded,
-    /// The gate itself failed: a panic in this pull. A fault of ours, never of the image.
+    /// The gate itself failed: a panic in this pull, which is a fault of pullgate and never of the image.
     InternalError,
 }
 
 impl Reason {
-    /// Every reason, for metrics and for the tests that want each one shown.
-    pub const ALL: [Self; 22] = [
-        Self::NoRule,
-        Self::Unsigned,
-        Self::UntrustedKey,
-        Self::Malformed,
-        Self::AlgorithmNotAllowed,
-        Self::KeyNotYetValid,
-        Self::KeyExpired,
-        Self::KeyRevoked,
-        Self::RepositoryMismatch,
-        Self::DigestMismatch,
-        Self::BadSignature,
-        Self::ThresholdNotMet,
-        Self::NotDerived,
-        Self::RejectedByRule,
-        Self::DigestDenied,
-        Self::ImageNotFound,
-        Self::RegistryUnauthorized,
-        Self::RegistryUnreachable,
-        Self::SourceUnreachable,
-        Self::LimitExceeded,
-        Self::DeadlineExceeded,
-        Self::InternalError,
-    ];
+    /// All reasons in their order. The list is derived from the enum, so that it cannot miss one.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The stable name that scripts, metrics and logs use.
+    /// Returns the stable code that scripts, metrics and logs use.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -110,7 +90,7 @@ impl Reason {
         }
     }
 
-    /// True where the gate could not tell: the pull is blocked as well, but trying again may help.
+    /// Returns whether the gate could not tell: the pull is blocked, but trying again may help.
     #[must_use]
     pub const fn retryable(self) -> bool {
         match self {
@@ -139,39 +119,46 @@ impl Reason {
         }
     }
 
-    /// What the person who pulled, or the node's administrator, can do next: one clause, no full stop.
+    /// Returns the next step for the person who pulled, or for the administrator of the node: an imperative clause without a
+    /// full stop.
     #[must_use]
     pub const fn next_step(self) -> &'static str {
         match self {
             Self::NoRule => "add a [[rule]] whose scope covers this image",
-            Self::Unsigned => "sign the image, or check where its signatures are kept",
-            Self::UntrustedKey => "sign with a key of the rule, or add the signer's key to it",
+            Self::Unsigned => "sign the image, or check where its signatures are stored",
+            Self::UntrustedKey => {
+                "sign the image with a key of the rule, or add the signer's key to the rule"
+            }
             Self::Malformed => {
-                "push the image and its signature again with a tool that keeps to the specification"
+                "push the image and its signature again with a tool that follows the specification"
             }
             Self::AlgorithmNotAllowed => "sign with an algorithm that the key's `algorithms` allow",
-            Self::KeyNotYetValid => "wait for the key's not_before, or check this node's clock",
+            Self::KeyNotYetValid => "wait until the key's not_before, or check this node's clock",
             Self::KeyExpired => "sign with the current key, or check this node's clock",
             Self::KeyRevoked => "sign again with a key that is not revoked",
             Self::RepositoryMismatch => {
-                "sign the image under the name it is pulled by, or set signed_repository for a mirror"
+                "sign the image under the name by which it is pulled, or set signed_repository for a mirror"
             }
             Self::DigestMismatch => {
-                "pull again; if it stays, the registry or a mirror serves other bytes: report it"
+                "pull again; if the error persists, report that the registry or a mirror serves other content"
             }
-            Self::BadSignature => "the record was altered or is not by that key: report it, then sign again",
-            Self::ThresholdNotMet => "have another key of the rule sign the image",
+            Self::BadSignature => {
+                "report the record, which was altered or signed by another key, then sign again"
+            }
+            Self::ThresholdNotMet => "sign the image with another key of the rule as well",
             Self::NotDerived => "pull the image by its tag or by the digest that was signed",
-            Self::RejectedByRule => "the administrator excluded this image by rule",
-            Self::DigestDenied => "the administrator denied this digest: use a newer image",
-            Self::ImageNotFound => "check the image's name and tag",
-            Self::RegistryUnauthorized => "log in to the registry, or give the gate credentials for it",
-            Self::RegistryUnreachable => "check the network and the registry, then try again",
-            Self::SourceUnreachable => {
-                "check the network and the place that keeps the signatures, then try again"
+            Self::RejectedByRule => {
+                "use an image that the rule allows, or ask the administrator to change the rule"
             }
-            Self::LimitExceeded => "remove surplus signatures or shrink the manifest, then try again",
-            Self::DeadlineExceeded => "try again; if it stays, check the registry's speed",
+            Self::DigestDenied => "use a newer image: the administrator denied this digest",
+            Self::ImageNotFound => "check the image's name and tag",
+            Self::RegistryUnauthorized => {
+                "log in to the registry, or configure credentials for it in pullgate"
+            }
+            Self::RegistryUnreachable => "check the network and the registry, then try again",
+            Self::SourceUnreachable => "check the network and the source of the signatures, then try again",
+            Self::LimitExceeded => "delete surplus signatures or make the manifest smaller, then try again",
+            Self::DeadlineExceeded => "try again; if the error persists, check the speed of the registry",
             Self::InternalError => "try again, and report the log lines of this pull as a bug",
         }
     }
@@ -185,14 +172,35 @@ impl fmt::Display for Reason {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::Reason;
 
     #[test]
-    fn codes_are_distinct_and_the_list_is_whole_and_in_rank_order() {
-        let mut codes: Vec<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
-        assert!(Reason::ALL.windows(2).all(|pair| pair[0] < pair[1]));
-        codes.sort_unstable();
-        codes.dedup();
+    fn codes_are_distinct() {
+        let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
         assert_eq!(codes.len(), Reason::ALL.len());
+    }
+
+    #[test]
+    fn all_reasons_are_listed_in_their_order() {
+        assert!(Reason::ALL.is_sorted());
+        assert_eq!(Reason::ALL.first(), Some(&Reason::NoRule));
+        assert_eq!(Reason::ALL.last(), Some(&Reason::InternalError));
+    }
+
+    #[test]
+    fn a_retry_helps_only_where_the_gate_could_not_tell() {
+        let retryable: Vec<_> = Reason::ALL.iter().filter(|reason| reason.retryable()).collect();
+        assert_eq!(
+            retryable,
+            [
+                &Reason::RegistryUnreachable,
+                &Reason::SourceUnreachable,
+                &Reason::LimitExceeded,
+                &Reason::DeadlineExceeded,
+                &Reason::InternalError,
+            ]
+        );
     }
 }

@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_denial_is_403_and_only_a_missing_image_404() {
-        for reason in Reason::ALL {
+        for &reason in Reason::ALL {
             let expected = if reason == Reason::ImageNotFound {
                 (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN")
             } else if reason.retryable() {

@@ -150,7 +150,9 @@ impl Recorder {
             recorder.challenges.clone(),
         );
         // Every series starts at zero, so that the first denial is an increase, which an alert can see.
-        for outcome in std::iter::once(DecisionOutcome::Allow).chain(Reason::ALL.map(DecisionOutcome::Deny)) {
+        for outcome in std::iter::once(DecisionOutcome::Allow)
+            .chain(Reason::ALL.iter().copied().map(DecisionOutcome::Deny))
+        {
             for door in [DoorName::Admission, DoorName::Cri, DoorName::Registry] {
                 drop(recorder.pulls.get_or_create(&PullLabels::new(door, outcome)));
             }

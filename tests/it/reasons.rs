@@ -18,7 +18,7 @@ use crate::support::{
 
 #[tokio::test]
 async fn every_reason_can_be_brought_about() {
-    for reason in Reason::ALL {
+    for &reason in Reason::ALL {
         println!("{reason}");
         tokio::time::timeout(LATEST, show(reason)).await.expect("in time");
     }

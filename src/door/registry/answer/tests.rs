@@ -53,7 +53,7 @@ fn phrase(response: &Response<ResponseBody>) -> String {
 
 #[test]
 fn every_denial_says_image_digest_rule_reason_and_next_step() {
-    for reason in Reason::ALL {
+    for &reason in Reason::ALL {
         let denial = denial(reason);
         let response = denied(&denial, Puller::Other);
         let (status, code) = http_answer(reason);
@@ -111,7 +111,7 @@ fn every_denial_says_image_digest_rule_reason_and_next_step() {
 
 #[test]
 fn docker_is_told_the_same_under_a_code_that_it_adds_nothing_to() {
-    for reason in Reason::ALL {
+    for &reason in Reason::ALL {
         let (status, code) = http_answer(reason);
         let response = denied(&denial(reason), Puller::Docker);
         assert_eq!(response.status(), status);
@@ -137,7 +137,7 @@ fn docker_is_told_the_same_under_a_code_that_it_adds_nothing_to() {
 fn a_challenge_goes_back_where_credentials_are_what_is_missing_and_nowhere_else() {
     let challenge =
         HeaderValue::from_static("Bearer realm=\"https://auth.test/token\",service=\"registry.test\"");
-    for reason in Reason::ALL {
+    for &reason in Reason::ALL {
         let denial = Denial {
             challenge: Some(challenge.clone()),
             ..denial(reason)
@@ -279,7 +279,7 @@ proptest! {
     fn any_text_makes_a_safe_phrase_and_a_small_body(
         detail in prop_oneof![any::<String>(), "[\"\\\\\r\n\u{1b}\u{202e}é ]{0,3000}"],
         rule in prop_oneof![any::<String>(), "[\"\\\\\u{0}-\u{ff}]{0,3000}"],
-        reason in proptest::sample::select(&Reason::ALL[..]),
+        reason in proptest::sample::select(Reason::ALL),
     ) {
         let denial = Denial { detail, rule, ..denial(reason) };
         let response = denied(&denial, Puller::Other);
