@@ -119,8 +119,7 @@ impl Reason {
         }
     }
 
-    /// Returns the next step for the person who pulled, or for the administrator of the node: an imperative clause without a
-    /// full stop.
+    /// Returns the next step for the user or for the administrator of the node: an imperative clause without a full stop.
     #[must_use]
     pub const fn next_step(self) -> &'static str {
         match self {

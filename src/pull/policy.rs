@@ -175,3 +175,6 @@ impl Policy {
         self.generation
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -238,7 +238,7 @@ impl RecordedDecision {
             .digest
             .map_or_else(|| "-".to_owned(), |digest| digest.to_string());
         let took = u64::try_from(self.elapsed.as_micros()).unwrap_or(u64::MAX);
-        // The message holds everything for people who read the journal; the fields hold the same for searches.
+        // The message holds everything, for reading the journal; the fields hold the same, for searching it.
         let message = |what: &str| match &*self.detail {
             "" => format!("{what}: {}", self.reference),
             detail => format!("{what}: {}: {}: {detail}", self.reference, self.outcome.reason()),

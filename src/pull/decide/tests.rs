@@ -288,7 +288,7 @@ fn a_request_for_credentials_goes_to_a_client_of_the_registry_door_without_any()
     let mut other = world.request.clone();
     other.door = DoorName::Cri;
     assert!(!denial.is_credentials_request(&other));
-    let mut other = world.request.clone();
+    let mut other = world.request;
     other.presented = Some(crate::net::registry::Presented::Header(
         "Basic eDp4".parse().unwrap(),
     ));

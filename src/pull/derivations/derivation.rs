@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::oci::{ChildKind, Digest, Repository};
-use crate::pull::policy::{EffectiveRule, Generation};
+use crate::pull::policy::Generation;
 
 /// The fact that an admitted manifest, the root, names a child by its digest. The root names its child directly, or
 /// through an index that it lists.
@@ -99,10 +99,14 @@ pub(crate) struct Expiry {
 
 impl Expiry {
     /// Returns the expiry of derivations that are stored `now`: after `ttl`, and never later than `limit` or than the
-    /// first key of the rule.
-    pub(crate) fn new(rule: &EffectiveRule, now: Timestamp, ttl: Duration, limit: Timestamp) -> Self {
-        let keys = rule.signed().into_iter().flat_map(|(_, signed)| &signed.keys);
-        let ends = keys.filter_map(|key| key.not_after).filter(|end| *end > now);
+    /// first of the rule's keys. `key_ends` are the times at which these keys expire.
+    pub(crate) fn new(
+        now: Timestamp,
+        ttl: Duration,
+        limit: Timestamp,
+        key_ends: impl Iterator<Item = Timestamp>,
+    ) -> Self {
+        let ends = key_ends.filter(|end| *end > now);
         let keys_end_at = ends.fold(Timestamp::MAX, Timestamp::min);
         Self {
             expires_at: after(now, ttl).min(limit).min(keys_end_at),

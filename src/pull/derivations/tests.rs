@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 
 use super::file::{EDGES, key};
-use super::{Derivation, Derivations, DerivationsError, Expiry};
+use super::{Derivation, Derivations, DerivationsError, Expiry, StoredDerivation, after};
 use crate::oci::{ChildKind, Digest, Repository};
 use crate::pull::policy::Generation;
 
@@ -218,4 +218,131 @@ fn the_epoch_of_the_file_never_goes_back() {
     assert_eq!(permits.epoch(), 1, "read once, when it was opened");
     drop(permits);
     assert_eq!(Derivations::open(Some(&file), 1000).unwrap().epoch(), 3);
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+#[test]
+fn derivations_expire_with_the_verdict_the_root_or_the_first_key() {
+    let expiry = |limit, keys: &[i64]| {
+        let keys = keys.iter().map(|key| at(*key));
+        let Expiry {
+            expires_at,
+            keys_end_at,
+        } = Expiry::new(at(1000), HOUR, limit, keys);
+        (expires_at, keys_end_at)
+    };
+    assert_eq!(expiry(Timestamp::MAX, &[]), (at(4600), Timestamp::MAX));
+    assert_eq!(expiry(at(2000), &[]), (at(2000), Timestamp::MAX));
+    assert_eq!(expiry(at(2000), &[9000, 8000]), (at(2000), at(8000)));
+    assert_eq!(expiry(Timestamp::MAX, &[3000, 1500]), (at(1500), at(1500)));
+    // A key that has expired already did not sign.
+    assert_eq!(expiry(Timestamp::MAX, &[999, 1000]), (at(4600), Timestamp::MAX));
+    assert_eq!(after(at(1000), Duration::MAX), Timestamp::MAX);
+}
+
+#[test]
+fn a_derivation_is_current_for_its_policy_its_epoch_and_its_time() {
+    let stored = StoredDerivation {
+        derivation: cover("app", 1),
+        expires_at: at(2000),
+        keys_end_at: at(3000),
+        epoch: 4,
+    };
+    let generation = Generation([7; 32]);
+    assert!(stored.is_current(generation, 4, at(1999)));
+    assert!(!stored.is_current(generation, 4, at(2000)), "it has expired");
+    assert!(!stored.is_current(generation, 5, at(1999)));
+    assert!(!stored.is_current(generation, 3, at(1999)));
+    assert!(!stored.is_current(Generation([8; 32]), 4, at(1999)));
+    assert!(stored.belongs_to(generation, 4));
+    assert!(!stored.belongs_to(generation, 5));
+    assert!(!stored.belongs_to(Generation([8; 32]), 4));
+}
+
+#[test]
+fn a_derivation_is_renewed_when_half_of_its_time_is_over() {
+    for (renewed_at, is_renewed) in [(1000, false), (1499, false), (1500, true), (2000, true)] {
+        let permits = Derivations::open(None, 1000).unwrap();
+        let expiry = |now: i64| Expiry {
+            expires_at: at(now + 1000),
+            keys_end_at: Timestamp::MAX,
+        };
+        let edge = cover("app", 1);
+        permits.remember(std::iter::once(edge.clone()), at(1000), expiry(1000), 0);
+        permits.remember(
+            std::iter::once(edge.clone()),
+            at(renewed_at),
+            expiry(renewed_at),
+            0,
+        );
+        let stored = permits
+            .parent_of(edge.repository(), edge.child(), edge.kind())
+            .unwrap();
+        let expected = if is_renewed { renewed_at + 1000 } else { 2000 };
+        assert_eq!(stored.expires_at, at(expected), "renewed at {renewed_at}");
+    }
+}
+
+#[test]
+fn a_derivation_of_an_earlier_epoch_is_replaced() {
+    let permits = Derivations::open(None, 1000).unwrap();
+    let edge = cover("app", 1);
+    remember(&permits, std::iter::once(edge.clone()), 3600);
+    permits.advance().unwrap();
+    remember(&permits, std::iter::once(edge.clone()), 3600);
+    let stored = permits
+        .parent_of(edge.repository(), edge.child(), edge.kind())
+        .unwrap();
+    assert_eq!(stored.epoch, 1);
+}
+
+#[test]
+fn keys_of_the_file_differ_by_each_part() {
+    let digest = Digest::sha256(b"x");
+    let all = [
+        key(&repository("app"), &digest, ChildKind::Blob),
+        key(&repository("app"), &digest, ChildKind::Manifest),
+        key(&repository("app/more"), &digest, ChildKind::Blob),
+        key(&repository("app"), &Digest::sha256(b"y"), ChildKind::Blob),
+        key(
+            &Repository::new("other.test", "app").unwrap(),
+            &digest,
+            ChildKind::Blob,
+        ),
+    ];
+    assert_eq!(
+        std::collections::BTreeSet::from(all).len(),
+        all.len(),
+        "two of {all:?} are one"
+    );
+}
+
+#[test]
+fn every_field_survives_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("permits.redb");
+    let permits = Derivations::open(Some(&file), 1000).unwrap();
+    permits.advance().unwrap();
+    let edge = cover("app", 1);
+    let expiry = Expiry {
+        expires_at: at(5000),
+        keys_end_at: at(6000),
+    };
+    permits.remember(std::iter::once(edge.clone()), at(1000), expiry, 1);
+    drop(permits);
+    let permits = reopen(&file, 1000);
+    assert_eq!(permits.epoch(), 1);
+    let stored = permits
+        .parent_of(edge.repository(), edge.child(), edge.kind())
+        .unwrap();
+    assert_eq!(stored.derivation, edge);
+    assert_eq!(
+        (stored.expires_at, stored.keys_end_at, stored.epoch),
+        (at(5000), at(6000), 1)
+    );
 }

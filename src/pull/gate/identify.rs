@@ -26,15 +26,14 @@ pub enum IdentifyError {
         admitted: Digest,
     },
     /// No manifest of the admitted index has this configuration.
-    #[error("its configuration is `{identifier}`, but no manifest of the admitted index has that")]
+    #[error("its configuration is `{identifier}`, which no manifest of the admitted index has")]
     Unlisted {
         /// The configuration of the runtime's image.
         identifier: Digest,
     },
     /// No manifest that could be read has this configuration.
     #[error(
-        "its configuration is `{identifier}`, but no readable manifest of the admitted index has that; could not \
-         read all of them: {}",
+        "its configuration is `{identifier}`, and could not read every manifest of the admitted index: {}",
         chain(unread)
     )]
     Unread {

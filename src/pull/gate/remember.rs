@@ -64,7 +64,13 @@ impl Gate {
         limit: Timestamp,
     ) {
         let now = Timestamp::now();
-        let expiry = Expiry::new(pull.rule, now, settings.positive_ttl, limit);
+        let keys = pull
+            .rule
+            .signed()
+            .into_iter()
+            .flat_map(|(_, signed)| &signed.keys);
+        let key_ends = keys.filter_map(|key| key.not_after);
+        let expiry = Expiry::new(now, settings.positive_ttl, limit, key_ends);
         self.derivations.remember(derivations, now, expiry, pull.epoch);
     }
 }

@@ -1,4 +1,4 @@
-//! What the gate takes from the configuration.
+//! The gate's part of the configuration.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The answer for an image to which no rule applies.
 
-/// What happens to an image to which no rule applies. The configuration has to name one of the two.
+/// The action for an image to which no rule applies. The configuration has to name one of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DefaultAction {
     /// `"insecure-accept-anything"`.
