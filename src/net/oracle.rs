@@ -13,11 +13,13 @@ mod client;
 mod config_file;
 mod endpoints;
 mod identity;
+mod leaf_certificate;
 mod ocid;
 mod operation;
 mod regions;
 mod request_key;
 mod request_signing;
+mod security_token;
 mod sender;
 pub mod wire;
 
@@ -27,10 +29,9 @@ pub use client::{OracleClient, SignatureList};
 pub use config_file::{Authentication, ConfigFileError, Profile, SyntaxError};
 pub use endpoints::{EndpointError, RegionEndpoints, Service, ServiceEndpoint};
 pub use error::{ApiError, ClientSetupError};
-pub use identity::certificate::{LeafCertificate, LeafCertificateError};
 pub use identity::profile_signer::ProfileSignerError;
-pub use identity::token::{SecurityToken, TokenError};
 pub use identity::{Identity, IdentityError, InstancePrincipal, MetadataService};
+pub use leaf_certificate::{LeafCertificate, LeafCertificateError};
 pub use metrics::{Call, CallOutcome, OracleObserver};
 pub use ocid::{Ocid, OcidError};
 pub use operation::{Operation, OperationError, SignatureFilter};
@@ -39,6 +40,7 @@ pub use request_key::{
     FingerprintMismatch, KeyFingerprint, KeyFingerprintError, RequestKey, RequestKeyError,
 };
 pub use request_signing::{RequestSigner, SigningError};
+pub use security_token::{SecurityToken, TokenError};
 
 pub use crate::base::files::FileError;
 pub use crate::base::secret::Secret;

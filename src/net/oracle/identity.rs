@@ -1,10 +1,8 @@
 //! The identity that requests are signed as: a profile of the configuration file that Oracle's tools share, or the
 //! instance that the process runs on.
 
-pub(crate) mod certificate;
 pub(crate) mod error;
 pub(crate) mod profile_signer;
-pub(crate) mod token;
 mod instance;
 mod profile;
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{WireError, read};
 use crate::base::limits::ORACLE_ANSWER_BYTES;
-use crate::net::oracle::identity::certificate::certificate_der;
+use crate::net::oracle::leaf_certificate::certificate_der;
 use crate::net::oracle::{LeafCertificate, LeafCertificateError, RequestKey, SecurityToken, TokenError};
 
 /// A request for a token.
