@@ -20,7 +20,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use pullgate::signature::{Candidate, FormatName};
+use pullgate::signature::oracle::Oracle;
+use pullgate::signature::{Candidate, Format as _, Locator, SourceName};
 use pullgate::trust::{PublicKey, Salt, SigningAlgorithm, TrustedKey};
 use rsa::pss::{Signature, VerifyingKey};
 use rsa::signature::Verifier;
@@ -86,8 +87,10 @@ fn measure(
     let record = signer.record(&digest, REPOSITORY, algorithm);
     let (message, signature) = (record.message_bytes().unwrap(), record.signature_bytes().unwrap());
     let candidate = Candidate {
-        format: FormatName::Oracle,
-        locator: "bench".to_owned(),
+        format: &Oracle,
+        source: SourceName("test"),
+        locator: Locator::Service("bench".to_owned()),
+        unverified_media_type: None,
         unverified: Bytes::from(record.to_json()),
     };
     let trusted = Arc::new(TrustedKey {
@@ -130,12 +133,7 @@ fn measure(
                 .unwrap();
         });
         timed("record in the gate", &mut || {
-            black_box(
-                FormatName::Oracle
-                    .format()
-                    .open(black_box(&candidate), &keys, now)
-                    .unwrap(),
-            );
+            black_box(Oracle.verify(black_box(&candidate), &keys, now).unwrap());
         });
     }
     figure.print(&["bare `rsa` call"]);

@@ -6,7 +6,7 @@ pub mod request;
 pub mod resolve;
 pub mod find;
 pub mod verify;
-pub(crate) mod evidence;
+pub mod evidence;
 pub(crate) mod derivations;
 pub mod decide;
 pub mod record;

@@ -1,61 +1,55 @@
-//! Signature formats: pure functions from a record's bytes and keys to a claim. A new format is one file here and one
-//! line in [`FormatName::format`].
+//! Signature formats: pure functions from a record's bytes and trusted keys to a claim. A new format is one file here and
+//! one line in [`FORMATS`].
 //!
-//! A format verifies the bytes as they came, then parses those same bytes, and says what a trusted key claims. Whether
-//! that claim is about the image being pulled is decided in one place for all formats, [`crate::pull::verify`].
+//! A format verifies the bytes as they came, then parses those same bytes, and returns what a trusted key claims.
+//! [`crate::pull::verify`] decides in one place for all formats whether that claim is about the image being pulled.
 
+mod candidate;
+mod claim;
+mod error;
 mod key_kind;
+mod location;
 pub mod oracle;
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 
-pub use self::key_kind::{UnusedKeyKind, check_key_kind};
-use crate::base::reason::Reason;
-use crate::oci::Digest;
-use crate::trust::{KeyUnusable, TrustedKey};
+use crate::oci::Repository;
+pub use crate::signature::candidate::Candidate;
+pub use crate::signature::claim::{Claim, ClaimedIdentity, ExpectedIdentity, RequiredRepository};
+pub use crate::signature::error::SignatureError;
+pub use crate::signature::key_kind::{UnusedKeyKind, check_key_kind};
+pub use crate::signature::location::{Layers, Location, Locator, SourceName};
+use crate::trust::TrustedKey;
 
-/// Bytes that may be a signature record, at most [`crate::base::limits::RECORD_BYTES`] long, and where they were found.
-#[derive(Clone, Debug)]
-pub struct Candidate {
-    /// The format that the place of finding names.
-    pub format: FormatName,
-    /// Where it was found, for people: a digest of a referrer's manifest, or a file's path.
-    pub locator: String,
-    /// The record.
-    pub unverified: Bytes,
-}
+/// Every format, in the order in which people see them.
+pub static FORMATS: &[&dyn Format] = &[&oracle::Oracle];
 
-/// A signature format.
+/// The word by which the configuration and `--json` name a format. Two formats may share one word: then a rule accepts
+/// both or neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum FormatName {
-    /// Oracle's image signature: OCI Vault, RSA-PSS.
-    Oracle,
-}
+pub struct FormatName(pub &'static str);
 
 impl FormatName {
-    /// All formats, in the order they are looked for.
-    pub const ALL: [Self; 1] = [Self::Oracle];
-
-    /// As the configuration and `--json` spell it.
+    /// Returns the names of all formats, each once, in the order of [`FORMATS`].
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Oracle => "oracle",
+    pub fn all() -> Vec<Self> {
+        let mut names = Vec::with_capacity(FORMATS.len());
+        for name in FORMATS.iter().map(|format| format.name()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
         }
+        names
     }
 
-    /// The format itself.
+    /// The word as the configuration and `--json` spell it.
     #[must_use]
-    pub fn format(self) -> &'static dyn Format {
-        match self {
-            Self::Oracle => &oracle::Oracle,
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.0
     }
 }
 
@@ -65,32 +59,32 @@ impl fmt::Display for FormatName {
     }
 }
 
-/// A name that is no format.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a signature format; there is `oracle`")]
-pub struct UnknownFormat(pub String);
-
-impl FromStr for FormatName {
-    type Err = UnknownFormat;
-
-    fn from_str(text: &str) -> Result<Self, UnknownFormat> {
-        Self::ALL
-            .into_iter()
-            .find(|each| each.as_str() == text)
-            .ok_or_else(|| UnknownFormat(text.to_owned()))
-    }
+/// Returns the formats that these names stand for, in the order of [`FORMATS`].
+#[must_use]
+pub fn formats_named(names: &BTreeSet<FormatName>) -> Vec<&'static dyn Format> {
+    let is_named = |format: &&dyn Format| names.contains(&format.name());
+    FORMATS.iter().copied().filter(is_named).collect()
 }
 
 /// One signature format.
-pub trait Format: Sync {
-    /// The artifact type of its referrers.
-    fn artifact_type(&self) -> &'static str;
+pub trait Format: fmt::Debug + Send + Sync {
+    /// The word that a rule's `formats` uses.
+    fn name(&self) -> FormatName;
 
-    /// Verifies the record under whichever of `keys` it names, then reads what that key signed.
+    /// Returns where records of this format are kept. The source that lists a record uses this to tell its format.
+    fn locations(&self) -> &'static [Location];
+
+    /// The largest record in bytes. A source compares sizes with this bound before it reads.
+    fn max_bytes(&self) -> usize;
+
+    /// Returns the identity that a record must sign for a pull of `pulled` under a rule that requires `required`.
+    fn expected_identity(&self, pulled: &Repository, required: &RequiredRepository) -> ExpectedIdentity;
+
+    /// Verifies the record under the keys of `keys` that it names, then reads what that key signed.
     ///
     /// # Errors
-    /// As [`SignatureError`] says; none of them stops another record from being tried.
-    fn open(
+    /// As [`SignatureError`] says. The caller goes on with the next record after each of them.
+    fn verify(
         &self,
         candidate: &Candidate,
         keys: &[Arc<TrustedKey>],
@@ -98,87 +92,28 @@ pub trait Format: Sync {
     ) -> Result<Claim, SignatureError>;
 }
 
-/// What a trusted key said. Not yet that it said so of the image being pulled.
-#[derive(Clone, Debug)]
-pub struct Claim {
-    /// The digest that was signed.
-    pub digest: Digest,
-    /// The repository that was signed, without registry host, where the format signs one.
-    pub repository: Option<String>,
-    /// The key that signed.
-    pub signed_by: Arc<TrustedKey>,
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
 
-/// Why a record is not a signature by a trusted key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SignatureError {
-    /// The record names an algorithm that is unknown or that its key may not be used with.
-    #[error("the algorithm `{algorithm}` is not allowed for this key")]
-    AlgorithmNotAllowed {
-        /// As the record spells it.
-        algorithm: String,
-    },
-    /// The record names a trusted key, and that key did not make this signature.
-    #[error("the signature does not verify under key `{key}`")]
-    BadSignature {
-        /// The trusted key's name.
-        key: String,
-    },
-    /// The signature is good and its key may not be used now.
-    #[error("signed by key `{key}`, which may not be used now")]
-    KeyUnusable {
-        /// The trusted key's name.
-        key: String,
-        /// Window or revocation.
-        #[source]
-        why: KeyUnusable,
-    },
-    /// The record, or the message in it, is not what its format says.
-    #[error("not a well-formed record: {0}")]
-    Malformed(String),
-    /// What was signed and what the record says of it differ: the record was put together from two.
-    #[error("the signed {claim} differs from the record's")]
-    RecordDiffers {
-        /// The claim, as the format names it.
-        claim: &'static str,
-    },
-    /// The record names no key of the rule.
-    #[error("signed by `{key}`, which the rule does not trust")]
-    UntrustedKey {
-        /// As the record names its key.
-        key: String,
-    },
-    /// The record was withdrawn where it is kept (a lifecycle state other than `AVAILABLE`).
-    #[error("the record was withdrawn: its state is `{state}`")]
-    Withdrawn {
-        /// As the record spells it.
-        state: String,
-    },
-}
+    use super::{FORMATS, FormatName, formats_named};
+    use crate::signature::Location;
 
-impl SignatureError {
-    /// The code under which the failure is answered when it is the most telling one.
-    #[must_use]
-    pub const fn reason(&self) -> Reason {
-        match self {
-            Self::AlgorithmNotAllowed { .. } => Reason::AlgorithmNotAllowed,
-            Self::BadSignature { .. } | Self::RecordDiffers { .. } => Reason::BadSignature,
-            Self::KeyUnusable {
-                why: KeyUnusable::Expired(_),
-                ..
-            } => Reason::KeyExpired,
-            Self::KeyUnusable {
-                why: KeyUnusable::NotYetValid(_),
-                ..
-            } => Reason::KeyNotYetValid,
-            Self::KeyUnusable {
-                why: KeyUnusable::Revoked,
-                ..
-            } => Reason::KeyRevoked,
-            Self::Malformed(_) => Reason::Malformed,
-            Self::UntrustedKey { .. } => Reason::UntrustedKey,
-            Self::Withdrawn { .. } => Reason::Unsigned,
+    #[test]
+    fn a_rule_gets_the_formats_that_it_names_and_no_others() {
+        let all: BTreeSet<_> = FormatName::all().into_iter().collect();
+        assert_eq!(formats_named(&all).len(), FORMATS.len());
+        assert!(formats_named(&BTreeSet::new()).is_empty());
+        assert!(formats_named(&BTreeSet::from([FormatName("unknown")])).is_empty());
+    }
+
+    #[test]
+    fn no_two_formats_claim_one_location() {
+        let mut seen: Vec<&Location> = Vec::new();
+        for location in FORMATS.iter().flat_map(|format| format.locations()) {
+            assert!(!seen.contains(&location), "{location:?} belongs to two formats");
+            seen.push(location);
         }
+        assert!(FORMATS.iter().all(|format| !format.locations().is_empty()));
     }
 }

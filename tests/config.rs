@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use pullgate::door::DoorLimits;
-use pullgate::net::registry::{Credentials, RegistryConfig, SourceName};
+use pullgate::net::registry::{Credentials, RegistryConfig};
 use pullgate::oci::{Digest, Repository};
 use pullgate::process::config::{CacheSettings, Config, ConfigErrors};
 use pullgate::pull::policy::{DefaultAction, Mode, Requirement, Scope, SignedRepository};
+use pullgate::signature::SourceName;
 use pullgate::trust::{Salt, SigningAlgorithm};
 
 fn fixtures() -> PathBuf {
@@ -86,7 +87,7 @@ fn every_setting_arrives() {
     assert_eq!(registry.credentials, Credentials::File(folder.join("auth.json")));
     assert_eq!(
         registry.signatures,
-        [SourceName::Directory, SourceName::Referrers]
+        [SourceName("directory"), SourceName("referrers")]
     );
 }
 
@@ -106,7 +107,7 @@ fn a_registry_without_endpoint_is_reached_at_its_host() {
     assert_eq!(hub.signatures, SourceName::DEFAULT);
     assert_eq!(hub.credentials, Credentials::Passthrough);
     assert_eq!(endpoints(other), ["https://registry.example:8443/"]);
-    assert_eq!(other.signatures, [SourceName::Tag]);
+    assert_eq!(other.signatures, [SourceName("tag")]);
     assert_eq!(
         third.credentials,
         Credentials::Helper("docker-credential-pass".to_owned())

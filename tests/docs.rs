@@ -254,7 +254,7 @@ fn every_field_of_a_log_line_is_named() {
             digest: None,
             rule: "registry.example/shop/**",
             outcome: DecisionOutcome::Deny(Reason::Unsigned),
-            detail: "no signature found (looked in: referrers, tag, directory)",
+            detail: "no signature found (looked in: referrers, directory)",
             cached: false,
             elapsed: Duration::ZERO,
         });

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 use pullgate::signature::oracle::{Oracle, OracleMessage, Record};
-use pullgate::signature::{Candidate, Claim, Format as _, FormatName, SignatureError};
+use pullgate::signature::{
+    Candidate, Claim, ClaimedIdentity, Format as _, Locator, SignatureError, SourceName,
+};
 use pullgate::trust::{PublicKey, Salt, SigningAlgorithm, TrustedKey};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -65,7 +67,7 @@ fn assert_answer(
         // The gate compares the claim with what is pulled; here the case says what that is.
         let claim = outcome.unwrap();
         let other_digest = claim.digest.to_string() != fixture.image_digest;
-        let other_repository = claim.repository.as_deref() != Some(fixture.repository.as_str());
+        let other_repository = claim.identity != ClaimedIdentity::Path(fixture.repository.clone());
         assert_eq!(other_digest, failed.contains("message.imageDigest"), "{at}");
         assert_eq!(
             other_repository,
@@ -326,11 +328,13 @@ fn trusted(name: String, pem: &[u8], id: &Value, version: &Value, salt: Salt) ->
 fn open(record: &Value, keys: &[Arc<TrustedKey>]) -> Result<Claim, SignatureError> {
     let unverified = Bytes::from(record.to_string());
     let candidate = Candidate {
-        format: FormatName::Oracle,
-        locator: "fixture".to_owned(),
+        format: &Oracle,
+        source: SourceName("test"),
+        locator: Locator::Service("fixture".to_owned()),
+        unverified_media_type: None,
         unverified,
     };
-    Oracle.open(&candidate, keys, Timestamp::UNIX_EPOCH)
+    Oracle.verify(&candidate, keys, Timestamp::UNIX_EPOCH)
 }
 
 /// `kmsKeyId` as the command line prints it.

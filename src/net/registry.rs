@@ -33,7 +33,7 @@ mod tests;
 
 pub use self::access::{Access, BlobStream, DockerAuthError, FetchedManifest, Login, Presented, Target};
 pub use self::client::RegistryClient;
-pub use self::config::{Credentials, RegistryConfig, SourceName};
+pub use self::config::{Credentials, RegistryConfig};
 pub use self::error::RegistryError;
 pub use self::metrics::{RegistryObserver, RegistryOperation, RequestOutcome};
 pub use self::referrers::ReferrersTag;

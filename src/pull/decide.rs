@@ -19,10 +19,10 @@ use crate::base::error_chain::chain;
 use crate::base::reason::Reason;
 use crate::oci::{Blob, ChildKind, Digest};
 use crate::pull::derivations::Derivation;
+use crate::pull::evidence::Evidence;
 use crate::pull::policy::{DefaultAction, EffectiveRule, Requirement};
 use crate::pull::request::PullContext;
 use crate::pull::resolve::{ResolveError, Subject};
-use crate::pull::verify::Evidence;
 
 impl PullContext<'_> {
     /// Checks everything that can deny a pull before a request: denied digests, rejecting rules, no rule. A registry that

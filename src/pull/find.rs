@@ -1,448 +1,172 @@
-//! Where signatures of a subject are looked for: in its registry, and in a directory on this host.
+//! Where signature records of an image are looked for. A source is one file here and one line in [`SOURCES`].
 //!
-//! What is found is untrusted bytes of bounded length and number. What could not be looked at is kept beside it: absent
-//! is not unreachable.
+//! A source lists the records of an image once, for all formats of the rule, and gives each record to the format that the
+//! listing names. The records are untrusted bytes of bounded length and number. A record that could not be read is
+//! reported beside the others: absent is not unreachable.
 
-use std::path::{Path, PathBuf};
+pub mod query;
+mod artifact;
+pub mod directory;
+pub mod oracle_api;
+pub mod referrers;
 
-use bytes::Bytes;
-use futures_util::{FutureExt as _, StreamExt as _, stream};
-use tokio::io::AsyncReadExt as _;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::base::limits;
-use crate::base::reason::Reason;
-use crate::net::oracle::wire::WireError;
-use crate::net::oracle::{ApiError, CallError, OracleRegistry, OracleRegistryError};
-use crate::net::registry::{Access, RegistryClient, RegistryError, SourceName, Target};
-use crate::oci::{Blob, Descriptor, Digest, Document, ManifestError, Repository, Tag};
-use crate::signature::{Candidate, FormatName};
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
 
-/// How many referrers of one subject are read at the same time.
-const PARALLEL: usize = 4;
+use crate::net::oracle::OracleRegistries;
+use crate::net::registry::RegistryClient;
+pub use crate::pull::find::query::{FindError, Query, SourceError, SourceFailure};
+use crate::signature::{Candidate, FormatName, Location, Locator, SourceName};
 
-/// How many records may still be looked at for this pull.
-#[derive(Debug)]
-pub struct Budget {
-    candidates: usize,
-}
+/// Every source, by the word that `[[registry]] signatures` uses, in the order in which people see them.
+pub static SOURCES: &[(SourceName, BuildSource)] = &[
+    (referrers::NAME, referrers::build),
+    (oracle_api::NAME, oracle_api::build),
+    (directory::NAME, directory::build),
+];
 
-impl Default for Budget {
-    fn default() -> Self {
-        Self {
-            candidates: limits::CANDIDATES,
-        }
-    }
-}
+/// Makes a source from what the process has.
+pub type BuildSource = fn(&SourceContext) -> Arc<dyn Source>;
 
-/// What one source gave.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// Records to verify.
-    pub candidates: Vec<Candidate>,
-    /// What could not be looked at.
-    pub troubles: Vec<SourceFailure>,
-}
-
-/// Something that should have been looked at and could not be. Whether it holds a good signature is not known.
-#[derive(Clone, Debug)]
-pub struct SourceFailure {
-    /// Where.
-    pub source: SourceName,
-    /// What happened.
-    pub error: FindError,
-}
-
-/// Why a source, or one record in it, could not be looked at.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FindError {
-    /// Oracle's API did not give the signatures, or not all of them.
-    #[error("Oracle's API did not give the signatures")]
-    Api(#[from] ApiError),
-    /// A directory or file could not be read.
-    #[error("`{path}` could not be read: {what}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// The system's words.
-        what: String,
-    },
-    /// Oracle's API is named as a source, and nothing says how it is asked.
-    #[error("nothing says how Oracle's API is asked about images of this registry")]
-    NoSource,
-    /// Something that Oracle's API lists is no signature record.
-    #[error("a signature that Oracle's API lists is none")]
-    Record(#[from] WireError),
-    /// A referrer is not what refers to this subject, or not what its format says.
-    #[error("the referrer `{referrer}` {what}")]
-    Referrer {
-        /// Its digest.
-        referrer: Digest,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// The referrers tag holds something that is no index.
-    #[error("the referrers tag holds no index")]
-    ReferrersTag(#[source] ManifestError),
-    /// The registry did not give it.
-    #[error("the registry did not give the signatures")]
-    Registry(#[from] RegistryError),
-    /// Oracle's API was not asked.
-    #[error("Oracle's API was not asked for the signatures")]
-    Source(#[from] OracleRegistryError),
-    /// More records than a pull may look at.
-    #[error("there are more than {limit} signature records")]
-    TooMany {
-        /// The bound.
-        limit: usize,
-    },
-}
-
-impl FindError {
-    /// The code under which it is answered when no good signature was found elsewhere.
-    #[must_use]
-    pub const fn reason(&self) -> Reason {
-        match self {
-            Self::Api(error) | Self::Source(OracleRegistryError::Compartment(error)) => of_api(error),
-            Self::File { .. } | Self::NoSource => Reason::SourceUnreachable,
-            Self::Record(_)
-            | Self::Referrer { .. }
-            | Self::ReferrersTag(_)
-            | Self::Source(OracleRegistryError::Namespace { .. }) => Reason::Malformed,
-            Self::TooMany { .. } => Reason::LimitExceeded,
-            Self::Registry(error) => match error {
-                RegistryError::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
-                RegistryError::DigestMismatch { .. } => Reason::DigestMismatch,
-                RegistryError::Malformed { .. } => Reason::Malformed,
-                RegistryError::TooLarge { .. } => Reason::LimitExceeded,
-                RegistryError::Credentials { .. } | RegistryError::Unauthorized { .. } => {
-                    Reason::RegistryUnauthorized
-                }
-                // A referrer that its own index names and the registry does not have: it may have been the good one.
-                RegistryError::NotFound { .. }
-                | RegistryError::Refused { .. }
-                | RegistryError::Unreachable { .. } => Reason::SourceUnreachable,
-            },
-        }
-    }
-}
-
-/// Whatever the service says but an answer, it says nothing about the image: not even its 404 does.
-const fn of_api(error: &ApiError) -> Reason {
-    let error = match error {
-        ApiError::Call(error) => error,
-        ApiError::Identity { .. } => return Reason::SourceUnreachable,
-    };
-    match error {
-        CallError::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
-        CallError::TooLarge { .. } => Reason::LimitExceeded,
-        CallError::Clock { .. }
-        | CallError::Malformed { .. }
-        | CallError::NotFound { .. }
-        | CallError::Operation { .. }
-        | CallError::PageLoop { .. }
-        | CallError::Protocol { .. }
-        | CallError::Refused { .. }
-        | CallError::Service { .. }
-        | CallError::Signing { .. }
-        | CallError::Unauthorized { .. }
-        | CallError::Unreachable { .. } => Reason::SourceUnreachable,
-    }
-}
-
-/// What is being asked about.
-#[derive(Clone, Copy, Debug)]
-pub struct Sought<'a> {
-    /// Whose signatures.
-    pub digest: &'a Digest,
-    /// Where it is kept.
-    pub repository: &'a Repository,
-    /// In which format.
-    pub format: FormatName,
+/// What sources are made from.
+#[derive(Clone)]
+pub struct SourceContext {
+    /// The registries.
+    pub client: RegistryClient,
+    /// The registries that keep signatures in Oracle's API.
+    pub oracle: OracleRegistries,
     /// `<state>/signatures`.
-    pub directory: &'a Path,
-    /// Oracle's API, where the registry has its signatures there.
-    pub oracle: Option<&'a OracleRegistry>,
+    pub directory: PathBuf,
 }
 
-/// Looks in one source.
-pub async fn find(
-    source: SourceName,
-    sought: Sought<'_>,
-    client: &RegistryClient,
-    access: &Access,
-    budget: &mut Budget,
-) -> Found {
-    let found = match source {
-        SourceName::Directory => in_directory(sought, budget).await,
-        SourceName::OracleApi => in_oracle_api(sought, access, budget).await,
-        SourceName::Referrers => in_referrers(sought, client, access, budget).await,
-        SourceName::Tag => in_referrers_tag(sought, client, access, budget).await,
+/// A place where records are looked for.
+pub trait Source: fmt::Debug + Send + Sync {
+    /// The word that `[[registry]] signatures` uses.
+    fn name(&self) -> SourceName;
+
+    /// Whether records at this location can be in this source. A source that serves no location of the rule's formats is
+    /// not queried.
+    fn serves(&self, location: &Location) -> bool;
+
+    /// Yields records as they arrive, and the reason for each one that could not be read. Dropping the stream ends the
+    /// search. A source reads no more records than [`Query::limit`]; [`records_of`] cuts the stream there in any case.
+    fn find<'a>(&'a self, query: Query<'a>) -> BoxStream<'a, Result<Candidate, FindError>>;
+}
+
+/// Makes the sources of these names, each once, in this order. `tag` is the older name of the fallback tag, which is a
+/// part of [`referrers`] now.
+#[must_use]
+pub fn sources(names: &[SourceName], context: &SourceContext) -> Vec<Arc<dyn Source>> {
+    let mut sources: Vec<Arc<dyn Source>> = Vec::with_capacity(names.len());
+    for name in names {
+        let name = if *name == TAG { referrers::NAME } else { *name };
+        let is_known = sources.iter().any(|source| source.name() == name);
+        let build = SOURCES.iter().find(|(known, _)| *known == name);
+        if let (false, Some((_, build))) = (is_known, build) {
+            sources.push(build(context));
+        }
+    }
+    sources
+}
+
+/// Returns the words that `[[registry]] signatures` may use.
+#[must_use]
+pub fn source_names() -> Vec<SourceName> {
+    let mut names: Vec<_> = SOURCES.iter().map(|(name, _)| *name).collect();
+    names.insert(1, TAG);
+    names
+}
+
+/// The word for the fallback tag alone, which configurations still use.
+const TAG: SourceName = SourceName("tag");
+
+/// Yields the records of one source within its budget: each record is charged once, whatever the number of formats that
+/// it is given to, and a record that the source lists twice is yielded once.
+pub fn records_of<'a>(
+    source: &'a dyn Source,
+    query: Query<'a>,
+) -> BoxStream<'a, Result<Candidate, FindError>> {
+    let bounded = Bounded {
+        records: source.find(query),
+        charged: BTreeSet::new(),
+        yielded: BTreeSet::new(),
+        failures: 0,
+        limit: query.limit,
     };
-    found.unwrap_or_else(|error| Found {
-        candidates: Vec::new(),
-        troubles: vec![SourceFailure { source, error }],
+    stream::unfold(Some(bounded), |bounded| async {
+        let mut bounded = bounded?;
+        match bounded.next().await? {
+            Err(error @ FindError::TooMany { .. }) => Some((Err(error), None)),
+            record => Some((record, Some(bounded))),
+        }
     })
+    .boxed()
 }
 
-async fn in_referrers(
-    sought: Sought<'_>,
-    client: &RegistryClient,
-    access: &Access,
-    budget: &mut Budget,
-) -> Result<Found, FindError> {
-    let artifact_type = sought.format.format().artifact_type();
-    match client
-        .referrers(sought.repository, sought.digest, &[artifact_type], access)
-        .await
-    {
-        Ok(descriptors) => {
-            Ok(read_all(SourceName::Referrers, sought, descriptors, client, access, budget).await)
+struct Bounded<'a> {
+    records: BoxStream<'a, Result<Candidate, FindError>>,
+    charged: BTreeSet<Locator>,
+    yielded: BTreeSet<(FormatName, Locator)>,
+    failures: usize,
+    limit: usize,
+}
+
+impl Bounded<'_> {
+    async fn next(&mut self) -> Option<Result<Candidate, FindError>> {
+        while let Some(record) = self.records.next().await {
+            match &record {
+                Ok(candidate) => {
+                    let locator = candidate.locator.clone();
+                    if !self.yielded.insert((candidate.format.name(), locator.clone())) {
+                        continue;
+                    }
+                    self.charged.insert(locator);
+                }
+                Err(_) => self.failures += 1,
+            }
+            if self.charged.len() + self.failures > self.limit {
+                return Some(Err(FindError::TooMany { limit: self.limit }));
+            }
+            return Some(record);
         }
-        // No referrers API here: the tag is the place (distribution-spec 1.1, "Unavailable Referrers API").
-        Err(RegistryError::NotFound { .. }) => Ok(Found::default()),
-        Err(error) => Err(error.into()),
+        None
     }
 }
 
-async fn in_referrers_tag(
-    sought: Sought<'_>,
-    client: &RegistryClient,
-    access: &Access,
-    budget: &mut Budget,
-) -> Result<Found, FindError> {
-    let tag = Target::Tag(Tag::of_referrers(sought.digest));
-    let fetched = match client.manifest(sought.repository, &tag, access).await {
-        Ok(fetched) => fetched,
-        Err(RegistryError::NotFound { .. }) => return Ok(Found::default()),
-        Err(error) => return Err(error.into()),
-    };
-    let document =
-        Document::parse(&fetched.blob, fetched.content_type.as_deref()).map_err(FindError::ReferrersTag)?;
-    let Document::Index(index) = document else {
-        // An image under this tag is somebody's image, not a list of referrers.
-        return Ok(Found::default());
-    };
-    let artifact_type = sought.format.format().artifact_type();
-    // Some writers leave the type out of the list; the manifest itself says it (and is what is believed).
-    let descriptors = index
-        .manifests
-        .into_iter()
-        .filter(|each| {
-            each.artifact_type
-                .as_deref()
-                .is_none_or(|named| named == artifact_type)
-        })
-        .collect();
-    Ok(read_all(SourceName::Tag, sought, descriptors, client, access, budget).await)
-}
-
-/// Reads the records that these descriptors lead to, as far as the budget goes.
-async fn read_all(
-    source: SourceName,
-    sought: Sought<'_>,
-    mut descriptors: Vec<Descriptor>,
-    client: &RegistryClient,
-    access: &Access,
-    budget: &mut Budget,
-) -> Found {
-    let mut found = Found::default();
-    if descriptors.len() > budget.candidates {
-        descriptors.truncate(budget.candidates);
-        found.troubles.push(too_many(source));
-    }
-    budget.candidates -= descriptors.len();
-    // Boxed one by one: a closure over borrowed arguments would not be `Send` for every lifetime.
-    let reads: Vec<_> = descriptors
-        .into_iter()
-        .map(|descriptor| read_record(sought, descriptor, client, access).boxed())
-        .collect();
-    let mut reads = stream::iter(reads).buffered(PARALLEL);
-    while let Some(read) = reads.next().await {
-        match read {
-            Ok(Some(candidate)) => found.candidates.push(candidate),
-            Ok(None) => {}
-            Err(error) => found.troubles.push(SourceFailure { source, error }),
-        }
-    }
-    found
-}
-
-/// One referrer's record; `None` when it is an artifact of another kind.
-async fn read_record(
-    sought: Sought<'_>,
-    descriptor: Descriptor,
-    client: &RegistryClient,
-    access: &Access,
-) -> Result<Option<Candidate>, FindError> {
-    let refused = |what: String| FindError::Referrer {
-        referrer: descriptor.digest,
-        what,
-    };
-    let (blob, content_type) = match &descriptor.unverified_data {
-        // Embedded in the list: hashed like anything else, and one request less.
-        Some(data) => {
-            let blob =
-                Blob::check(&descriptor.digest, data.clone()).map_err(|error| refused(error.to_string()))?;
-            (blob, Some(descriptor.media_type.clone()))
-        }
-        None => {
-            let target = Target::Digest(descriptor.digest);
-            let fetched = client.manifest(sought.repository, &target, access).await?;
-            (fetched.blob, fetched.content_type)
-        }
-    };
-    let document =
-        Document::parse(&blob, content_type.as_deref()).map_err(|error| refused(error.to_string()))?;
-    let artifact_type = sought.format.format().artifact_type();
-    let Document::Image(manifest) = document else {
-        return Ok(None);
-    };
-    if manifest.artifact_type != artifact_type {
-        return Ok(None);
-    }
-    // The list is the registry's word; the subject is in the hashed bytes (formats differ, attacks repeat: a referrer
-    // of another image listed under this one).
-    if manifest
-        .subject
-        .as_ref()
-        .is_none_or(|subject| subject.digest != *sought.digest)
-    {
-        return Err(refused("refers to another image".to_owned()));
-    }
-    let [layer] = manifest.layers.as_slice() else {
-        return Err(refused(format!(
-            "has {} layers, a signature has one",
-            manifest.layers.len()
-        )));
-    };
-    if layer.media_type != artifact_type {
-        return Err(refused(format!("has a layer of type `{}`", layer.media_type)));
-    }
-    let record = client
-        .blob(sought.repository, layer, limits::RECORD_BYTES, access)
-        .await?;
-    Ok(Some(Candidate {
-        format: sought.format,
-        locator: descriptor.digest.to_string(),
-        unverified: record.bytes().clone(),
-    }))
-}
-
-/// `<state>/signatures/<algorithm>/<hex>/*.json`, in the order of their names.
-async fn in_directory(sought: Sought<'_>, budget: &mut Budget) -> Result<Found, FindError> {
-    let source = SourceName::Directory;
-    let directory = sought
-        .directory
-        .join(sought.digest.algorithm())
-        .join(sought.digest.encoded());
-    let unreadable = |path: &Path, error: &std::io::Error| FindError::File {
-        path: path.to_owned(),
-        what: error.to_string(),
-    };
-    let mut entries = match tokio::fs::read_dir(&directory).await {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::default()),
-        Err(error) => return Err(unreadable(&directory, &error)),
-    };
-    let mut found = Found::default();
-    let mut paths = Vec::new();
-    while let Some(entry) = entries
-        .next_entry()
-        .await
-        .map_err(|error| unreadable(&directory, &error))?
-    {
-        let path = entry.path();
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
-        }
-        if budget.candidates == 0 {
-            found.troubles.push(too_many(source));
-            break;
-        }
-        budget.candidates -= 1;
-        paths.push(path);
-    }
-    paths.sort();
-    for path in paths {
-        match read_bounded(&path).await {
-            Ok(unverified) => found.candidates.push(Candidate {
-                format: sought.format,
-                locator: path.display().to_string(),
-                unverified,
-            }),
-            Err(error) => {
-                found.troubles.push(SourceFailure {
-                    source,
-                    error: unreadable(&path, &error),
-                });
+/// Reads every record that these sources have, one source after the other, and collects everything that could not be
+/// read.
+pub async fn find_all(sources: &[Arc<dyn Source>], query: Query<'_>) -> (Vec<Candidate>, Vec<SourceFailure>) {
+    let (mut candidates, mut failures) = (Vec::new(), Vec::new());
+    for source in query.queried(sources) {
+        let mut records = records_of(source.as_ref(), query);
+        while let Some(record) = records.next().await {
+            match record {
+                Ok(candidate) => candidates.push(candidate),
+                Err(error) => failures.push(SourceFailure {
+                    source: source.name(),
+                    error,
+                }),
             }
         }
     }
-    Ok(found)
+    (candidates, failures)
 }
 
-/// What the API lists of the manifest. Its filters are not believed: each record is judged by what it signs.
-async fn in_oracle_api(sought: Sought<'_>, access: &Access, budget: &mut Budget) -> Result<Found, FindError> {
-    let source = SourceName::OracleApi;
-    let oracle = match sought.format {
-        FormatName::Oracle => sought.oracle.ok_or(FindError::NoSource)?,
-    };
-    let list = oracle
-        .signatures(
-            sought.repository,
-            sought.digest,
-            budget.candidates,
-            access.deadline,
-        )
-        .await?;
-    let mut found = Found::default();
-    let mut trouble = |error| found.troubles.push(SourceFailure { source, error });
-    for signature in list.signatures {
-        budget.candidates = budget.candidates.saturating_sub(1);
-        let record = match signature {
-            Ok(signature) => signature.record,
-            Err(error) => {
-                trouble(error.into());
-                continue;
-            }
-        };
-        let unverified: Bytes = record.to_json().into();
-        if unverified.len() > limits::RECORD_BYTES {
-            trouble(FindError::Record(WireError::TooLarge {
-                limit: limits::RECORD_BYTES,
-            }));
-            continue;
+#[cfg(test)]
+mod tests {
+    use super::{SOURCES, source_names};
+    use crate::signature::SourceName;
+
+    #[test]
+    fn every_default_source_exists() {
+        for name in SourceName::DEFAULT {
+            assert!(SOURCES.iter().any(|(known, _)| *known == name), "{name}");
+            assert!(source_names().contains(&name));
         }
-        found.candidates.push(Candidate {
-            format: sought.format,
-            locator: record.locator(),
-            unverified,
-        });
-    }
-    if let Some(error) = list.incomplete {
-        trouble(error.into());
-    }
-    Ok(found)
-}
-
-async fn read_bounded(path: &Path) -> Result<Bytes, std::io::Error> {
-    let file = tokio::fs::File::open(path).await?;
-    let limit = u64::try_from(limits::RECORD_BYTES).unwrap_or(u64::MAX);
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).await?;
-    if bytes.len() > limits::RECORD_BYTES {
-        let what = format!("larger than {} bytes", limits::RECORD_BYTES);
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, what));
-    }
-    Ok(bytes.into())
-}
-
-const fn too_many(source: SourceName) -> SourceFailure {
-    SourceFailure {
-        source,
-        error: FindError::TooMany {
-            limit: limits::CANDIDATES,
-        },
     }
 }

@@ -119,13 +119,16 @@ impl Gate {
                 ..Evaluation::new(pull, Stage::Decide, verdict)
             };
         }
-        let Some((rule, _)) = pull.rule.signed() else {
+        let Some((rule, signed)) = pull.rule.signed() else {
             let verdict = pull.decide(subject, None, Timestamp::now());
             return Evaluation::new(pull, Stage::Decide, verdict);
         };
         let access = pull.request.access();
         let search = || gather(settings, rule, &subject, &access);
-        let collected = self.evidence.collect(pull, subject.digest(), search).await;
+        let collected = self
+            .evidence
+            .collect(pull, subject.digest(), signed.threshold, search)
+            .await;
         let evidence = collected.evidence;
         let verdict = pull.decide(subject, Some(&evidence), Timestamp::now());
         Evaluation {

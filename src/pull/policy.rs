@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub use default_action::DefaultAction;
 pub use generation::Generation;
 pub use pods::{Pod, Pods};
-pub use rule::{EffectiveRule, Mode, Requirement, Rule, Signed, SignedRepository, signed_name};
+pub use rule::{EffectiveRule, Mode, Requirement, Rule, Signed, SignedRepository};
 use scope::ScopeIndex;
 pub use scope::{Scope, ScopeError};
 

@@ -1,21 +1,17 @@
-//! From records and keys to verified signatures, or the failure that says most. Digest and repository are compared
-//! here, in one place for every format.
-
-use std::collections::BTreeSet;
-use std::sync::Arc;
+//! From a record and the trusted keys to a verified signature, or to the reason why it is not one. This module compares
+//! digest and identity in one place for every format.
 
 use jiff::Timestamp;
 
-use crate::base::printable::excerpt;
 use crate::base::reason::Reason;
-use crate::net::registry::SourceName;
-use crate::oci::Digest;
-use crate::pull::find::{Found, SourceFailure};
+use crate::oci::{Digest, Repository};
 use crate::pull::policy::Signed;
-use crate::signature::{Candidate, Claim, FormatName, SignatureError};
-use crate::trust::Fingerprint;
+use crate::signature::{
+    Candidate, Claim, ClaimedIdentity, ExpectedIdentity, FormatName, Locator, RequiredRepository,
+    SignatureError, SourceName,
+};
 
-/// A signature by a trusted key over the very digest and repository that are being pulled. Only this module makes one.
+/// A signature by a trusted key over the very digest and repository that are being pulled. Only [`verify`] makes one.
 ///
 /// A caller can pass it on, and cannot make one: its fields are private.
 ///
@@ -35,73 +31,92 @@ use crate::trust::Fingerprint;
 #[derive(Clone, Debug)]
 pub struct VerifiedSignature {
     claim: Claim,
+    is_repository_bound: bool,
 }
 
 impl VerifiedSignature {
-    /// What was signed, by which key.
+    /// Returns what was signed, and by which key.
     #[must_use]
     pub const fn claim(&self) -> &Claim {
         &self.claim
     }
+
+    /// Whether the signature names the repository. It is false where the format signs none: then the scope of the rule is
+    /// all that binds the signature to a repository.
+    #[must_use]
+    pub const fn is_repository_bound(&self) -> bool {
+        self.is_repository_bound
+    }
+
+    /// Whether the key that signed may be used at `now`.
+    #[must_use]
+    pub fn counts_at(&self, now: Timestamp) -> bool {
+        self.claim.signed_by.usable(now).is_ok()
+    }
 }
 
-/// One record that was looked at, and what came of it.
+/// One record that was verified, and the outcome.
 #[derive(Clone, Debug)]
 pub struct CheckedSignature {
-    /// The kind of place it was found in.
+    /// The source that listed the record.
     pub source: SourceName,
-    /// Where exactly, for people.
-    pub locator: String,
-    /// The format it was read as.
+    /// Where exactly the source found the record.
+    pub locator: Locator,
+    /// The format of the record.
     pub format: FormatName,
-    /// What came of it.
+    /// The verified signature, or why the record is not one.
     pub outcome: Result<VerifiedSignature, VerifyError>,
 }
 
-/// Why a record is no signature of this subject.
+/// Why a record is not a signature of this image.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// It signs another digest.
+    /// The record signs another digest.
     #[error("key `{key}` signed the digest `{signed}`")]
     Digest {
-        /// What it signs.
+        /// The digest that is signed.
         signed: Digest,
         /// The name of the key.
         key: String,
     },
-    /// It signs another repository.
-    #[error("key `{key}` signed it as `{signed}`, not as `{wanted}`")]
+    /// The rule does not accept the record's format.
+    #[error("the rule does not accept the format `{0}`")]
+    FormatNotAccepted(FormatName),
+    /// The record signs another repository, or none where the format signs one.
+    #[error("key `{key}` signed {signed}, not {expected}")]
     Repository {
-        /// What it signs.
-        signed: String,
-        /// What the rule wants signed.
-        wanted: String,
+        /// The identity that is signed.
+        signed: ClaimedIdentity,
+        /// The identity that the rule requires.
+        expected: ExpectedIdentity,
         /// The name of the key.
         key: String,
     },
-    /// No trusted key made it, or not so.
+    /// No trusted key made the record, or the record breaks its format.
     #[error(transparent)]
     Signature(#[from] SignatureError),
 }
 
 impl VerifyError {
-    /// The code under which the failure is answered when it is the most telling one.
+    /// Returns the reason code of a denial in which this failure is the most important one.
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Digest { .. } => Reason::DigestMismatch,
+            Self::FormatNotAccepted(_) => Reason::Unsigned,
             Self::Repository { .. } => Reason::RepositoryMismatch,
             Self::Signature(error) => error.reason(),
         }
     }
 
-    /// The key that the failure is about, as far as the record could be read: a trusted key's name, or what the record
-    /// calls its key.
+    /// Returns the key that the failure is about, as far as the record could be read: the name of a trusted key, or the
+    /// name that the record gives its key.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         match self {
             Self::Digest { key, .. } | Self::Repository { key, .. } => Some(key),
+            Self::FormatNotAccepted(_) => None,
             Self::Signature(error) => match error {
                 SignatureError::BadSignature { key }
                 | SignatureError::KeyUnusable { key, .. }
@@ -115,87 +130,120 @@ impl VerifyError {
     }
 }
 
-/// All that is known about who signed a subject: enough to decide, again and again, without asking anyone.
-#[derive(Clone, Debug, Default)]
-pub struct Evidence {
-    /// Every record that was looked at, at most [`crate::base::limits::CANDIDATES`].
-    pub judged: Arc<[CheckedSignature]>,
-    /// What could not be looked at.
-    pub troubles: Arc<[SourceFailure]>,
-    /// The places that were asked, in order.
-    pub asked: Vec<SourceName>,
+/// What a signature must say to count.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The digest of the image.
+    pub digest: Digest,
+    /// The repository that the image is pulled from.
+    pub pulled: Repository,
+    /// The repository that the rule requires to have been signed.
+    pub required_repository: RequiredRepository,
+    /// Whose signatures count, and in which formats.
+    pub signed: Signed,
 }
 
-impl Evidence {
-    /// The distinct keys, by fingerprint, that signed and may be used at `now`. One key under two names counts once.
-    #[must_use]
-    pub fn signers(&self, now: Timestamp) -> BTreeSet<Fingerprint> {
-        self.judged
-            .iter()
-            .filter_map(|judged| judged.outcome.as_ref().ok())
-            .map(|verified| &verified.claim.signed_by)
-            .filter(|key| key.usable(now).is_ok())
-            .map(|key| key.public_key.fingerprint())
-            .collect()
-    }
-}
-
-/// What must have been signed.
-#[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
-    /// This digest.
-    pub digest: &'a Digest,
-    /// Under this name.
-    pub repository: &'a str,
-    /// By these keys.
-    pub signed: &'a Signed,
-}
-
-/// Verifies what one source gave.
+/// Verifies one record.
 #[must_use]
-pub fn verify(
-    source: SourceName,
-    found: &Found,
-    wanted: Wanted<'_>,
-    now: Timestamp,
-) -> Vec<CheckedSignature> {
-    found
-        .candidates
-        .iter()
-        .map(|candidate| CheckedSignature {
-            source,
-            locator: candidate.locator.clone(),
-            format: candidate.format,
-            outcome: verify_one(candidate, wanted, now),
-        })
-        .collect()
+pub fn verify(candidate: &Candidate, wanted: &Wanted, now: Timestamp) -> CheckedSignature {
+    CheckedSignature {
+        source: candidate.source,
+        locator: candidate.locator.clone(),
+        format: candidate.format.name(),
+        outcome: verify_one(candidate, wanted, now),
+    }
 }
 
 fn verify_one(
     candidate: &Candidate,
-    wanted: Wanted<'_>,
+    wanted: &Wanted,
     now: Timestamp,
 ) -> Result<VerifiedSignature, VerifyError> {
-    let claim = candidate
-        .format
-        .format()
-        .open(candidate, &wanted.signed.keys, now)?;
+    let format = candidate.format;
+    // A source that yields a record of another format by mistake adds nothing.
+    if !wanted.signed.formats.contains(&format.name()) {
+        return Err(VerifyError::FormatNotAccepted(format.name()));
+    }
+    let claim = format.verify(candidate, &wanted.signed.keys, now)?;
+    let key = || claim.signed_by.name.clone();
     // The digest first: a record moved under another image is told apart from one for another repository.
-    if claim.digest != *wanted.digest {
+    if claim.digest != wanted.digest {
         return Err(VerifyError::Digest {
             signed: claim.digest,
-            key: claim.signed_by.name.clone(),
+            key: key(),
         });
     }
-    // An empty name is nobody's: it must not match a rule whose own expectation came out empty.
-    let is_wanted = |signed: &str| signed == wanted.repository && !signed.is_empty();
-    if let Some(signed) = claim.repository.as_deref().filter(|signed| !is_wanted(signed)) {
-        return Err(VerifyError::Repository {
-            // Whoever holds a key of the rule chose it: it must not write to terminals and logs as it likes.
-            signed: excerpt(signed),
-            wanted: wanted.repository.to_owned(),
-            key: claim.signed_by.name.clone(),
-        });
+    let expected = format.expected_identity(&wanted.pulled, &wanted.required_repository);
+    match compare(&claim.identity, &expected) {
+        Ok(is_repository_bound) => Ok(VerifiedSignature {
+            is_repository_bound,
+            claim,
+        }),
+        Err(OtherRepository) => Err(VerifyError::Repository {
+            key: key(),
+            signed: claim.identity,
+            expected,
+        }),
     }
-    Ok(VerifiedSignature { claim })
+}
+
+/// The signed identity is not the expected one.
+struct OtherRepository;
+
+/// Compares the signed identity with the expected one, and returns whether the signature names the repository. "No
+/// identity" passes only where the format itself expects none: a format that signs a repository and returns without one
+/// is refused.
+fn compare(signed: &ClaimedIdentity, expected: &ExpectedIdentity) -> Result<bool, OtherRepository> {
+    let is_same = match (signed, expected) {
+        (ClaimedIdentity::Nothing, ExpectedIdentity::NotSigned) => return Ok(false),
+        // No rule means an empty name: it must not match where the rule's own expectation is empty.
+        (ClaimedIdentity::Path(signed), ExpectedIdentity::Path(expected)) => {
+            signed == expected && !signed.is_empty()
+        }
+        (ClaimedIdentity::Reference(signed), ExpectedIdentity::Reference(expected)) => signed == expected,
+        (
+            ClaimedIdentity::Nothing | ClaimedIdentity::Path(_) | ClaimedIdentity::Reference(_),
+            ExpectedIdentity::NotSigned | ExpectedIdentity::Path(_) | ExpectedIdentity::Reference(_),
+        ) => false,
+    };
+    if is_same { Ok(true) } else { Err(OtherRepository) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compare;
+    use crate::oci::Repository;
+    use crate::signature::{ClaimedIdentity, ExpectedIdentity};
+
+    #[test]
+    fn no_identity_passes_only_where_none_is_expected() {
+        let path = || ExpectedIdentity::Path("acme/app".to_owned());
+        let repository = Repository::new("registry.example", "acme/app").unwrap();
+        let reference = || ExpectedIdentity::Reference(repository.clone());
+        let nothing = ClaimedIdentity::Nothing;
+        assert_eq!(compare(&nothing, &ExpectedIdentity::NotSigned).ok(), Some(false));
+        assert!(compare(&nothing, &path()).is_err());
+        assert!(compare(&nothing, &reference()).is_err());
+
+        let signed = ClaimedIdentity::Path("acme/app".to_owned());
+        assert_eq!(compare(&signed, &path()).ok(), Some(true));
+        assert!(compare(&signed, &ExpectedIdentity::NotSigned).is_err());
+        assert!(compare(&signed, &reference()).is_err());
+        assert!(compare(&ClaimedIdentity::Path("acme/ap".to_owned()), &path()).is_err());
+
+        let signed = ClaimedIdentity::Reference(repository.clone());
+        assert_eq!(compare(&signed, &reference()).ok(), Some(true));
+        assert!(compare(&signed, &path()).is_err());
+        let other = Repository::new("registry.example", "acme/other").unwrap();
+        assert!(compare(&ClaimedIdentity::Reference(other), &reference()).is_err());
+    }
+
+    #[test]
+    fn an_empty_name_matches_nothing() {
+        let (signed, expected) = (
+            ClaimedIdentity::Path(String::new()),
+            ExpectedIdentity::Path(String::new()),
+        );
+        assert!(compare(&signed, &expected).is_err());
+    }
 }

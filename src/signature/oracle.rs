@@ -9,6 +9,7 @@
 
 mod message;
 mod record;
+mod repository_name;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -16,10 +17,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 pub use message::{OracleMessage, OracleMessageError};
 pub use record::{Record, RecordError};
+pub use repository_name::repository_name;
 
-use super::{Candidate, Claim, Format, SignatureError};
+use super::{
+    Candidate, Claim, ClaimedIdentity, ExpectedIdentity, Format, FormatName, Layers, Location,
+    RequiredRepository, SignatureError,
+};
 use crate::base::error_chain::chain;
+use crate::base::limits::RECORD_BYTES;
 use crate::base::printable::excerpt;
+use crate::oci::Repository;
 use crate::trust::{KeyUnusable, SigningAlgorithm, TrustedKey};
 
 /// The artifact type, and the layer's media type, under which a record is kept as a referrer.
@@ -29,12 +36,41 @@ pub const ARTIFACT_TYPE: &str = "application/vnd.pullgate.image-signature.v1+jso
 #[derive(Clone, Copy, Debug)]
 pub struct Oracle;
 
+/// The word of this format.
+pub const NAME: FormatName = FormatName("oracle");
+
+/// A referrer with the record as its one layer, a file, or a record of Oracle's Artifacts API.
+const LOCATIONS: &[Location] = &[
+    Location::Artifact {
+        artifact_type: ARTIFACT_TYPE,
+        layers: Layers::One(&[ARTIFACT_TYPE]),
+    },
+    Location::File { suffix: ".json" },
+    Location::Service { name: "oracle-api" },
+];
+
 impl Format for Oracle {
-    fn artifact_type(&self) -> &'static str {
-        ARTIFACT_TYPE
+    fn name(&self) -> FormatName {
+        NAME
     }
 
-    fn open(
+    fn locations(&self) -> &'static [Location] {
+        LOCATIONS
+    }
+
+    fn max_bytes(&self) -> usize {
+        RECORD_BYTES
+    }
+
+    /// A record signs a path without the host: the name that Oracle's client signs, or the one that the rule names.
+    fn expected_identity(&self, pulled: &Repository, required: &RequiredRepository) -> ExpectedIdentity {
+        ExpectedIdentity::Path(match required {
+            RequiredRepository::AsPulled => repository_name(pulled).to_owned(),
+            RequiredRepository::Named(name) => name.clone(),
+        })
+    }
+
+    fn verify(
         &self,
         candidate: &Candidate,
         keys: &[Arc<TrustedKey>],
@@ -58,7 +94,7 @@ impl Format for Oracle {
         let message = read(&unverified_message, &record)?;
         Ok(Claim {
             digest: message.image_digest,
-            repository: Some(message.repository_name),
+            identity: ClaimedIdentity::Path(message.repository_name),
             signed_by: Arc::clone(signed_by),
         })
     }

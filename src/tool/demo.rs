@@ -19,15 +19,15 @@ use crate::door::registry::{RegistryDoor, RegistryDoorSettings};
 use crate::fakes::pull_client::{ClientPullError, Dialect, PullClient, Pulled, SetUpError};
 use crate::fakes::registry::{EmbeddedRegistry, FakeRegistryOptions, StoreError, tar};
 use crate::net::oracle::OracleRegistries;
-use crate::net::registry::{Credentials, RegistryClient, RegistryConfig, RegistryError, SourceName};
+use crate::net::registry::{Credentials, RegistryClient, RegistryConfig, RegistryError};
 use crate::oci::{Blob, Descriptor, Digest, MediaType, Platform, Reference, ReferenceError};
+use crate::pull::find;
 use crate::pull::gate::{DerivationsError, Gate, GateSettings, Storage};
 use crate::pull::policy::{
     DefaultAction as Otherwise, DuplicateScope, Generation, Mode, Pods, Policy, Requirement, Rule,
     ScopeError, Signed,
 };
-use crate::signature::FormatName;
-use crate::signature::oracle::{OracleMessage, Record};
+use crate::signature::oracle::{self, OracleMessage, Record};
 use crate::tool::sign::{PrivateKey, PrivateKeyError, SignError, artifact, sign};
 use crate::trust::{Salt, SigningAlgorithm, TrustedKey};
 
@@ -289,7 +289,7 @@ fn reached(registry: &EmbeddedRegistry) -> Result<RegistryConfig, DemoError> {
     let mut config = RegistryConfig::default_for(HOST)?;
     config.endpoints = registry.url().parse().into_iter().collect();
     config.credentials = Credentials::Anonymous;
-    config.signatures = vec![SourceName::Referrers];
+    config.signatures = vec![find::referrers::NAME];
     Ok(config)
 }
 
@@ -314,7 +314,7 @@ fn policy(release: &PrivateKey) -> Result<Policy, DemoError> {
     let signed = Signed {
         keys: vec![Arc::clone(&trusted)],
         threshold: NonZeroUsize::MIN,
-        formats: BTreeSet::from(FormatName::ALL),
+        formats: BTreeSet::from([oracle::NAME]),
         signed_repository: None,
     };
     let scope = format!("{HOST}/**").parse()?;

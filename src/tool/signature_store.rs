@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::base::limits;
-use crate::net::oracle::OracleRegistry;
-use crate::net::registry::{Access, RegistryClient, RegistryError, SourceName, Target};
+use crate::net::registry::{Access, RegistryClient, RegistryError, Target};
 use crate::oci::{Blob, Digest, Document, ManifestError, MediaType, Reference, Repository, Tag};
-use crate::pull::find::{Budget, Found, Sought, SourceFailure, find};
-use crate::signature::{Candidate, FormatName};
+use crate::pull::find::{Query, SourceContext, SourceFailure, find_all, sources};
+use crate::signature::oracle::ARTIFACT_TYPE;
+use crate::signature::{Candidate, FORMATS};
 
 /// How often an index that somebody else changed meanwhile is read and written again.
 const ATTEMPTS: usize = 3;
@@ -62,52 +62,22 @@ pub enum CarryError {
     },
 }
 
-/// One record, and where it is.
-#[derive(Clone, Debug)]
-pub struct Carried {
-    /// The kind of place.
-    pub source: SourceName,
-    /// The record as it was found: nobody has verified it.
-    pub candidate: Candidate,
-}
-
 /// Every record of an image that can be found, whoever signed it, and what could not be looked at.
 pub async fn collect(
-    client: &RegistryClient,
-    oracle: Option<&OracleRegistry>,
-    signatures: &Path,
+    context: &SourceContext,
     repository: &Repository,
     digest: &Digest,
     access: &Access,
-) -> (Vec<Carried>, Vec<SourceFailure>) {
-    let mut budget = Budget::default();
-    let (mut carried, mut troubles): (Vec<Carried>, _) = (Vec::new(), Vec::new());
-    for source in client.sources(repository.registry()).iter().copied() {
-        for format in FormatName::ALL {
-            let sought = Sought {
-                digest,
-                repository,
-                format,
-                directory: signatures,
-                oracle,
-            };
-            let Found {
-                candidates,
-                troubles: more,
-            } = find(source, sought, client, access, &mut budget).await;
-            for candidate in candidates {
-                // One referrer is listed by the API and by the tag.
-                if carried
-                    .iter()
-                    .all(|known| known.candidate.locator != candidate.locator)
-                {
-                    carried.push(Carried { source, candidate });
-                }
-            }
-            troubles.extend(more);
-        }
-    }
-    (carried, troubles)
+) -> (Vec<Candidate>, Vec<SourceFailure>) {
+    let query = Query {
+        subject: digest,
+        repository,
+        formats: FORMATS,
+        access,
+        limit: limits::CANDIDATES,
+    };
+    let sources = sources(context.client.sources(repository.registry()), context);
+    find_all(&sources, query).await
 }
 
 /// A referrer that is to be attached to an image.
@@ -196,9 +166,8 @@ async fn client_has_no_list(
     subject: &Digest,
     access: &Access,
 ) -> bool {
-    let artifact_type = FormatName::Oracle.format().artifact_type();
     let listed = client
-        .referrers(repository, subject, &[artifact_type], access)
+        .referrers(repository, subject, &[ARTIFACT_TYPE], access)
         .await;
     matches!(listed, Err(RegistryError::NotFound { .. }))
 }

@@ -525,7 +525,7 @@ async fn sign_by_library(registry: &EmbeddedRegistry, key: &pullgate::tool::sign
             endpoints: vec![registry.url().parse().unwrap()],
             ca: None,
             credentials: pullgate::net::registry::Credentials::Anonymous,
-            signatures: pullgate::net::registry::SourceName::DEFAULT.to_vec(),
+            signatures: pullgate::signature::SourceName::DEFAULT.to_vec(),
         }],
         Vec::new(),
     )

@@ -50,7 +50,7 @@ pub(crate) fn signature(judged: &CheckedSignature) -> v1::Signature {
     v1::Signature {
         source: judged.source.as_str().to_owned(),
         format: judged.format.as_str().to_owned(),
-        id: judged.locator.clone(),
+        id: judged.locator.to_string(),
         key,
         reason,
         detail,

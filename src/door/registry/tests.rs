@@ -24,10 +24,11 @@ use crate::base::reason::Reason;
 use crate::door::DoorLimits;
 use crate::fakes::pull_client::{ClientPullError, Dialect, PullClient};
 use crate::fakes::registry::{AuthPolicy, EmbeddedRegistry, FakeRegistryOptions};
-use crate::net::registry::{Credentials, RegistryClient, RegistryConfig, SourceName};
+use crate::net::registry::{Credentials, RegistryClient, RegistryConfig};
 use crate::oci::{Descriptor, Digest, Reference};
 use crate::pull::gate::{Gate, GateSettings, Storage};
 use crate::pull::policy::{DefaultAction, Generation, Mode, Pods, Policy, Requirement, Rule};
+use crate::signature::SourceName;
 
 const LATEST: Duration = Duration::from_secs(10);
 

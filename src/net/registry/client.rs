@@ -9,7 +9,7 @@ use http::{HeaderValue, Method};
 
 use super::access::{Access, BlobStream, FetchedManifest, Target};
 use super::body::chain;
-use super::config::{RegistryConfig, SourceName};
+use super::config::RegistryConfig;
 use super::endpoint::{Registry, RegistryEndpoint};
 use super::error::RegistryError;
 use super::metrics::RegistryObserver;
@@ -21,6 +21,7 @@ use super::sender::{Attempts, Sender};
 use super::write::{DeleteManifestTask, PushBlobTask, PushManifestTask};
 use crate::base::printable::excerpt;
 use crate::oci::{Blob, Descriptor, Digest, Repository, Tag, normalised_registry};
+use crate::signature::SourceName;
 
 /// The one client for all registries. Cheap to clone.
 #[derive(Clone)]

@@ -6,6 +6,7 @@ use url::Url;
 
 use super::error::RegistryError;
 use crate::base::printable::excerpt;
+use crate::signature::SourceName;
 
 /// The host that serves the registry which images call `docker.io`.
 const HUB: &str = "registry-1.docker.io";
@@ -70,37 +71,4 @@ pub enum Credentials {
     Helper(String),
     /// The client's own `Authorization`, unchanged; the origin's challenge goes back to the client.
     Passthrough,
-}
-
-/// A source of signatures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum SourceName {
-    /// `<state>/signatures/<algorithm>/<hex>/*.json` on this host.
-    Directory,
-    /// Oracle's Artifacts API: [`crate::net::oracle::Source`].
-    OracleApi,
-    /// The referrers API.
-    Referrers,
-    /// The referrers tag `sha256-<hex>`.
-    Tag,
-}
-
-impl SourceName {
-    /// All sources.
-    pub const ALL: [Self; 4] = [Self::Referrers, Self::Tag, Self::OracleApi, Self::Directory];
-
-    /// The sources that are searched when the configuration names none: those that need no setting.
-    pub const DEFAULT: [Self; 3] = [Self::Referrers, Self::Tag, Self::Directory];
-
-    /// The name in the configuration and in `--json`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Directory => "directory",
-            Self::OracleApi => "oracle-api",
-            Self::Referrers => "referrers",
-            Self::Tag => "tag",
-        }
-    }
 }

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use url::Url;
 
-use super::config::{Credentials, RegistryConfig, SourceName};
+use super::config::{Credentials, RegistryConfig};
 use super::error::RegistryError;
 use crate::base::printable::excerpt;
 use crate::net::transport::Transport;
 use crate::net::transport::guard::{Guard, endpoint_is_private, host_of, same_origin};
 use crate::oci::normalised_registry;
+use crate::signature::SourceName;
 
 /// The time for which a mirror that did not answer is skipped, so that a pull of many blobs does not wait for it at each.
 const MIRROR_REST: Duration = Duration::from_secs(30);

@@ -14,7 +14,9 @@ use crate::base::strict_toml::table::{Table, TextOrTable};
 use crate::base::strict_toml::value::Text;
 use crate::door::registry::settings::registry_host;
 use crate::net::oracle::OracleRegistryConfig;
-use crate::net::registry::{Credentials, RegistryConfig, SourceName};
+use crate::net::registry::{Credentials, RegistryConfig};
+use crate::pull::find;
+use crate::signature::SourceName;
 
 /// Every registry.
 #[derive(Debug, Default)]
@@ -78,7 +80,7 @@ fn used(
     registry: &RegistryConfig,
     oracle: Option<OracleRegistryConfig>,
 ) -> Result<Option<OracleRegistryConfig>, Reported> {
-    let named = registry.signatures.contains(&SourceName::OracleApi);
+    let named = registry.signatures.contains(&find::oracle_api::NAME);
     match (named, oracle) {
         (true, None) => Err(table.report().problem(
             table.at_value("signatures"),
@@ -312,7 +314,7 @@ fn check_helper(helper: Text<'_>, report: &Report) -> Result<Credentials, Report
 fn signatures(table: &mut Table<'_>) -> Result<Vec<SourceName>, Reported> {
     let report = table.report();
     let sources = table.each("signatures", |text| {
-        text.choice("signatures", &SourceName::ALL, SourceName::as_str, report)
+        text.choice("signatures", &find::source_names(), SourceName::as_str, report)
     })?;
     Ok(sources.unwrap_or_else(|| SourceName::DEFAULT.to_vec()))
 }

@@ -344,10 +344,11 @@ fn threshold(table: &mut Table<'_>, keys: Option<&[Arc<TrustedKey>]>) -> Result<
 
 fn formats(table: &mut Table<'_>) -> Result<BTreeSet<FormatName>, Reported> {
     let report = table.report();
-    let read = |text: Text<'_>| text.choice("formats", &FormatName::ALL, FormatName::as_str, report);
+    let all = FormatName::all();
+    let read = |text: Text<'_>| text.choice("formats", &all, FormatName::as_str, report);
     Ok(table
         .each("formats", read)?
-        .map_or_else(|| FormatName::ALL.into(), BTreeSet::from_iter))
+        .map_or_else(|| BTreeSet::from_iter(all.iter().copied()), BTreeSet::from_iter))
 }
 
 fn signed_repository(

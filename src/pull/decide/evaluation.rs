@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::{Denial, Permit};
 use crate::oci::Digest;
+use crate::pull::evidence::Evidence;
 use crate::pull::request::PullContext;
-use crate::pull::verify::{CheckedSignature, Evidence};
+use crate::pull::verify::CheckedSignature;
 
 /// The gate's answer.
 #[derive(Clone, Debug)]
@@ -71,7 +72,9 @@ impl Evaluation {
     /// Returns every record that was verified (at most [`crate::base::limits::CANDIDATES`] of each source).
     #[must_use]
     pub fn signatures(&self) -> &[CheckedSignature] {
-        self.evidence.as_deref().map_or(&[], |evidence| &evidence.judged)
+        self.evidence
+            .as_deref()
+            .map_or(&[], |evidence| evidence.checked())
     }
 
     /// Returns the digest that was evaluated, if it is known.

@@ -3,8 +3,9 @@
 use super::{Evaluation, Stage, Verdict};
 use crate::base::error_chain::chain;
 use crate::oci::{Digest, Document};
+use crate::pull::evidence::Evidence;
 use crate::pull::policy::{DefaultAction, EffectiveRule, Mode, Requirement, Rule, Signed};
-use crate::pull::verify::{CheckedSignature, Evidence};
+use crate::pull::verify::CheckedSignature;
 
 /// One step of a pull.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,20 +122,24 @@ fn describe_document(digest: &Digest, document: &Document) -> String {
 }
 
 fn explain_evidence(evidence: &Evidence, cached: bool, steps: &mut Vec<ExplainStep>) {
-    let sources: Vec<&str> = evidence.asked.iter().map(|source| source.as_str()).collect();
+    let sources: Vec<&str> = evidence
+        .queried_sources()
+        .iter()
+        .map(|source| source.as_str())
+        .collect();
     let origin = if cached {
         ", remembered from an earlier pull"
     } else {
         ""
     };
-    let found = evidence.judged.len();
+    let found = evidence.checked().len();
     let sources = sources.join(", ");
     steps.push(passed("find", format!("{found} records in {sources}{origin}")));
-    for failure in evidence.troubles.iter() {
+    for failure in evidence.failures().iter() {
         let text = format!("{}: {}", failure.source.as_str(), chain(&failure.error));
         steps.push(failed("find", text));
     }
-    steps.extend(evidence.judged.iter().map(explain_signature));
+    steps.extend(evidence.checked().iter().map(explain_signature));
 }
 
 fn explain_signature(checked: &CheckedSignature) -> ExplainStep {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::base::error_chain::chain;
 use crate::base::reason::Reason;
-use crate::pull::verify::Evidence;
+use crate::pull::evidence::Evidence;
 use crate::signature::SignatureError;
 
 /// Returns the most telling of all failures (by the order of [`Reason`]), and its text.
@@ -14,7 +14,11 @@ pub(super) fn primary_failure(
     threshold: usize,
     now: Timestamp,
 ) -> (Reason, String) {
-    let sources: Vec<_> = evidence.asked.iter().map(|source| source.as_str()).collect();
+    let sources: Vec<_> = evidence
+        .queried_sources()
+        .iter()
+        .map(|source| source.as_str())
+        .collect();
     let mut primary = (
         Reason::Unsigned,
         format!("no signature found (looked in: {})", sources.join(", ")),
@@ -24,7 +28,7 @@ pub(super) fn primary_failure(
             primary = (reason, detail());
         }
     };
-    for checked in evidence.judged.iter() {
+    for checked in evidence.checked().iter() {
         match &checked.outcome {
             Err(error) => consider(error.reason(), &|| chain(error)),
             // The signature was valid when verified, but its key may have expired since.
@@ -42,7 +46,7 @@ pub(super) fn primary_failure(
             format!("{signers} of the {threshold} required keys signed it")
         });
     }
-    for failure in evidence.troubles.iter() {
+    for failure in evidence.failures().iter() {
         consider(failure.error.reason(), &|| {
             format!("{}: {}", failure.source.as_str(), chain(&failure.error))
         });

@@ -1,5 +1,6 @@
 //! The store of evidence: remembered between pulls, and one search at a time for each image.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,10 +11,10 @@ use quick_cache::sync::Cache;
 use crate::base::reason::Reason;
 use crate::base::single_flight::{Freshness, SingleFlight};
 use crate::oci::{Digest, Repository};
+use crate::pull::evidence::Evidence;
 use crate::pull::find::SourceFailure;
 use crate::pull::policy::Generation;
 use crate::pull::request::{CredentialsHash, PullContext};
-use crate::pull::verify::Evidence;
 
 /// Remembers evidence, bounded by the number of its records.
 pub(crate) struct EvidenceStore {
@@ -53,7 +54,7 @@ struct ByRecords;
 impl Weighter<EvidenceKey, Arc<StoredEvidence>> for ByRecords {
     fn weight(&self, _: &EvidenceKey, stored: &Arc<StoredEvidence>) -> u64 {
         let evidence = &stored.evidence;
-        u64::try_from(1 + evidence.judged.len() + evidence.troubles.len()).unwrap_or(u64::MAX)
+        u64::try_from(1 + evidence.checked().len() + evidence.failures().len()).unwrap_or(u64::MAX)
     }
 }
 
@@ -85,18 +86,20 @@ impl EvidenceStore {
         }
     }
 
-    /// Returns the evidence of a manifest: the stored one, or else that of a search. Pulls with the same credentials share
-    /// one search.
+    /// Returns the evidence of a manifest for a rule that requires `threshold` distinct signers: the stored one, or else that
+    /// of a search. Pulls with the same credentials share one search. Evidence of a search that stopped early is used only
+    /// while it still admits the image: when the window of a key has ended since, the sources may hold other signatures.
     pub(crate) async fn collect<F: Future<Output = Evidence>>(
         &self,
         pull: PullContext<'_>,
         digest: &Digest,
+        threshold: NonZeroUsize,
         search: impl FnOnce() -> F,
     ) -> CollectedEvidence {
         let key = EvidenceKey::new(pull, digest);
         if let Some(stored) = self.stored.get(&key) {
             let ttl = stored.ttl(Instant::now());
-            if !ttl.is_zero() {
+            if !ttl.is_zero() && stored.evidence.decides(threshold.get(), Timestamp::now()) {
                 return CollectedEvidence {
                     evidence: Arc::clone(&stored.evidence),
                     ttl: Some(ttl),
@@ -155,5 +158,5 @@ impl EvidenceStore {
 /// have more time left.
 fn is_complete(evidence: &Arc<Evidence>) -> bool {
     let is_late = |failure: &SourceFailure| failure.error.reason() == Reason::DeadlineExceeded;
-    !evidence.troubles.iter().any(is_late)
+    !evidence.failures().iter().any(is_late)
 }

@@ -46,14 +46,14 @@ impl Gate {
         let verdicts = self.current_evidence(now).map(|(key, stored)| CachedVerdict {
             signers: stored
                 .evidence
-                .judged
+                .checked()
                 .iter()
                 .filter_map(|checked| checked.outcome.as_ref().ok())
                 .map(|verified| &verified.claim().signed_by)
                 .filter(|key| key.usable(Timestamp::now()).is_ok())
                 .map(|key| key.name.clone())
                 .collect(),
-            records: stored.evidence.judged.len(),
+            records: stored.evidence.checked().len(),
             left: stored.ttl(now),
             repository: key.repository,
             digest: key.digest,

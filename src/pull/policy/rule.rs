@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{DefaultAction, Pods, Scope};
 use crate::oci::{Digest, Repository};
-use crate::signature::FormatName;
+use crate::signature::{FormatName, RequiredRepository};
 use crate::trust::TrustedKey;
 
 /// One `[[rule]]`.
@@ -37,37 +37,19 @@ impl Rule {
         }
     }
 
-    /// Returns the name that must have been signed for an image of `repository`: the `signed_repository` of the rule, or
-    /// else the name that Oracle's client signs ([`signed_name`]).
+    /// Returns the repository that must have been signed for an image of `repository`.
     #[must_use]
-    pub fn signed_name(&self, repository: &Repository) -> String {
+    pub fn required_repository(&self, repository: &Repository) -> RequiredRepository {
         match &self.requirement {
             Requirement::Signed(Signed {
                 signed_repository: Some(name),
                 ..
-            }) => name.expected(&self.scope, repository),
+            }) => RequiredRepository::Named(name.expected(&self.scope, repository)),
             Requirement::Signed(_)
             | Requirement::Digest(_)
             | Requirement::InsecureAcceptAnything
-            | Requirement::Reject => signed_name(repository).to_owned(),
+            | Requirement::Reject => RequiredRepository::AsPulled,
         }
-    }
-}
-
-/// Returns the name that Oracle's client signs for a repository: without host, and on OCI Container Registry without the
-/// tenancy's namespace, which is the first part of the path (`phx.ocir.io/<namespace>/project01/acme` is signed as
-/// `project01/acme`; fnproject/cli `getRepositoryName`). For other registries it is the whole path.
-#[must_use]
-pub fn signed_name(repository: &Repository) -> &str {
-    let host = repository
-        .registry()
-        .split_once(':')
-        .map_or(repository.registry(), |(host, _)| host);
-    let path = repository.path();
-    if host.split('.').any(|label| label == "ocir") {
-        path.split_once('/').map_or(path, |(_, name)| name)
-    } else {
-        path
     }
 }
 

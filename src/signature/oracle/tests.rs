@@ -8,7 +8,7 @@ use sha2::{Sha256, Sha384};
 
 use super::*;
 use crate::base::limits::{MESSAGE_BYTES, RECORD_BYTES};
-use crate::signature::FormatName;
+use crate::signature::{Locator, SourceName};
 use crate::trust::{PublicKey, Salt};
 
 const PUBLIC: &[u8] = include_bytes!("../../../tests/fixtures/keys/rsa-2048.public.pem");
@@ -82,12 +82,14 @@ fn good() -> Value {
 
 fn open_bytes(record: impl Into<Bytes>, keys: &[TrustedKey]) -> Result<Claim, SignatureError> {
     let candidate = Candidate {
-        format: FormatName::Oracle,
-        locator: "test".to_owned(),
+        format: &Oracle,
+        source: SourceName("test"),
+        locator: Locator::Service("test".to_owned()),
+        unverified_media_type: None,
         unverified: record.into(),
     };
     let keys: Vec<_> = keys.iter().cloned().map(Arc::new).collect();
-    Oracle.open(&candidate, &keys, NOW.parse().unwrap())
+    Oracle.verify(&candidate, &keys, NOW.parse().unwrap())
 }
 
 fn open(record: &Value, keys: &[TrustedKey]) -> Result<Claim, SignatureError> {
@@ -145,7 +147,7 @@ fn a_good_record_says_what_was_signed_and_by_whom() {
     ] {
         let claim = open(&good(), &keys).unwrap();
         assert_eq!(claim.digest.to_string(), DIGEST);
-        assert_eq!(claim.repository.as_deref(), Some("project01/acme"));
+        assert_eq!(claim.identity, ClaimedIdentity::Path("project01/acme".to_owned()));
         assert_eq!(claim.signed_by.name, "release");
     }
 }
@@ -165,7 +167,11 @@ fn the_bytes_that_were_signed_are_verified_however_they_are_spelled() {
         with(message(), "description", "naïve 画像 🔏 <b>&").to_string(),
     ] {
         let claim = open(&record(spelled.as_bytes()), &[release()]).unwrap();
-        assert_eq!(claim.repository.as_deref(), Some("project01/acme"), "{spelled}");
+        assert_eq!(
+            claim.identity,
+            ClaimedIdentity::Path("project01/acme".to_owned()),
+            "{spelled}"
+        );
     }
 }
 
@@ -680,7 +686,7 @@ proptest! {
         bytes[position] ^= 1 << bit;
         if let Ok(claim) = open_bytes(bytes, &[release()]) {
             prop_assert_eq!(claim.digest.to_string(), DIGEST);
-            prop_assert_eq!(claim.repository.as_deref(), Some("project01/acme"));
+            prop_assert_eq!(claim.identity, ClaimedIdentity::Path("project01/acme".to_owned()));
         }
     }
 }

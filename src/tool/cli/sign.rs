@@ -18,9 +18,8 @@ use crate::base::limits;
 use crate::net::oracle::Ocid;
 use crate::net::registry::{Access, RegistryClient};
 use crate::oci::{Digest, Reference};
-use crate::pull::policy::signed_name;
 use crate::pull::resolve::{Subject, resolve};
-use crate::signature::oracle::{OracleMessage, Record};
+use crate::signature::oracle::{OracleMessage, Record, repository_name};
 use crate::tool::cli::oracle_args::{Cloud, compartment_id, image_id};
 use crate::tool::cli::registry_args::Reach;
 use crate::tool::sign::{PrivateKey, SignError, artifact, sign};
@@ -236,7 +235,7 @@ impl Sign {
     /// The repository that is signed.
     fn name(&self, image: &Reference) -> String {
         let name = self.repository_name.clone();
-        name.unwrap_or_else(|| signed_name(&image.repository).to_owned())
+        name.unwrap_or_else(|| repository_name(&image.repository).to_owned())
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::*;
 use crate::oci::{Blob, Descriptor, Document, MediaType};
 use crate::signature::oracle::{ARTIFACT_TYPE, Oracle};
-use crate::signature::{Candidate, Claim, Format as _, FormatName, SignatureError};
+use crate::signature::{Candidate, Claim, ClaimedIdentity, Format as _, Locator, SignatureError, SourceName};
 use crate::trust::{KeyError, PublicKey, Salt, SigningAlgorithm, TrustedKey};
 
 const PRIVATE: &str = include_str!("../../../tests/fixtures/keys/rsa-2048.private.pem");
@@ -51,11 +51,13 @@ fn open(record: Vec<u8>, public_key: &PublicKey) -> Result<Claim, SignatureError
     };
     let unverified = Bytes::from(record);
     let candidate = Candidate {
-        format: FormatName::Oracle,
-        locator: "test".to_owned(),
+        format: &Oracle,
+        source: SourceName("test"),
+        locator: Locator::Service("test".to_owned()),
+        unverified_media_type: None,
         unverified,
     };
-    Oracle.open(&candidate, &[Arc::new(key)], now())
+    Oracle.verify(&candidate, &[Arc::new(key)], now())
 }
 
 #[test]
@@ -104,7 +106,7 @@ fn what_is_signed_opens_at_a_gate_that_trusts_the_key() {
         let record = sign(&signed, &key, now()).unwrap();
         let claim = open(record.to_json(), key.public()).unwrap();
         assert_eq!(claim.digest, signed.image_digest);
-        assert_eq!(claim.repository.as_deref(), Some("project01/acme"));
+        assert_eq!(claim.identity, ClaimedIdentity::Path("project01/acme".to_owned()));
         let other = PublicKey::from_pem(include_bytes!(
             "../../../tests/fixtures/oracle/keys/prod-2048.v1.public.pem"
         ));
@@ -445,6 +447,6 @@ proptest! {
         let key = key();
         let record = sign(&message, &key, now()).unwrap();
         prop_assert_eq!(OracleMessage::parse(&record.message_bytes().unwrap()), Ok(message.clone()));
-        prop_assert_eq!(open(record.to_json(), key.public()).unwrap().repository, Some(message.repository_name));
+        prop_assert_eq!(open(record.to_json(), key.public()).unwrap().identity, ClaimedIdentity::Path(message.repository_name));
     }
 }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use pullgate::base::reason::Reason;
-use pullgate::net::registry::SourceName;
 use pullgate::pull::request::{DoorName, PullRequest, Purpose};
+use pullgate::signature::SourceName;
 use serde_json::json;
 
 use super::super::oracle_cloud::{Fault, Operation};
@@ -40,8 +40,8 @@ async fn only_images_that_oracles_client_signed_are_allowed() {
         panic!("{:?}", evaluation.signatures())
     };
     assert_eq!(
-        (signature.source, &signature.locator),
-        (SourceName::OracleApi, &id)
+        (signature.source, signature.locator.to_string()),
+        (SourceName("oracle-api"), id.clone())
     );
     let ok = "pullgate_oracle_requests_total{operation=\"list-signatures\",outcome=\"ok\"}";
     assert_eq!(node.metric(ok), 2);
@@ -182,14 +182,21 @@ async fn subcompartments_are_searched_from_the_tenancy() {
 }
 
 #[tokio::test]
-async fn the_api_is_not_asked_when_an_earlier_source_satisfies_the_rule() {
+async fn a_good_record_in_the_registry_is_enough_while_the_api_fails() {
     let site = Site::start().await;
     let (stored, _) = site.push("signed");
     let record = signer::get("release").record(&stored.digest, "project01/acme");
     let repository = "ansh81vru1zp/project01/acme";
     signer::attach(&site.registry, repository, &stored, &record.to_string());
     let config = site.configured("signatures = [\"referrers\", \"oracle-api\"]", &site.oracle());
+    let fault = Fault::Status {
+        status: 501,
+        retry_after: None,
+    };
+    site.cloud
+        .fail(Operation::ListContainerImageSignatures, fault, None);
     let node = Node::start_in(site.folder(), &config).await;
     pulled(&node, "signed").await;
-    assert_eq!(site.cloud.requests().len(), 0);
+    site.push("unsigned");
+    denied(&node, "unsigned", Reason::SourceUnreachable).await;
 }

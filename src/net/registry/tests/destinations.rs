@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 
 use super::support::*;
-use crate::net::registry::{
-    Credentials, RegistryClient, RegistryConfig, RegistryError, RequestOutcome, SourceName,
-};
+use crate::net::registry::{Credentials, RegistryClient, RegistryConfig, RegistryError, RequestOutcome};
 use crate::oci::Repository;
+use crate::signature::SourceName;
 
 fn refused_for(result: &Result<(), RegistryError>) -> &str {
     match result {
@@ -224,9 +223,9 @@ async fn a_configuration_that_could_never_work_is_refused_at_once() {
 #[tokio::test]
 async fn the_sources_of_signatures_come_from_the_configuration() {
     let mut config = config(&["https://r.example/"], Credentials::Anonymous);
-    config.signatures = vec![SourceName::Directory];
+    config.signatures = vec![SourceName("directory")];
     let client = RegistryClient::new(vec![config], vec![]).unwrap();
-    assert_eq!(client.sources(HOST), [SourceName::Directory]);
+    assert_eq!(client.sources(HOST), [SourceName("directory")]);
     assert_eq!(client.sources("other.test"), SourceName::DEFAULT);
 }
 

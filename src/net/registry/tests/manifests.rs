@@ -4,7 +4,7 @@ use http::Method;
 
 use super::support::*;
 use crate::net::registry::{
-    Credentials, RegistryConfig, RegistryError, RegistryOperation, RequestOutcome, SourceName, Target,
+    Credentials, RegistryConfig, RegistryError, RegistryOperation, RequestOutcome, Target,
 };
 use crate::oci::{Digest, DigestMismatch};
 
@@ -237,7 +237,7 @@ fn a_registry_without_configuration_is_reached_at_its_host() {
         let config = RegistryConfig::default_for(host).unwrap();
         assert_eq!(config.endpoints, [endpoint.parse().unwrap()]);
         assert_eq!(config.credentials, Credentials::Passthrough);
-        assert_eq!(config.signatures, SourceName::DEFAULT);
+        assert_eq!(config.signatures, crate::signature::SourceName::DEFAULT);
     }
     for host in [
         "",

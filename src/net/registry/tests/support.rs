@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::net::registry::{
     Access, Credentials, Presented, RegistryClient, RegistryConfig, RegistryError, RegistryOperation,
-    RequestOutcome, SourceName, Target,
+    RequestOutcome, Target,
 };
 use crate::oci::{Blob, Descriptor, Digest, Repository, Tag};
 
@@ -262,7 +262,7 @@ pub(crate) fn config(endpoints: &[&str], credentials: Credentials) -> RegistryCo
             .collect(),
         ca: None,
         credentials,
-        signatures: SourceName::DEFAULT.to_vec(),
+        signatures: crate::signature::SourceName::DEFAULT.to_vec(),
     }
 }
 

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use crate::base::limits;
 use crate::oci::Digest;
+use crate::signature::Candidate;
 use crate::signature::oracle::{OracleMessage, Record};
 use crate::tool::cli::{CliError, Exit};
 use crate::tool::signature_store::{
-    Carried, IMPORT_BYTES, {self as carry},
+    IMPORT_BYTES, {self as carry},
 };
 
 /// What is said of a record that nobody has verified.
@@ -20,15 +21,15 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    pub(super) fn of(held: &Carried) -> Self {
+    pub(super) fn of(held: &Candidate) -> Self {
         Self {
-            id: held.candidate.locator.clone(),
+            id: held.locator.to_string(),
             // One that can't be read is listed all the same, so that it can be deleted.
-            record: Record::parse(&held.candidate.unverified).ok(),
+            record: Record::parse(&held.unverified).ok(),
         }
     }
 
-    pub(super) fn row(&self, held: &Carried) -> Vec<String> {
+    pub(super) fn row(&self, held: &Candidate) -> Vec<String> {
         let text = |of: fn(&Record) -> Option<&str>| {
             let text = self.record.as_ref().and_then(of);
             text.map_or_else(|| "-".to_owned(), crate::base::printable::excerpt)
@@ -42,12 +43,12 @@ impl Shape {
         ]
     }
 
-    pub(super) fn json(&self, held: &Carried) -> Value {
+    pub(super) fn json(&self, held: &Candidate) -> Value {
         let record = self.record.as_ref();
         json!({
             "id": self.id,
             "source": held.source.as_str(),
-            "format": held.candidate.format.as_str(),
+            "format": held.format.name().as_str(),
             "kmsKeyId": record.map(|record| &record.kms_key_id),
             "kmsKeyVersionId": record.map(|record| &record.kms_key_version_id),
             "signingAlgorithm": record.map(|record| &record.signing_algorithm),
@@ -56,7 +57,7 @@ impl Shape {
     }
 
     /// With the record as it is kept, and its message in the clear.
-    pub(super) fn whole(&self, held: &Carried) -> Value {
+    pub(super) fn whole(&self, held: &Candidate) -> Value {
         let mut shown = self.json(held);
         let message = self
             .record

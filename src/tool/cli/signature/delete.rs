@@ -1,7 +1,6 @@
 //! `pullgate signature delete`.
 
 use std::io::{BufRead as _, IsTerminal as _, Write};
-use std::path::Path;
 
 use clap::Args;
 use serde_json::json;
@@ -9,12 +8,13 @@ use serde_json::json;
 use super::write_json;
 use crate::net::oracle::wire::LifecycleState;
 use crate::net::oracle::{ApiError, CallError, Ocid};
-use crate::net::registry::SourceName;
+use crate::pull::find::oracle_api;
+use crate::signature::{Candidate, Locator};
 use crate::tool::cli::Context;
 use crate::tool::cli::oracle_args::{Opened, refused, signature_id};
 use crate::tool::cli::output::{CliError, Exit, counted};
 use crate::tool::cli::signature::source_args::{Collected, Of, QueriedSource, in_oracle, record_id};
-use crate::tool::signature_store::{self as carry, Carried};
+use crate::tool::signature_store::{self as carry};
 
 /// Arguments of `pullgate signature delete`.
 #[derive(Args, Debug)]
@@ -62,9 +62,9 @@ impl Delete {
                 self.ask(context, &doomed)?;
                 for held in &doomed {
                     self.delete(context, found, held)?;
-                    told(context, &held.candidate.locator, out)?;
+                    told(context, &held.locator.to_string(), out)?;
                 }
-                doomed.iter().map(|held| held.candidate.locator.clone()).collect()
+                doomed.iter().map(|held| held.locator.to_string()).collect()
             }
         };
         if context.json {
@@ -100,7 +100,7 @@ impl Delete {
         Ok(ids.iter().map(ToString::to_string).collect())
     }
 
-    fn ask(&self, context: &Context, doomed: &[&Carried]) -> Result<(), CliError> {
+    fn ask(&self, context: &Context, doomed: &[&Candidate]) -> Result<(), CliError> {
         if self.yes || confirmed(context, doomed)? {
             Ok(())
         } else {
@@ -108,28 +108,16 @@ impl Delete {
         }
     }
 
-    fn delete(&self, context: &Context, found: &Collected, held: &Carried) -> Result<(), CliError> {
-        let locator = &held.candidate.locator;
-        let gone = match (held.source, &found.asked) {
-            (SourceName::Directory, _) => carry::remove(Path::new(locator)),
-            (SourceName::Referrers | SourceName::Tag, QueriedSource::Registry(client, access)) => {
-                let referrer = locator.parse().map_err(|error: crate::oci::DigestError| {
-                    CliError::new(format!("`{locator}` is no referrer"), Exit::CouldNotTell).because(error)
-                })?;
+    fn delete(&self, context: &Context, found: &Collected, held: &Candidate) -> Result<(), CliError> {
+        let locator = &held.locator;
+        let gone = match (locator, &found.asked) {
+            (Locator::File(path), _) => carry::remove(path),
+            (Locator::Layer { manifest, .. }, QueriedSource::Registry(client, access)) => {
                 let repository = &self.of.named()?.repository;
-                context.block_on(carry::detach(
-                    client,
-                    repository,
-                    &found.digest,
-                    &referrer,
-                    access,
-                ))?
+                context.block_on(carry::detach(client, repository, &found.digest, manifest, access))?
             }
-            (
-                SourceName::OracleApi | SourceName::Referrers | SourceName::Tag,
-                QueriedSource::Oracle(opened),
-            ) => {
-                let id = signature_id(locator).map_err(|error| {
+            (Locator::Layer { .. } | Locator::Service(_), QueriedSource::Oracle(opened)) => {
+                let id = signature_id(&locator.to_string()).map_err(|error| {
                     CliError::new(
                         format!("`{locator}` is no record of Oracle's API"),
                         Exit::CouldNotTell,
@@ -138,7 +126,7 @@ impl Delete {
                 })?;
                 return delete_from_oracle(context, opened, &id);
             }
-            (SourceName::OracleApi, QueriedSource::Registry(..)) => return Err(out_of_reach(held)),
+            (Locator::Service(_), QueriedSource::Registry(..)) => return Err(out_of_reach(held)),
         };
         gone.map_err(|error| {
             CliError::new(format!("the record `{locator}` was not deleted"), Exit::CouldNotTell)
@@ -149,21 +137,21 @@ impl Delete {
 }
 
 /// Before any of them is deleted: all of them can be.
-fn check_reach(found: &Collected, doomed: &[&Carried]) -> Result<(), CliError> {
+fn check_reach(found: &Collected, doomed: &[&Candidate]) -> Result<(), CliError> {
     match found.asked {
         QueriedSource::Oracle(_) => Ok(()),
         QueriedSource::Registry(..) => doomed
             .iter()
-            .find(|held| held.source == SourceName::OracleApi)
+            .find(|held| held.source == oracle_api::NAME)
             .map_or(Ok(()), |held| Err(out_of_reach(held))),
     }
 }
 
 /// The gate's own identity reads; who deletes comes with theirs.
-fn out_of_reach(held: &Carried) -> CliError {
+fn out_of_reach(held: &Candidate) -> CliError {
     let message = format!(
         "the record `{}` is in Oracle's API, and nothing was deleted",
-        held.candidate.locator
+        held.locator
     );
     CliError::new(message, Exit::Usage).hint("give `--from oracle`")
 }
@@ -200,12 +188,12 @@ fn told(context: &Context, locator: &str, out: &mut dyn Write) -> Result<(), Cli
     Ok(())
 }
 
-fn confirmed(context: &Context, doomed: &[&Carried]) -> Result<bool, CliError> {
+fn confirmed(context: &Context, doomed: &[&Candidate]) -> Result<bool, CliError> {
     if !std::io::stdin().is_terminal() {
         return Ok(false);
     }
     for held in doomed {
-        context.say(&format!("{} in {}", held.candidate.locator, held.source.as_str()));
+        context.say(&format!("{} in {}", held.locator, held.source.as_str()));
     }
     context.say(&format!("delete {}? [y/N]", counted(doomed.len(), "record")));
     let mut answer = String::new();

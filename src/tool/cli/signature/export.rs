@@ -9,13 +9,14 @@ use serde_json::json;
 use super::carried::digest_of;
 use super::import::attach_all;
 use super::write_json;
-use crate::net::registry::SourceName;
 use crate::oci::Reference;
+use crate::pull::find::oracle_api;
+use crate::signature::Candidate;
 use crate::signature::oracle::Record;
 use crate::tool::cli::output::{CliError, Exit};
 use crate::tool::cli::signature::source_args::{Collected, Of};
 use crate::tool::cli::{Context, reference};
-use crate::tool::signature_store::{self as carry, Carried};
+use crate::tool::signature_store::{self as carry};
 
 /// Arguments of `pullgate signature export`.
 #[derive(Args, Debug)]
@@ -45,9 +46,9 @@ impl Export {
                 let directory = directory.as_deref().unwrap_or(Path::new("."));
                 let mut stored = Vec::new();
                 for held in found.held.iter().filter(|held| is_of_use(held, &found, context)) {
-                    let path = carry::store(directory, &found.digest, &held.candidate.unverified).map_err(
-                        |error| CliError::new("the record was not stored", Exit::CouldNotTell).because(error),
-                    )?;
+                    let path = carry::store(directory, &found.digest, &held.unverified).map_err(|error| {
+                        CliError::new("the record was not stored", Exit::CouldNotTell).because(error)
+                    })?;
                     stored.push(path.display().to_string());
                 }
                 stored
@@ -74,12 +75,12 @@ impl Export {
     ) -> Result<Vec<String>, CliError> {
         let mut records = Vec::new();
         for held in found.held.iter().filter(|held| is_of_use(held, found, context)) {
-            match Record::parse(&held.candidate.unverified) {
+            match Record::parse(&held.unverified) {
                 Ok(record) => records.push(record),
                 Err(error) => {
                     context.say(&format!(
                         "left out: `{}`: {}",
-                        held.candidate.locator,
+                        held.locator,
                         crate::base::error_chain::chain(&error)
                     ));
                 }
@@ -91,12 +92,12 @@ impl Export {
 
 /// Oracle's service filters its lists, and keeps records that were withdrawn: what is of another image, or of none any
 /// more, is not carried on. What a registry or a directory has goes as it is.
-fn is_of_use(held: &Carried, found: &Collected, context: &Context) -> bool {
-    let locator = &held.candidate.locator;
-    let Ok(record) = Record::parse(&held.candidate.unverified) else {
+fn is_of_use(held: &Candidate, found: &Collected, context: &Context) -> bool {
+    let locator = &held.locator;
+    let Ok(record) = Record::parse(&held.unverified) else {
         return true;
     };
-    if held.source != SourceName::OracleApi {
+    if held.source != oracle_api::NAME {
         return true;
     }
     let why = match (record.lifecycle_state.as_deref(), digest_of(&record)) {

@@ -8,15 +8,16 @@ use crate::base::error_chain::chain;
 use crate::base::limits::CANDIDATES;
 use crate::net::oracle::wire::ImageSignature;
 use crate::net::oracle::{Ocid, SignatureFilter};
-use crate::net::registry::{Access, RegistryClient, SourceName};
+use crate::net::registry::{Access, RegistryClient};
 use crate::oci::{Digest, Reference};
-use crate::signature::{Candidate, FormatName};
+use crate::pull::find::{self, SourceContext};
+use crate::signature::{Candidate, Locator, oracle};
 use crate::tool::cli::oracle_args::{Cloud, Opened, compartment_id, refused, signature_id};
 use crate::tool::cli::output::{CliError, Exit};
 use crate::tool::cli::registry_args::{Reach, Reached};
 use crate::tool::cli::sign::{PATIENCE, look_up, namespaced};
 use crate::tool::cli::{Context, reference};
-use crate::tool::signature_store::{self as carry, Carried};
+use crate::tool::signature_store::{self as carry};
 
 /// An image, and where its records are looked for.
 #[derive(Args, Debug)]
@@ -79,21 +80,20 @@ pub(super) fn record_id(text: &str) -> Result<Ocid, CliError> {
 }
 
 /// A record of Oracle's API, as those of other places are.
-pub(super) fn in_oracle(signature: &ImageSignature) -> Carried {
-    Carried {
-        source: SourceName::OracleApi,
-        candidate: Candidate {
-            format: FormatName::Oracle,
-            locator: signature.id.to_string(),
-            unverified: signature.record.to_json().into(),
-        },
+pub(super) fn in_oracle(signature: &ImageSignature) -> Candidate {
+    Candidate {
+        format: &oracle::Oracle,
+        source: find::oracle_api::NAME,
+        locator: Locator::Service(signature.id.to_string()),
+        unverified_media_type: None,
+        unverified: signature.record.to_json().into(),
     }
 }
 
 /// What was found of an image.
 pub(super) struct Collected {
     pub(super) digest: Digest,
-    pub(super) held: Vec<Carried>,
+    pub(super) held: Vec<Candidate>,
     /// Why what a place gave as a record is none.
     pub(super) unreadable: Vec<String>,
     /// What could not be looked at.
@@ -165,15 +165,12 @@ impl Of {
             let digest = carry::digest_of(&client, image, &access).await.map_err(|error| {
                 CliError::new(format!("the image `{image}` can't be read"), Exit::CouldNotTell).because(error)
             })?;
-            let (carried, troubles) = carry::collect(
-                &client,
-                oracle.get(image.repository.registry()),
-                &signatures,
-                &image.repository,
-                &digest,
-                &access,
-            )
-            .await;
+            let context = SourceContext {
+                client,
+                oracle,
+                directory: signatures,
+            };
+            let (carried, troubles) = carry::collect(&context, &image.repository, &digest, &access).await;
             let troubles = troubles.iter().map(|trouble| {
                 format!(
                     "{} could not be looked at: {}",
@@ -186,7 +183,7 @@ impl Of {
                 held: carried,
                 unreadable: Vec::new(),
                 troubles: troubles.collect(),
-                asked: QueriedSource::Registry(Box::new(client), access),
+                asked: QueriedSource::Registry(Box::new(context.client), access),
             })
         })?
     }
@@ -255,7 +252,7 @@ impl Of {
         let troubles = listed.incomplete.iter().map(|error| {
             format!(
                 "{} could not be looked at to the end: {}",
-                SourceName::OracleApi.as_str(),
+                find::oracle_api::NAME.as_str(),
                 chain(error)
             )
         });
@@ -287,12 +284,12 @@ impl Collected {
         })
     }
 
-    pub(super) fn named(&self, ids: &[String]) -> Result<Vec<&Carried>, CliError> {
+    pub(super) fn named(&self, ids: &[String]) -> Result<Vec<&Candidate>, CliError> {
         ids.iter()
             .map(|id| {
                 self.held
                     .iter()
-                    .find(|held| held.candidate.locator == *id)
+                    .find(|held| held.locator.to_string() == *id)
                     .ok_or_else(|| {
                         CliError::new(format!("the image has no record `{id}`"), Exit::No)
                             .hint("`pullgate signature list` names them")

@@ -12,12 +12,13 @@ use serde_json::json;
 
 use super::write_json;
 use crate::net::oracle::Ocid;
-use crate::net::registry::SourceName;
+use crate::oci::Repository;
 use crate::process::config;
-use crate::pull::find::Found;
-use crate::pull::policy::{EffectiveRule, Requirement, Signed, signed_name};
+use crate::pull::find::oracle_api;
+use crate::pull::policy::{EffectiveRule, Requirement, Signed};
 use crate::pull::verify::{CheckedSignature, Wanted, verify};
-use crate::signature::{FormatName, SignatureError};
+use crate::signature::oracle;
+use crate::signature::{Locator, RequiredRepository, SignatureError};
 use crate::tool::cli::check::CheckedRecord as Shown;
 use crate::tool::cli::oracle_args::key_id;
 use crate::tool::cli::output::{CliError, Exit, counted};
@@ -50,15 +51,24 @@ pub(in crate::tool::cli) struct Verify {
 
 impl Verify {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
-        let (signed, name) = if !self.key.is_empty() {
-            (any_of(self.by_keys()?), self.name()?)
+        let (signed, required_repository) = if !self.key.is_empty() {
+            (any_of(self.by_keys()?), RequiredRepository::Named(self.name()?))
         } else if self.keys.is_some() || !self.trusted_keys.is_empty() {
-            (any_of(self.by_vault_keys(context)?), self.name()?)
+            let name = RequiredRepository::Named(self.name()?);
+            (any_of(self.by_vault_keys(context)?), name)
         } else {
             self.by_rule(context)?
         };
         let found = self.of.collect_as_named(context)?;
-        let judged = judge(&found, &signed, &name);
+        let pulled = self.pulled(&required_repository)?;
+        let wanted = Wanted {
+            digest: found.digest,
+            pulled,
+            required_repository,
+            signed,
+        };
+        let judged = judge(&found, &wanted);
+        let signed = &wanted.signed;
         let signers: BTreeSet<_> = judged
             .iter()
             .filter_map(|judged| judged.outcome.as_ref().ok())
@@ -101,12 +111,27 @@ impl Verify {
         Ok(match (&self.of.api.repo_name, &self.of.image) {
             (Some(name), _) => name.clone(),
             (None, Some(image)) if self.of.in_oracle() => namespaced(image).to_owned(),
-            (None, _) => signed_name(&self.of.named()?.repository).to_owned(),
+            (None, _) => oracle::repository_name(&self.of.named()?.repository).to_owned(),
         })
     }
 
+    /// The repository of the image. A record of Oracle's API that is named without an image names no registry either, and
+    /// its format compares the path alone.
+    fn pulled(&self, required: &RequiredRepository) -> Result<Repository, CliError> {
+        match (&self.of.image, required) {
+            (Some(image), _) => Ok(image.repository.clone()),
+            (None, RequiredRepository::Named(name)) => {
+                Repository::new("registry.invalid", name).map_err(|error| {
+                    CliError::new(format!("`{name}` is not the name of a repository"), Exit::Usage)
+                        .because(error)
+                })
+            }
+            (None, RequiredRepository::AsPulled) => Ok(self.of.named()?.repository.clone()),
+        }
+    }
+
     /// The keys of the rule that speaks for the image.
-    fn by_rule(&self, context: &Context) -> Result<(Signed, String), CliError> {
+    fn by_rule(&self, context: &Context) -> Result<(Signed, RequiredRepository), CliError> {
         let hint =
             "name keys with --key FILE or --trusted-keys OCID, or add a [[rule]] with `require = \"signed\"`";
         let Some(image) = &self.of.image else {
@@ -125,7 +150,7 @@ impl Verify {
         if let EffectiveRule::Rule(rule) = config.policy.effective_rule(repository, None)
             && let Requirement::Signed(signed) = &rule.requirement
         {
-            return Ok((signed.clone(), rule.signed_name(repository)));
+            return Ok((signed.clone(), rule.required_repository(repository)));
         }
         Err(CliError::new(format!("no rule wants `{repository}` signed"), Exit::Usage).hint(hint))
     }
@@ -180,31 +205,20 @@ fn any_of(keys: Vec<Arc<TrustedKey>>) -> Signed {
     Signed {
         keys,
         threshold: NonZeroUsize::MIN,
-        formats: FormatName::ALL.into(),
+        formats: BTreeSet::from([oracle::NAME]),
         signed_repository: None,
     }
 }
 
-/// What comes of each record. One that is damaged says nothing of the others.
-fn judge(found: &Collected, signed: &Signed, name: &str) -> Vec<CheckedSignature> {
-    let wanted = Wanted {
-        digest: &found.digest,
-        repository: name,
-        signed,
-    };
-    let mut judged = Vec::new();
-    for held in &found.held {
-        let one = Found {
-            candidates: vec![held.candidate.clone()],
-            troubles: Vec::new(),
-        };
-        judged.extend(verify(held.source, &one, wanted, Timestamp::now()));
-    }
+/// Verifies each record. A damaged record says nothing about the others.
+fn judge(found: &Collected, wanted: &Wanted) -> Vec<CheckedSignature> {
+    let now = Timestamp::now();
+    let mut judged: Vec<_> = found.held.iter().map(|held| verify(held, wanted, now)).collect();
     for (number, what) in found.unreadable.iter().enumerate() {
         judged.push(CheckedSignature {
-            source: SourceName::OracleApi,
-            locator: format!("(unreadable {})", number + 1),
-            format: FormatName::Oracle,
+            source: oracle_api::NAME,
+            locator: Locator::Service(format!("(unreadable {})", number + 1)),
+            format: oracle::NAME,
             outcome: Err(SignatureError::Malformed(what.clone()).into()),
         });
     }
