@@ -36,7 +36,7 @@ impl<'a> Query<'a> {
     }
 
     /// Returns the sources that can hold records of the rule's formats.
-    pub fn queried<'s>(self, sources: &'s [Arc<dyn Source>]) -> impl Iterator<Item = &'s Arc<dyn Source>> {
+    pub fn queried(self, sources: &[Arc<dyn Source>]) -> impl Iterator<Item = &Arc<dyn Source>> {
         sources
             .iter()
             .filter(move |source| self.locations().any(|(_, location)| source.serves(location)))
