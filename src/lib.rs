@@ -5,7 +5,14 @@
 //! # The path of one pull
 //!
 //! ```text
-//! runtime -> door -> gate -> policy -> resolve -> find -> verify -> decide -> record -> door -> runtime
+//! runtime -> door -> gate
+//!                    |  policy        which rule applies; the rules that decide alone
+//!                    |  derivations   does an admitted manifest name this one?
+//!                    |  resolve       the reference to one digest
+//!                    |  find, verify  signatures over that digest (evidence: remembered, or one search)
+//!                    |  decide        permit or denial
+//!                    |  remember, record
+//! runtime <- door <- gate
 //! ```
 //!
 //! [`pull::gate::Gate::admit`] shows that path on one screen: read it first. [`pull`] is the map of its stages.

@@ -278,6 +278,80 @@ fn an_unresolved_manifest_is_denied_with_the_digest_that_is_known() {
 }
 
 #[test]
+fn a_failure_of_the_registry_has_its_own_reason_and_passes_its_challenge_on() {
+    let world = World::with_rule(Requirement::Reject, Mode::Enforce);
+    let host = || "r.example".to_owned();
+    let what = || "x".to_owned();
+    let challenge: Option<http::HeaderValue> = Some("Basic realm=\"x\"".parse().unwrap());
+    let unauthorized = RegistryError::Unauthorized {
+        host: host(),
+        message: what(),
+        challenge: challenge.clone(),
+    };
+    for (error, reason, expected) in [
+        (unauthorized, Reason::RegistryUnauthorized, challenge),
+        (
+            RegistryError::Credentials {
+                host: host(),
+                what: what(),
+            },
+            Reason::RegistryUnauthorized,
+            None,
+        ),
+        (
+            RegistryError::DeadlineExceeded { host: host() },
+            Reason::DeadlineExceeded,
+            None,
+        ),
+        (
+            RegistryError::Malformed {
+                host: host(),
+                what: what(),
+            },
+            Reason::Malformed,
+            None,
+        ),
+        (
+            RegistryError::NotFound { host: host() },
+            Reason::ImageNotFound,
+            None,
+        ),
+        (
+            RegistryError::Refused {
+                host: host(),
+                why: what(),
+            },
+            Reason::RegistryUnreachable,
+            None,
+        ),
+        (
+            RegistryError::Unreachable {
+                host: host(),
+                what: what(),
+            },
+            Reason::RegistryUnreachable,
+            None,
+        ),
+        (
+            RegistryError::TooLarge {
+                host: host(),
+                limit: 1,
+                unit: "bytes",
+            },
+            Reason::LimitExceeded,
+            None,
+        ),
+    ] {
+        let denial = world.pull().unresolved(&ResolveError::Registry(error));
+        assert_eq!((denial.reason, &denial.challenge), (reason, &expected));
+        assert!(
+            denial.detail.starts_with("could not read the manifest: "),
+            "{denial}"
+        );
+    }
+}
+
+#[test]
 fn a_request_for_credentials_goes_to_a_client_of_the_registry_door_without_any() {
     let challenge = Some("Basic realm=\"x\"".parse().unwrap());
     let world = World::with_rule(Requirement::Reject, Mode::Enforce);
