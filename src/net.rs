@@ -1,4 +1,4 @@
-//! The outside world as the gate asks it: one HTTP client, registries, and Oracle's cloud.
+//! The outside world: one HTTP client, registries, Oracle's cloud, and services behind Unix sockets.
 
 pub mod uds_client;
 pub(crate) mod transport;

@@ -79,7 +79,7 @@ pub enum RegistryError {
     Unreachable {
         /// The host that was contacted.
         host: String,
-        /// What happened, with its causes.
+        /// The failure, with its causes.
         what: String,
     },
 }

@@ -71,7 +71,7 @@ pub enum RequestOutcome {
     Malformed,
     /// [`RegistryError::NotFound`]
     NotFound,
-    /// Success.
+    /// The operation succeeded.
     Ok,
     /// [`RegistryError::Refused`]
     Refused,

@@ -1,4 +1,4 @@
-//! Challenges and credentials: which of them are shown to which server.
+//! Challenges and credentials: which server is shown which credentials.
 
 use super::support::*;
 use crate::net::registry::{Credentials, RegistryError, RequestOutcome};

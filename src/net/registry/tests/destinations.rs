@@ -250,7 +250,7 @@ async fn a_public_registry_cannot_lead_into_the_private_network() {
     assert!(inside.seen().is_empty());
 }
 
-/// A client whose one registry is reached over TLS.
+/// Returns a client with this one registry, reached over TLS.
 fn tls_client(liar: &Liar, ca: Option<Vec<u8>>, credentials: Credentials) -> RegistryClient {
     let endpoint = format!("https://localhost:{}/", liar.address.port());
     let config = RegistryConfig {

@@ -1,4 +1,4 @@
-//! Mirrors: their order, their failures, and what they are shown.
+//! Mirrors: their order, their failures, and the credentials that they are shown.
 
 use super::support::*;
 use crate::net::registry::{Credentials, RequestOutcome, Target};

@@ -1,4 +1,4 @@
-//! A registry that answers byte for byte as a test wants, on a loopback port of its own, and what the tests share.
+//! A registry that answers byte for byte as a test wants, on a loopback port of its own, and the helpers that the tests share.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -154,7 +154,7 @@ impl Liar {
         format!("http://{}{rest}", self.address)
     }
 
-    /// A client whose one registry this is.
+    /// Returns a client with this one registry.
     pub(crate) fn client(&self, credentials: Credentials) -> RegistryClient {
         client(&[&self.url("/")], credentials, vec![])
     }
@@ -292,7 +292,7 @@ pub(crate) fn within(time: Duration) -> Access {
     }
 }
 
-/// A time that no test reaches, unless what it tests hangs.
+/// A time that no test reaches, unless the code under test hangs.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// Lets the runtime's clock jump ahead. Until the end of the test, deadlines are met that much earlier.
@@ -403,7 +403,7 @@ pub(crate) fn kind<T: std::fmt::Debug>(result: &Result<T, RegistryError>) -> Req
     RequestOutcome::new(result)
 }
 
-/// An observer that keeps what it was told.
+/// An observer that keeps each report.
 #[derive(Clone, Default)]
 pub(crate) struct Counted(Arc<Mutex<Vec<(RegistryOperation, RequestOutcome)>>>);
 

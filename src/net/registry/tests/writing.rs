@@ -1,4 +1,4 @@
-//! What the operator's tool stores and deletes.
+//! The writes of the tool: pushes and deletions.
 
 use super::support::*;
 use crate::net::registry::{Credentials, RequestOutcome, Target};

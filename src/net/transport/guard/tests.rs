@@ -2,7 +2,9 @@ use std::net::SocketAddr;
 
 use url::Url;
 
-use super::{ConnectPolicy, Forbidden, Guard, host_of, is_private, proxy_host, same_origin};
+use super::{
+    ConnectPolicy, Forbidden, Guard, endpoint_is_private, host_of, is_private, proxy_host, same_origin,
+};
 
 fn guard() -> Guard {
     let own: Vec<SocketAddr> = ["127.0.0.1:5443", "0.0.0.0:9464", "[::]:9465", "192.0.2.7:9466"]
@@ -16,7 +18,7 @@ fn check(url: &str, private: bool) -> Result<ConnectPolicy, Forbidden> {
 }
 
 #[test]
-fn nothing_goes_to_addresses_that_no_registry_has() {
+fn addresses_that_a_registry_cannot_have_are_refused() {
     for (url, why) in [
         ("http://169.254.169.254/latest/meta-data", Forbidden::LinkLocal),
         ("https://169.254.0.1/", Forbidden::LinkLocal),
@@ -64,7 +66,7 @@ fn nothing_goes_to_addresses_that_no_registry_has() {
 }
 
 #[test]
-fn a_public_registry_leads_to_public_places_alone() {
+fn a_public_registry_leads_to_public_addresses_only() {
     for url in [
         "http://127.0.0.1:8080/",
         "http://localhost:8080/",
@@ -101,7 +103,7 @@ fn a_public_registry_leads_to_public_places_alone() {
 }
 
 #[test]
-fn a_name_on_an_own_port_is_resolved_under_the_rule_against_ourselves() {
+fn the_addresses_of_a_name_on_an_own_port_are_checked_against_our_listeners() {
     let lane = check("http://localhost:5443/", true).unwrap();
     assert_eq!(
         lane,
@@ -132,7 +134,7 @@ fn a_name_on_an_own_port_is_resolved_under_the_rule_against_ourselves() {
 }
 
 #[test]
-fn the_metadata_service_is_reached_by_its_own_way_alone() {
+fn the_metadata_service_is_reached_only_by_its_own_method() {
     let url = |text: &str| Url::parse(text).unwrap();
     let to = |text: &str, service: &str| guard().to_metadata_service(&url(text), &url(service));
     let direct = ConnectPolicy {
@@ -168,7 +170,7 @@ fn the_metadata_service_is_reached_by_its_own_way_alone() {
             "http://169.254.169.254/",
             Forbidden::Metadata,
         ),
-        // What is near it, or another way to write it.
+        // Neighbours of the address, and other spellings of it.
         (
             "http://169.254.169.253/",
             "http://169.254.169.253/",
@@ -223,7 +225,7 @@ fn the_metadata_service_is_reached_by_its_own_way_alone() {
 }
 
 #[test]
-fn an_address_of_another_machine_on_our_port_is_not_us() {
+fn an_address_of_another_machine_on_an_own_port_is_allowed() {
     assert!(check("http://192.0.2.200:9464/", true).is_ok());
     assert!(check("http://192.0.2.8:9466/", true).is_ok());
     assert!(!is_private("100.63.255.255".parse().unwrap()));
@@ -248,7 +250,7 @@ fn origins_are_scheme_host_and_port() {
 }
 
 #[test]
-fn proxies_are_read_as_the_environment_spells_them() {
+fn proxies_are_read_in_each_form_of_the_environment() {
     for (value, host) in [
         ("http://Proxy.corp:3128", Some("proxy.corp")),
         ("proxy.corp:3128", Some("proxy.corp")),
@@ -256,5 +258,19 @@ fn proxies_are_read_as_the_environment_spells_them() {
         ("", None),
     ] {
         assert_eq!(proxy_host(value).as_deref(), host, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_is_private_where_its_address_is() {
+    for (url, private) in [
+        ("http://127.0.0.1:5000/", true),
+        ("http://[::1]:5000/", true),
+        ("http://localhost:5000/", true),
+        ("https://10.1.2.3/", true),
+        ("https://192.0.2.7/", false),
+        ("https://[2001:db8::1]/", false),
+    ] {
+        assert_eq!(endpoint_is_private(&url.parse().unwrap()).await, private, "{url}");
     }
 }
