@@ -22,7 +22,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use pullgate::signature::oracle::Oracle;
 use pullgate::signature::{Candidate, Format as _, Locator, SourceName};
-use pullgate::trust::{PublicKey, Salt, SigningAlgorithm, TrustedKey};
+use pullgate::trust::{Authority, PublicKey, Salt, SignedBytes, SigningAlgorithm, TrustedKey};
 use rsa::pss::{Signature, VerifyingKey};
 use rsa::signature::Verifier;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
@@ -93,18 +93,10 @@ fn measure(
         unverified_media_type: None,
         unverified: Bytes::from(record.to_json()),
     };
-    let trusted = Arc::new(TrustedKey {
-        name: "release".to_owned(),
-        public_key: PublicKey::from_pem(signer.public_pem().as_bytes()).unwrap(),
-        algorithms: SigningAlgorithm::ALL.into(),
-        salt: Salt::Any,
-        kms_key_id: None,
-        kms_key_version_id: None,
-        not_before: None,
-        not_after: None,
-        revoked: false,
-    });
-    let keys = [Arc::clone(&trusted)];
+    let public_key = PublicKey::from_pem(signer.public_pem().as_bytes()).unwrap();
+    let schemes = SigningAlgorithm::every_scheme(Salt::Any);
+    let trusted = TrustedKey::new("release", public_key, schemes);
+    let authorities = [Arc::new(Authority::from(trusted.clone()))];
     let parsed = Signature::try_from(signature.as_slice()).unwrap();
     let now = Timestamp::now();
 
@@ -123,17 +115,15 @@ fn measure(
                 .unwrap()
         });
         timed("key of the gate", &mut || {
-            trusted
-                .public_key
-                .verify(
-                    algorithm.scheme(Salt::Any),
-                    black_box(message.as_slice()),
-                    &signature,
-                )
-                .unwrap();
+            let signed = SignedBytes {
+                scheme: algorithm.scheme(Salt::Any),
+                message: black_box(message.as_slice()),
+                signature: &signature,
+            };
+            black_box(trusted.verify(signed).unwrap());
         });
         timed("record in the gate", &mut || {
-            black_box(Oracle.verify(black_box(&candidate), &keys, now).unwrap());
+            black_box(Oracle.verify(black_box(&candidate), &authorities, now).unwrap());
         });
     }
     figure.print(&["bare `rsa` call"]);

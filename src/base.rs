@@ -2,6 +2,7 @@
 
 pub mod reason;
 pub mod limits;
+pub mod canonical_hash;
 pub mod error_chain;
 pub(crate) mod printable;
 pub(crate) mod files;

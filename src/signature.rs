@@ -23,7 +23,7 @@ pub use crate::signature::claim::{Claim, ClaimedIdentity, ExpectedIdentity, Requ
 pub use crate::signature::error::SignatureError;
 pub use crate::signature::key_kind::{UnusedKeyKind, check_key_kind};
 pub use crate::signature::location::{Layers, Location, Locator, SourceName};
-use crate::trust::TrustedKey;
+use crate::trust::Authority;
 
 /// Every format, in the order in which people see them.
 pub static FORMATS: &[&dyn Format] = &[&oracle::Oracle];
@@ -80,14 +80,14 @@ pub trait Format: fmt::Debug + Send + Sync {
     /// Returns the identity that a record must sign for a pull of `pulled` under a rule that requires `required`.
     fn expected_identity(&self, pulled: &Repository, required: &RequiredRepository) -> ExpectedIdentity;
 
-    /// Verifies the record under the keys of `keys` that it names, then reads what that key signed.
+    /// Verifies the record under those of `authorities` that can have made it, then reads what the signer signed.
     ///
     /// # Errors
     /// As [`SignatureError`] says. The caller goes on with the next record after each of them.
     fn verify(
         &self,
         candidate: &Candidate,
-        keys: &[Arc<TrustedKey>],
+        authorities: &[Arc<Authority>],
         now: Timestamp,
     ) -> Result<Claim, SignatureError>;
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a fixture that cannot be read fails its test")]
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use pullgate::oci::{Digest, Repository};
 use pullgate::process::config::{CacheSettings, Config, ConfigErrors};
 use pullgate::pull::policy::{DefaultAction, Mode, Requirement, Scope, SignedRepository};
 use pullgate::signature::SourceName;
-use pullgate::trust::{Salt, SigningAlgorithm};
+use pullgate::trust::{Salt, SigningAlgorithm, Validity};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config")
@@ -153,7 +154,11 @@ fn every_rule_arrives_from_every_file() {
         signed.signed_repository,
         Some(SignedRepository::Exact("project01/acme".to_owned()))
     );
-    let names: Vec<&str> = signed.keys.iter().map(|key| key.name.as_str()).collect();
+    let names: Vec<&str> = signed
+        .authorities
+        .iter()
+        .map(|authority| authority.facts().name())
+        .collect();
     assert_eq!(names, ["release", "qa"]);
     let Requirement::Digest(digests) = &pause.requirement else {
         panic!("{pause:?}")
@@ -162,23 +167,34 @@ fn every_rule_arrives_from_every_file() {
     assert!(policy.denies(&Digest::Sha256([0; 32])) && policy.denies(&Digest::Sha256([0x11; 32])));
     assert!(!policy.denies(&Digest::sha256(b"")));
 
-    let [qa, release] = policy.keys() else {
-        panic!("{:?}", policy.keys())
+    let keys: Vec<_> = policy.keys().collect();
+    let [qa, release] = keys[..] else {
+        panic!("{keys:?}")
     };
-    assert_eq!(qa.algorithms, SigningAlgorithm::ALL.into());
+    assert_eq!(qa.schemes, SigningAlgorithm::every_scheme(Salt::Any));
+    assert_eq!((qa.validity, &qa.ids), (Validity::default(), &BTreeMap::new()));
     assert_eq!(
-        (qa.salt, qa.revoked, qa.not_before, &qa.kms_key_id),
-        (Salt::Any, false, None, &None)
+        release.schemes,
+        [SigningAlgorithm::Sha256RsaPkcsPss.scheme(Salt::Digest)].into()
     );
-    assert_eq!(release.algorithms, [SigningAlgorithm::Sha256RsaPkcsPss].into());
-    assert_eq!(release.salt, Salt::Digest);
-    assert_eq!(release.kms_key_id.as_deref(), Some("ocid1.key.oc1.phx.vault.abc"));
     assert_eq!(
-        release.kms_key_version_id.as_deref(),
-        Some("ocid1.keyversion.oc1.phx.vault.abc")
+        release.ids,
+        BTreeMap::from([
+            ("kms_key_id", "ocid1.key.oc1.phx.vault.abc".to_owned()),
+            (
+                "kms_key_version_id",
+                "ocid1.keyversion.oc1.phx.vault.abc".to_owned()
+            ),
+        ])
     );
-    assert_eq!(release.not_before, Some("2016-01-01T00:00:00Z".parse().unwrap()));
-    assert_eq!(release.not_after, Some("2927-01-01T00:00:00Z".parse().unwrap()));
+    assert_eq!(
+        release.validity,
+        Validity {
+            not_before: Some("2016-01-01T00:00:00Z".parse().unwrap()),
+            not_after: Some("2927-01-01T00:00:00Z".parse().unwrap()),
+            revoked: false,
+        }
+    );
     assert_ne!(qa.public_key.fingerprint(), release.public_key.fingerprint());
 }
 
@@ -186,7 +202,7 @@ fn every_rule_arrives_from_every_file() {
 fn the_installed_default_loads_and_lets_nothing_through() {
     let config = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/pullgate.toml"));
     assert_eq!(config.policy.default_action(), DefaultAction::Reject);
-    assert!(config.policy.rules().is_empty() && config.policy.keys().is_empty());
+    assert!(config.policy.rules().is_empty() && config.policy.keys().len() == 0);
     assert!(config.registry_door.unwrap().listen.ip().is_loopback());
 }
 
@@ -509,9 +525,9 @@ fn a_revoked_key_is_revoked_under_every_name_it_has() {
     );
     std::fs::write(&file, text).unwrap();
     let config = load(&file);
-    assert!(config.policy.keys().iter().all(|key| key.revoked));
+    assert!(config.policy.keys().all(|key| key.validity.revoked));
     let Requirement::Signed(signed) = &config.policy.rules()[0].requirement else {
         panic!()
     };
-    assert!(signed.keys[0].revoked);
+    assert!(signed.authorities[0].facts().validity().revoked);
 }

@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use pullgate::signature::oracle::{Oracle, OracleMessage, Record};
+use pullgate::signature::oracle::{KMS_KEY_ID, KMS_KEY_VERSION_ID, Oracle, OracleMessage, Record};
 use pullgate::signature::{
     Candidate, Claim, ClaimedIdentity, Format as _, Locator, SignatureError, SourceName,
 };
-use pullgate::trust::{PublicKey, Salt, SigningAlgorithm, TrustedKey};
+use pullgate::trust::{Authority, PublicKey, Salt, SigningAlgorithm, TrustedKey};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -74,7 +74,7 @@ fn assert_answer(
             failed.contains("message.repositoryName"),
             "{at}"
         );
-        assert_eq!(claim.signed_by.name, fixture.key_name(), "{at}");
+        assert_eq!(claim.signer.name(), fixture.key_name(), "{at}");
         let accepted = !other_digest && !other_repository;
         assert_eq!(accepted, case.expect != "invalid", "{at}");
         if accepted {
@@ -138,7 +138,12 @@ fn a_case_says_what_its_message_says() {
 #[test]
 fn a_rotated_key_is_two_keys() {
     let keys = Expected::read().trusted_keys(Salt::Any);
-    let only = |name: &str| -> Vec<_> { keys.iter().filter(|key| key.name == name).cloned().collect() };
+    let only = |name: &str| -> Vec<_> {
+        keys.iter()
+            .filter(|key| key.facts().name() == name)
+            .cloned()
+            .collect()
+    };
     let (v1, v2) = (
         Fixture::read("positive/rotated-v1.json"),
         Fixture::read("positive/rotated-v2.json"),
@@ -147,7 +152,7 @@ fn a_rotated_key_is_two_keys() {
         (&v1, "prod-2048.v1", "prod-2048.v2"),
         (&v2, "prod-2048.v2", "prod-2048.v1"),
     ] {
-        assert_eq!(open(&fixture.api_record, &only(own)).unwrap().signed_by.name, own);
+        assert_eq!(open(&fixture.api_record, &only(own)).unwrap().signer.name(), own);
         let key = fixture.api_record["kmsKeyId"].as_str().unwrap().to_owned();
         assert_eq!(
             open(&fixture.api_record, &only(other)).unwrap_err(),
@@ -188,7 +193,7 @@ fn what_the_client_prints_and_the_api_answers_is_read_as_one() {
         .iter()
         .map(|record| {
             open(&serde_json::from_slice(&record.to_json()).unwrap(), &keys)
-                .map(|claim| claim.signed_by.name.clone())
+                .map(|claim| claim.signer.name().to_owned())
         })
         .collect();
     let stranger =
@@ -239,7 +244,7 @@ impl Expected {
     }
 
     /// The trusted keys: of `prod-2048` both versions from their files, of others what the cases that they made hold.
-    fn trusted_keys(&self, salt: Salt) -> Vec<Arc<TrustedKey>> {
+    fn trusted_keys(&self, salt: Salt) -> Vec<Arc<Authority>> {
         let listed: Map<String, Value> =
             serde_json::from_slice(&std::fs::read(path("keys/keys.json")).unwrap()).unwrap();
         let mut keys = BTreeMap::new();
@@ -311,21 +316,17 @@ impl Fixture {
     }
 }
 
-fn trusted(name: String, pem: &[u8], id: &Value, version: &Value, salt: Salt) -> Arc<TrustedKey> {
-    Arc::new(TrustedKey {
-        name,
-        public_key: PublicKey::from_pem(pem).unwrap(),
-        algorithms: SigningAlgorithm::ALL.into(),
-        salt,
-        kms_key_id: Some(id.as_str().unwrap().to_owned()),
-        kms_key_version_id: Some(version.as_str().unwrap().to_owned()),
-        not_before: None,
-        not_after: None,
-        revoked: false,
-    })
+fn trusted(name: String, pem: &[u8], id: &Value, version: &Value, salt: Salt) -> Arc<Authority> {
+    let public_key = PublicKey::from_pem(pem).unwrap();
+    let mut key = TrustedKey::new(name, public_key, SigningAlgorithm::every_scheme(salt));
+    key.ids = BTreeMap::from([
+        (KMS_KEY_ID, id.as_str().unwrap().to_owned()),
+        (KMS_KEY_VERSION_ID, version.as_str().unwrap().to_owned()),
+    ]);
+    Arc::new(key.into())
 }
 
-fn open(record: &Value, keys: &[Arc<TrustedKey>]) -> Result<Claim, SignatureError> {
+fn open(record: &Value, keys: &[Arc<Authority>]) -> Result<Claim, SignatureError> {
     let unverified = Bytes::from(record.to_string());
     let candidate = Candidate {
         format: &Oracle,

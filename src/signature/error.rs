@@ -1,7 +1,7 @@
 //! Why a record proves nothing.
 
 use crate::base::reason::Reason;
-use crate::trust::KeyUnusable;
+use crate::trust::SignerUnusable;
 
 /// Why a record is not a signature by a trusted key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +26,7 @@ pub enum SignatureError {
         key: String,
         /// The key's window or its revocation.
         #[source]
-        why: KeyUnusable,
+        why: SignerUnusable,
     },
     /// The record, or the message in it, breaks its format.
     #[error("not a well-formed record: {0}")]
@@ -59,15 +59,15 @@ impl SignatureError {
             Self::AlgorithmNotAllowed { .. } => Reason::AlgorithmNotAllowed,
             Self::BadSignature { .. } | Self::RecordDiffers { .. } => Reason::BadSignature,
             Self::KeyUnusable {
-                why: KeyUnusable::Expired(_),
+                why: SignerUnusable::Expired(_),
                 ..
             } => Reason::KeyExpired,
             Self::KeyUnusable {
-                why: KeyUnusable::NotYetValid(_),
+                why: SignerUnusable::NotYetValid(_),
                 ..
             } => Reason::KeyNotYetValid,
             Self::KeyUnusable {
-                why: KeyUnusable::Revoked,
+                why: SignerUnusable::Revoked,
                 ..
             } => Reason::KeyRevoked,
             Self::Malformed(_) => Reason::Malformed,

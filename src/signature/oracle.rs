@@ -27,7 +27,7 @@ use crate::base::error_chain::chain;
 use crate::base::limits::RECORD_BYTES;
 use crate::base::printable::excerpt;
 use crate::oci::Repository;
-use crate::trust::{KeyUnusable, SigningAlgorithm, TrustedKey};
+use crate::trust::{Authority, Scheme, SignedBytes, Signer, SignerUnusable, SigningAlgorithm, TrustedKey};
 
 /// The artifact type, and the layer's media type, under which a record is kept as a referrer.
 pub const ARTIFACT_TYPE: &str = "application/vnd.pullgate.image-signature.v1+json";
@@ -73,7 +73,7 @@ impl Format for Oracle {
     fn verify(
         &self,
         candidate: &Candidate,
-        keys: &[Arc<TrustedKey>],
+        authorities: &[Arc<Authority>],
         now: Timestamp,
     ) -> Result<Claim, SignatureError> {
         let record = Record::parse(&candidate.unverified).map_err(malformed)?;
@@ -90,24 +90,24 @@ impl Format for Oracle {
         // would not be what was signed: Oracle's own signers spell the same fields in different bytes.
         let unverified_message = record.message_bytes().map_err(malformed)?;
         let signature = record.signature_bytes().map_err(malformed)?;
-        let signed_by = signer(&record, &unverified_message, &signature, keys, now)?;
+        let signer = verify_under(authorities, &record, &unverified_message, &signature, now)?;
         let message = read(&unverified_message, &record)?;
         Ok(Claim {
             digest: message.image_digest,
             identity: ClaimedIdentity::Path(message.repository_name),
-            signed_by: Arc::clone(signed_by),
+            signer,
         })
     }
 }
 
-/// The key that made the signature, if it may be used now.
-fn signer<'a>(
+/// Verifies the signature under each key that can have made it, and checks that the signer may be used now.
+fn verify_under(
+    authorities: &[Arc<Authority>],
     record: &Record,
     unverified_message: &[u8],
     signature: &[u8],
-    keys: &'a [Arc<TrustedKey>],
     now: Timestamp,
-) -> Result<&'a Arc<TrustedKey>, SignatureError> {
+) -> Result<Signer, SignatureError> {
     let untrusted = || SignatureError::UntrustedKey {
         key: excerpt(&record.kms_key_id),
     };
@@ -115,9 +115,14 @@ fn signer<'a>(
         algorithm: excerpt(&record.signing_algorithm),
     };
 
-    let candidates: Vec<_> = keys
-        .iter()
-        .filter_map(|key| KeyMatch::of(key, record).map(|standing| (key, standing)))
+    let keys = || {
+        authorities.iter().map(|authority| {
+            let Authority::Key(key) = authority.as_ref();
+            key
+        })
+    };
+    let candidates: Vec<_> = keys()
+        .filter_map(|key| KeyMatch::new(key, record).map(|matched| (key, matched)))
         .collect();
     if candidates.is_empty() {
         return Err(untrusted());
@@ -127,27 +132,30 @@ fn signer<'a>(
     };
     let (mut allowed, refused): (Vec<_>, Vec<_>) = candidates
         .into_iter()
-        .partition(|(key, _)| key.algorithms.contains(&algorithm));
+        .partition(|(key, _)| scheme_of(key, algorithm).is_some());
     if allowed.is_empty() {
         return Err(not_allowed());
     }
-    // One key under two names, of which one's window is over: the other one speaks. The sort is stable.
-    allowed.sort_by_key(|(key, _)| key.usable(now).is_err());
+    // One key can have two names, of which one has expired: the other is tried first. The sort is stable.
+    allowed.sort_by_key(|(key, _)| key.validity.check(now).is_err());
 
-    let verified = allowed.iter().find(|(key, _)| {
-        key.public_key
-            .verify(algorithm.scheme(key.salt), unverified_message, signature)
-            .is_ok()
+    let verified = allowed.iter().find_map(|(key, _)| {
+        let signed = SignedBytes {
+            scheme: scheme_of(key, algorithm)?,
+            message: unverified_message,
+            signature,
+        };
+        key.verify(signed).ok()
     });
-    if let Some((key, _)) = verified {
-        // Only after the signature is good: who forges one learns nothing of windows.
-        usable(key, keys, now)?;
-        return Ok(*key);
+    if let Some(signer) = verified {
+        // Only after the signature is verified: a forger learns nothing about windows.
+        check_usable(&signer, keys(), now)?;
+        return Ok(signer);
     }
-    let named = |list: &[(&'a Arc<TrustedKey>, KeyMatch)]| {
+    let named = |list: &[(&TrustedKey, KeyMatch)]| {
         list.iter()
-            .find(|(_, standing)| *standing == KeyMatch::Named)
-            .map(|(key, _)| key.name.clone())
+            .find(|(_, matched)| *matched == KeyMatch::Named)
+            .map(|(key, _)| key.name.to_string())
     };
     Err(match (named(&allowed), named(&refused)) {
         (Some(key), _) => SignatureError::BadSignature { key },
@@ -156,48 +164,68 @@ fn signer<'a>(
     })
 }
 
-/// How a record and a key stand to each other before anything was verified.
+/// The scheme of this algorithm that the key may be used with. The record names the hash; the key's settings add the
+/// salt, and decide whether the algorithm is allowed at all.
+fn scheme_of(key: &TrustedKey, algorithm: SigningAlgorithm) -> Option<Scheme> {
+    let mut schemes = key.schemes.iter().copied();
+    schemes.find(|scheme| {
+        scheme
+            .salt()
+            .is_some_and(|salt| algorithm.scheme(salt) == *scheme)
+    })
+}
+
+/// The setting of `[[key]]` that holds the OCID of the key in OCI Vault. Where it is set, a record must name it.
+pub const KMS_KEY_ID: &str = "kms_key_id";
+
+/// The setting of `[[key]]` that holds the OCID of the key's version in OCI Vault. Where it is set, a record must name it.
+pub const KMS_KEY_VERSION_ID: &str = "kms_key_version_id";
+
+/// The relation between a record and a key before the signature is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum KeyMatch {
     /// The record names this key.
     Named,
-    /// The record may be by this key: the configuration says of it no name by which a record could tell.
+    /// This key can have made the record: the configuration gives it no id that a record could name.
     Unnamed,
 }
 
 impl KeyMatch {
-    /// None where the record says that another key made it.
-    fn of(key: &TrustedKey, record: &Record) -> Option<Self> {
-        match (&key.kms_key_id, &key.kms_key_version_id) {
+    /// Returns `None` where the record names another key.
+    fn new(key: &TrustedKey, record: &Record) -> Option<Self> {
+        let id = |setting| key.ids.get(setting);
+        match (id(KMS_KEY_ID), id(KMS_KEY_VERSION_ID)) {
             (None, None) if record.kms_key_id == key.public_key.fingerprint().to_string() => {
                 Some(Self::Named)
             }
             (None, None) => Some(Self::Unnamed),
             (id, version) => {
-                let same = |configured: &Option<String>, claimed: &String| {
-                    configured.as_ref().is_none_or(|configured| configured == claimed)
+                let is_same = |configured: Option<&String>, claimed: &String| {
+                    configured.is_none_or(|configured| configured == claimed)
                 };
-                let named = same(id, &record.kms_key_id) && same(version, &record.kms_key_version_id);
-                named.then_some(Self::Named)
+                let is_named =
+                    is_same(id, &record.kms_key_id) && is_same(version, &record.kms_key_version_id);
+                is_named.then_some(Self::Named)
             }
         }
     }
 }
 
-/// Revocation is of the key itself: another name of it in the same rule does not bring it back.
-fn usable(key: &TrustedKey, keys: &[Arc<TrustedKey>], now: Timestamp) -> Result<(), SignatureError> {
-    let fingerprint = key.public_key.fingerprint();
-    if let Some(revoked) = keys
-        .iter()
-        .find(|other| other.revoked && other.public_key.fingerprint() == fingerprint)
-    {
+/// Checks that the signer may be used now. Revocation concerns the public key itself: another name of it in the same rule
+/// does not bring it back.
+fn check_usable<'a>(
+    signer: &Signer,
+    mut keys: impl Iterator<Item = &'a TrustedKey>,
+    now: Timestamp,
+) -> Result<(), SignatureError> {
+    if let Some(revoked) = keys.find(|key| key.validity.revoked && key.signer_id() == signer.id()) {
         return Err(SignatureError::KeyUnusable {
-            key: revoked.name.clone(),
-            why: KeyUnusable::Revoked,
+            key: revoked.name.to_string(),
+            why: SignerUnusable::Revoked,
         });
     }
-    key.usable(now).map_err(|why| SignatureError::KeyUnusable {
-        key: key.name.clone(),
+    signer.check(now).map_err(|why| SignatureError::KeyUnusable {
+        key: signer.name().to_owned(),
         why,
     })
 }

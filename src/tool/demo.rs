@@ -29,7 +29,7 @@ use crate::pull::policy::{
 };
 use crate::signature::oracle::{self, OracleMessage, Record};
 use crate::tool::sign::{PrivateKey, PrivateKeyError, SignError, artifact, sign};
-use crate::trust::{Salt, SigningAlgorithm, TrustedKey};
+use crate::trust::{Authority, Salt, SigningAlgorithm, TrustedKey};
 
 /// The registry's host as it stands in image names; no such host exists (RFC 2606, 2).
 pub const HOST: &str = "registry.example";
@@ -300,19 +300,11 @@ async fn key() -> Result<PrivateKey, DemoError> {
 
 /// One rule: whatever the registry holds must be signed by this key.
 fn policy(release: &PrivateKey) -> Result<Policy, DemoError> {
-    let trusted = Arc::new(TrustedKey {
-        name: "release".to_owned(),
-        public_key: release.public().clone(),
-        algorithms: BTreeSet::from([ALGORITHM]),
-        salt: Salt::Any,
-        kms_key_id: None,
-        kms_key_version_id: None,
-        not_before: None,
-        not_after: None,
-        revoked: false,
-    });
+    let schemes = BTreeSet::from([ALGORITHM.scheme(Salt::Any)]);
+    let trusted = TrustedKey::new("release", release.public().clone(), schemes);
+    let trusted = Arc::new(Authority::from(trusted));
     let signed = Signed {
-        keys: vec![Arc::clone(&trusted)],
+        authorities: vec![Arc::clone(&trusted)],
         threshold: NonZeroUsize::MIN,
         formats: BTreeSet::from([oracle::NAME]),
         signed_repository: None,

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::base::limits::MESSAGE_BYTES;
 use crate::signature::oracle::{OracleMessage, Record};
-use crate::trust::{PublicKey, Salt, SignatureMismatch};
+use crate::trust::{PublicKey, Salt, SignatureMismatch, SignedBytes, TrustedKey};
 
 /// Why nothing was signed.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +82,14 @@ pub fn signed_elsewhere(
     key: &PublicKey,
     now: Timestamp,
 ) -> Result<Record, SignError> {
-    key.verify(message.signing_algorithm.scheme(Salt::Any), bytes, signature)
+    let scheme = message.signing_algorithm.scheme(Salt::Any);
+    let signed = SignedBytes {
+        scheme,
+        message: bytes,
+        signature,
+    };
+    TrustedKey::new("signing key", key.clone(), [scheme].into())
+        .verify(signed)
         .map_err(SignError::NotOfKey)?;
     Ok(record(message, bytes, signature, now))
 }

@@ -1,5 +1,6 @@
 //! Signing algorithms by the names of OCI KMS.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -28,12 +29,7 @@ impl SigningAlgorithm {
     /// The name in Oracle's API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sha224RsaPkcsPss => "SHA_224_RSA_PKCS_PSS",
-            Self::Sha256RsaPkcsPss => "SHA_256_RSA_PKCS_PSS",
-            Self::Sha384RsaPkcsPss => "SHA_384_RSA_PKCS_PSS",
-            Self::Sha512RsaPkcsPss => "SHA_512_RSA_PKCS_PSS",
-        }
+        self.scheme(Salt::Any).algorithm_name()
     }
 
     /// The hash that the name contains.
@@ -54,6 +50,15 @@ impl SigningAlgorithm {
             hash: self.hash(),
             salt,
         }
+    }
+
+    /// The schemes of all four names, with one setting of the salt.
+    #[must_use]
+    pub fn every_scheme(salt: Salt) -> BTreeSet<Scheme> {
+        Self::ALL
+            .into_iter()
+            .map(|algorithm| algorithm.scheme(salt))
+            .collect()
     }
 }
 

@@ -145,11 +145,17 @@ impl PublicKey {
         }
     }
 
-    /// Checks a raw signature over `message`.
+    /// Checks a raw signature over `message`. Everything outside of this layer goes through
+    /// [`TrustedKey::verify`](super::TrustedKey::verify), which knows the schemes that the key may be used with.
     ///
     /// # Errors
     /// [`SignatureMismatch`], whatever is wrong with the signature.
-    pub fn verify(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> Result<(), SignatureMismatch> {
+    pub(super) fn verify(
+        &self,
+        scheme: Scheme,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), SignatureMismatch> {
         match (&self.material, scheme) {
             (Material::Ecdsa(key), Scheme::Ecdsa(hash)) => key.verify(hash, message, signature),
             (Material::Ed25519(key), Scheme::Ed25519) => key.verify(message, signature),

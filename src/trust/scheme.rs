@@ -90,3 +90,40 @@ pub enum Scheme {
     /// Ed25519 (RFC 8032), without prehashing.
     Ed25519,
 }
+
+impl Scheme {
+    /// The name of the algorithm in OCI KMS, and `ED25519`, which it does not have. The name says nothing about a salt.
+    #[must_use]
+    pub const fn algorithm_name(self) -> &'static str {
+        match self {
+            Self::RsaPss { hash, .. } => match hash {
+                HashAlgorithm::Sha224 => "SHA_224_RSA_PKCS_PSS",
+                HashAlgorithm::Sha256 => "SHA_256_RSA_PKCS_PSS",
+                HashAlgorithm::Sha384 => "SHA_384_RSA_PKCS_PSS",
+                HashAlgorithm::Sha512 => "SHA_512_RSA_PKCS_PSS",
+            },
+            Self::RsaPkcs1(hash) => match hash {
+                HashAlgorithm::Sha224 => "SHA_224_RSA_PKCS1_V1_5",
+                HashAlgorithm::Sha256 => "SHA_256_RSA_PKCS1_V1_5",
+                HashAlgorithm::Sha384 => "SHA_384_RSA_PKCS1_V1_5",
+                HashAlgorithm::Sha512 => "SHA_512_RSA_PKCS1_V1_5",
+            },
+            Self::Ecdsa(hash) => match hash {
+                HashAlgorithm::Sha224 => "ECDSA_SHA_224",
+                HashAlgorithm::Sha256 => "ECDSA_SHA_256",
+                HashAlgorithm::Sha384 => "ECDSA_SHA_384",
+                HashAlgorithm::Sha512 => "ECDSA_SHA_512",
+            },
+            Self::Ed25519 => "ED25519",
+        }
+    }
+
+    /// The salt lengths that are accepted. Only RSA-PSS has a salt.
+    #[must_use]
+    pub const fn salt(self) -> Option<Salt> {
+        match self {
+            Self::RsaPss { salt, .. } => Some(salt),
+            Self::RsaPkcs1(_) | Self::Ecdsa(_) | Self::Ed25519 => None,
+        }
+    }
+}

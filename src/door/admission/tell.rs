@@ -37,7 +37,7 @@ pub(crate) fn verdict(judgement: &Evaluation, generation: Generation) -> v1::Ver
 pub(crate) fn signature(judged: &CheckedSignature) -> v1::Signature {
     let (key, reason, detail) = match &judged.outcome {
         Ok(verified) => (
-            verified.claim().signed_by.name.clone(),
+            verified.claim().signer.name().to_owned(),
             String::new(),
             String::new(),
         ),

@@ -2,19 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
-
 use super::rules::Rules;
+use crate::base::canonical_hash::CanonicalHash;
 use crate::net::oracle::{Ocid, OracleRegistryConfig};
 use crate::net::registry::{Credentials, RegistryConfig};
 use crate::oci::Digest;
 use crate::pull::policy::{DefaultAction, Generation, Pods, Requirement, Rule, Signed, SignedRepository};
-use crate::trust::{Salt, TrustedKey};
 
 /// Begins the hash. Counted up when pullgate judges the same configuration in another way, so that nothing admitted
 /// before is taken over.
-const DOMAIN: &str = "pullgate generation 1";
+const DOMAIN: &str = "pullgate generation 2";
 
 /// The generation of these settings. Paths, comments and the order of tables are not in it: same meaning, same
 /// generation.
@@ -25,234 +22,155 @@ pub(super) fn generation(
     registries: &[RegistryConfig],
     oracle: &[(String, OracleRegistryConfig)],
 ) -> Generation {
-    let mut encoder = Encoder(Sha256::new());
-    encoder.text(DOMAIN);
-    encoder.text(default.as_str());
-    encoder.set(
-        rules
-            .iter()
-            .map(|(rule, _)| encoded(|encoder| encoder.rule(rule))),
-    );
-    encoder.set(
-        denied
-            .iter()
-            .map(|digest| encoded(|encoder| encoder.text(&digest.to_string()))),
-    );
-    encoder.set(
-        registries
-            .iter()
-            .map(|registry| encoded(|encoder| encoder.registry(registry))),
-    );
-    encoder.set(oracle.iter().map(|(host, source)| {
-        encoded(|encoder| {
-            encoder.text(host);
-            encoder.oracle(source);
-        })
-    }));
-    Generation(encoder.0.finalize().into())
-}
-
-fn encoded(encode: impl FnOnce(&mut Encoder)) -> [u8; 32] {
-    let mut encoder = Encoder(Sha256::new());
-    encode(&mut encoder);
-    encoder.0.finalize().into()
-}
-
-/// Each value is written with its length first, so that two different sequences never make the same bytes.
-struct Encoder(Sha256);
-
-impl Encoder {
-    fn number(&mut self, number: usize) {
-        // A `usize` has at most 64 bits on every platform Rust knows.
-        self.0
-            .update(u64::try_from(number).unwrap_or(u64::MAX).to_be_bytes());
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.number(bytes.len());
-        self.0.update(bytes);
-    }
-
-    fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
-    }
-
-    fn optional(&mut self, text: Option<&str>) {
-        match text {
-            Some(text) => {
-                self.number(1);
-                self.text(text);
-            }
-            None => self.number(0),
-        }
-    }
-
-    fn instant(&mut self, instant: Option<Timestamp>) {
-        self.optional(
-            instant
-                .map(|instant| instant.as_nanosecond().to_string())
-                .as_deref(),
-        );
-    }
-
-    /// Values whose order says nothing.
-    fn set(&mut self, hashes: impl Iterator<Item = [u8; 32]>) {
-        let mut hashes: Vec<_> = hashes.collect();
-        hashes.sort_unstable();
-        self.number(hashes.len());
-        for hash in hashes {
-            self.bytes(&hash);
-        }
-    }
-
-    fn rule(&mut self, rule: &Rule) {
-        let Rule {
-            scope,
-            requirement,
-            mode,
-            pods: Pods { namespaces, labels },
-            name: _,
-        } = rule;
-        self.set(
-            namespaces
+    Generation(CanonicalHash::digest(|hash| {
+        hash.text(DOMAIN);
+        hash.text(default.as_str());
+        hash.set(
+            rules
                 .iter()
-                .map(|namespace| encoded(|encoder| encoder.text(namespace))),
+                .map(|(rule, _)| CanonicalHash::digest(|hash| hash_rule(hash, rule))),
         );
-        self.set(labels.iter().map(|(name, value)| {
-            encoded(|encoder| {
-                encoder.text(name);
-                encoder.text(value);
+        hash.set(
+            denied
+                .iter()
+                .map(|digest| CanonicalHash::digest(|hash| hash.text(&digest.to_string()))),
+        );
+        hash.set(
+            registries
+                .iter()
+                .map(|registry| CanonicalHash::digest(|hash| hash_registry(hash, registry))),
+        );
+        hash.set(oracle.iter().map(|(host, source)| {
+            CanonicalHash::digest(|hash| {
+                hash.text(host);
+                hash_oracle(hash, source);
             })
         }));
-        self.text(scope.as_str());
-        self.text(mode.as_str());
-        self.text(requirement.as_str());
-        match requirement {
-            Requirement::Digest(digests) => {
-                self.set(
-                    digests
-                        .iter()
-                        .map(|digest| encoded(|encoder| encoder.text(&digest.to_string()))),
-                );
-            }
-            Requirement::InsecureAcceptAnything | Requirement::Reject => {}
-            Requirement::Signed(signed) => self.signed(signed),
+    }))
+}
+
+fn hash_rule(hash: &mut CanonicalHash, rule: &Rule) {
+    let Rule {
+        scope,
+        requirement,
+        mode,
+        pods: Pods { namespaces, labels },
+        name: _,
+    } = rule;
+    hash.set(
+        namespaces
+            .iter()
+            .map(|namespace| CanonicalHash::digest(|hash| hash.text(namespace))),
+    );
+    hash.set(labels.iter().map(|(name, value)| {
+        CanonicalHash::digest(|hash| {
+            hash.text(name);
+            hash.text(value);
+        })
+    }));
+    hash.text(scope.as_str());
+    hash.text(mode.as_str());
+    hash.text(requirement.as_str());
+    match requirement {
+        Requirement::Digest(digests) => {
+            hash.set(
+                digests
+                    .iter()
+                    .map(|digest| CanonicalHash::digest(|hash| hash.text(&digest.to_string()))),
+            );
+        }
+        Requirement::InsecureAcceptAnything | Requirement::Reject => {}
+        Requirement::Signed(signed) => hash_signed(hash, signed),
+    }
+}
+
+fn hash_signed(hash: &mut CanonicalHash, signed: &Signed) {
+    let Signed {
+        authorities,
+        threshold,
+        formats,
+        signed_repository,
+    } = signed;
+    hash.number(threshold.get());
+    hash.set(authorities.iter().map(|authority| {
+        let facts = authority.facts();
+        CanonicalHash::digest(|hash| {
+            hash.text(facts.kind());
+            facts.hash_into(hash);
+        })
+    }));
+    hash.set(
+        formats
+            .iter()
+            .map(|format| CanonicalHash::digest(|hash| hash.text(format.as_str()))),
+    );
+    match signed_repository {
+        None => hash.number(0),
+        Some(SignedRepository::Exact(name)) => {
+            hash.number(1);
+            hash.text(name);
+        }
+        Some(SignedRepository::Prefix(prefix)) => {
+            hash.number(2);
+            hash.text(prefix);
         }
     }
+}
 
-    fn signed(&mut self, signed: &Signed) {
-        let Signed {
-            keys,
-            threshold,
-            formats,
-            signed_repository,
-        } = signed;
-        self.number(threshold.get());
-        self.set(keys.iter().map(|key| encoded(|encoder| encoder.key(key))));
-        self.set(
-            formats
-                .iter()
-                .map(|format| encoded(|encoder| encoder.text(format.as_str()))),
-        );
-        match signed_repository {
-            None => self.number(0),
-            Some(SignedRepository::Exact(name)) => {
-                self.number(1);
-                self.text(name);
-            }
-            Some(SignedRepository::Prefix(prefix)) => {
-                self.number(2);
-                self.text(prefix);
-            }
-        }
+fn hash_registry(hash: &mut CanonicalHash, registry: &RegistryConfig) {
+    let RegistryConfig {
+        host,
+        endpoints,
+        ca,
+        credentials,
+        signatures,
+    } = registry;
+    hash.text(host);
+    hash.number(endpoints.len());
+    for endpoint in endpoints {
+        hash.text(endpoint.as_str());
     }
-
-    fn key(&mut self, key: &TrustedKey) {
-        let TrustedKey {
-            name,
-            public_key,
-            algorithms,
-            salt,
-            kms_key_id,
-            kms_key_version_id,
-            not_before,
-            not_after,
-            revoked,
-        } = key;
-        // A verdict names the key that signed.
-        self.text(name);
-        self.bytes(&public_key.fingerprint().0);
-        self.set(
-            algorithms
-                .iter()
-                .map(|algorithm| encoded(|encoder| encoder.text(algorithm.as_str()))),
-        );
-        self.text(match salt {
-            Salt::Any => "any",
-            Salt::Digest => "digest",
-        });
-        self.optional(kms_key_id.as_deref());
-        self.optional(kms_key_version_id.as_deref());
-        self.instant(*not_before);
-        self.instant(*not_after);
-        self.number(usize::from(*revoked));
+    hash.bytes(ca.as_deref().unwrap_or_default());
+    // What is in a file of credentials may change at any time; where it lies says nothing.
+    match credentials {
+        Credentials::Anonymous => hash.text("anonymous"),
+        Credentials::File(_) => hash.text("file"),
+        Credentials::Helper(name) => {
+            hash.text("helper");
+            hash.text(name);
+        }
+        Credentials::Passthrough => hash.text("passthrough"),
     }
-
-    fn registry(&mut self, registry: &RegistryConfig) {
-        let RegistryConfig {
-            host,
-            endpoints,
-            ca,
-            credentials,
-            signatures,
-        } = registry;
-        self.text(host);
-        self.number(endpoints.len());
-        for endpoint in endpoints {
-            self.text(endpoint.as_str());
-        }
-        self.bytes(ca.as_deref().unwrap_or_default());
-        // What is in a file of credentials may change at any time; where it lies says nothing.
-        match credentials {
-            Credentials::Anonymous => self.text("anonymous"),
-            Credentials::File(_) => self.text("file"),
-            Credentials::Helper(name) => {
-                self.text("helper");
-                self.text(name);
-            }
-            Credentials::Passthrough => self.text("passthrough"),
-        }
-        self.number(signatures.len());
-        for source in signatures {
-            self.text(source.as_str());
-        }
+    hash.number(signatures.len());
+    for source in signatures {
+        hash.text(source.as_str());
     }
+}
 
-    fn oracle(&mut self, source: &OracleRegistryConfig) {
-        let OracleRegistryConfig {
-            artifacts,
-            compartment_id,
-            in_subtree,
-            identity,
-            // The registry's own, which is hashed there.
-            ca: _,
-        } = source;
-        self.text(artifacts.as_url().as_str());
-        self.optional(compartment_id.as_ref().map(Ocid::as_str));
-        self.number(usize::from(*in_subtree));
-        // As with credentials: what is in the file may change at any time.
-        match identity.instance_principal() {
-            None => self.text("config-file"),
-            Some(principal) => {
-                self.text("instance-principal");
-                let metadata = principal
-                    .metadata
-                    .as_ref()
-                    .map(|service| service.as_url().as_str());
-                self.optional(metadata);
-                let federation = principal.federation.as_ref();
-                self.optional(federation.map(|endpoint| endpoint.as_url().as_str()));
-            }
+fn hash_oracle(hash: &mut CanonicalHash, source: &OracleRegistryConfig) {
+    let OracleRegistryConfig {
+        artifacts,
+        compartment_id,
+        in_subtree,
+        identity,
+        // The registry's own, which is hashed there.
+        ca: _,
+    } = source;
+    hash.text(artifacts.as_url().as_str());
+    hash.optional(compartment_id.as_ref().map(Ocid::as_str));
+    hash.number(usize::from(*in_subtree));
+    // As with credentials: what is in the file may change at any time.
+    match identity.instance_principal() {
+        None => hash.text("config-file"),
+        Some(principal) => {
+            hash.text("instance-principal");
+            let metadata = principal
+                .metadata
+                .as_ref()
+                .map(|service| service.as_url().as_str());
+            hash.optional(metadata);
+            let federation = principal.federation.as_ref();
+            hash.optional(federation.map(|endpoint| endpoint.as_url().as_str()));
         }
     }
 }

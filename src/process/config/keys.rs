@@ -13,7 +13,8 @@ use crate::base::strict_toml::problem::{At, Report, Reported};
 use crate::base::strict_toml::table::Table;
 use crate::base::strict_toml::value::Text;
 use crate::signature::check_key_kind;
-use crate::trust::{KeyError, PublicKey, Salt, SigningAlgorithm, TrustedKey};
+use crate::signature::oracle::{KMS_KEY_ID, KMS_KEY_VERSION_ID};
+use crate::trust::{Authority, KeyError, PublicKey, Salt, SigningAlgorithm, TrustedKey, Validity};
 
 /// Longest name of a key: it stands in journal lines and on terminals.
 const NAME: usize = 64;
@@ -28,7 +29,7 @@ pub(super) struct Keys {
 struct KeyEntry {
     at: At,
     /// A key that did not load is known by name all the same: its rules need no problem of their own.
-    key: Result<Arc<TrustedKey>, Reported>,
+    key: Result<Arc<Authority>, Reported>,
 }
 
 impl Keys {
@@ -38,7 +39,8 @@ impl Keys {
             .required_text("name", "\"release\"")
             .and_then(|name| check_name(name, table.report()));
         let report = table.report();
-        let key = read(&mut table, name.map_or("", |name| name.text)).map(Arc::new);
+        let key = read(&mut table, name.map_or("", |name| name.text));
+        let key = key.map(|key| Arc::new(Authority::from(key)));
         table.finish();
         let Ok(name) = name else { return };
         if let Some(first) = self.by_name.get(name.text) {
@@ -60,20 +62,20 @@ impl Keys {
     pub(super) fn spread_revocation(&mut self) {
         let revoked: BTreeSet<_> = self
             .loaded()
-            .filter(|(key, _)| key.revoked)
-            .map(|(key, _)| key.public_key.fingerprint())
+            .filter(|(key, _)| key.validity.revoked)
+            .map(|(key, _)| key.signer_id())
             .collect();
         for entry in self.by_name.values_mut() {
-            if let Ok(key) = &mut entry.key
-                && revoked.contains(&key.public_key.fingerprint())
-            {
-                Arc::make_mut(key).revoked = true;
+            let Ok(authority) = &mut entry.key else { continue };
+            let Authority::Key(key) = Arc::make_mut(authority);
+            if revoked.contains(&key.signer_id()) {
+                key.validity.revoked = true;
             }
         }
     }
 
     /// The key of this name: `None` where there is none.
-    pub(super) fn get(&self, name: &str) -> Option<Result<Arc<TrustedKey>, Reported>> {
+    pub(super) fn get(&self, name: &str) -> Option<Result<Arc<Authority>, Reported>> {
         self.by_name.get(name).map(|entry| entry.key.clone())
     }
 
@@ -82,11 +84,20 @@ impl Keys {
         self.by_name.keys().map(String::as_str).collect()
     }
 
-    /// Every key that loaded, by name, and where it stands.
-    pub(super) fn loaded(&self) -> impl Iterator<Item = (&Arc<TrustedKey>, At)> {
+    /// Every key that loaded, by name, and its position in the file.
+    pub(super) fn loaded(&self) -> impl Iterator<Item = (&TrustedKey, At)> {
         self.by_name
             .values()
-            .filter_map(|entry| entry.key.as_ref().ok().map(|key| (key, entry.at)))
+            .filter_map(|entry| match entry.key.as_deref() {
+                Ok(Authority::Key(key)) => Some((key, entry.at)),
+                Err(Reported { .. }) => None,
+            })
+    }
+
+    /// Every key that loaded, by name, as rules refer to it.
+    pub(super) fn authorities(&self) -> Vec<Arc<Authority>> {
+        let loaded = self.by_name.values().filter_map(|entry| entry.key.as_ref().ok());
+        loaded.map(Arc::clone).collect()
     }
 }
 
@@ -109,21 +120,32 @@ fn read(table: &mut Table<'_>, name: &str) -> Result<TrustedKey, Reported> {
     let public_key = public_key(table);
     let algorithms = algorithms(table);
     let salt = salt(table);
-    let kms_key_id = ocid(table, "kms_key_id", "ocid1.key.");
-    let kms_key_version_id = ocid(table, "kms_key_version_id", "ocid1.keyversion.");
+    let kms_key_id = ocid(table, KMS_KEY_ID, "ocid1.key.");
+    let kms_key_version_id = ocid(table, KMS_KEY_VERSION_ID, "ocid1.keyversion.");
     let window = window(table);
     let revoked = table.boolean("revoked");
     let (not_before, not_after) = window?;
+    let salt = salt?;
+    let ids = [
+        (KMS_KEY_ID, kms_key_id?),
+        (KMS_KEY_VERSION_ID, kms_key_version_id?),
+    ];
     Ok(TrustedKey {
-        name: name.to_owned(),
+        name: name.into(),
         public_key: public_key?,
-        algorithms: algorithms?,
-        salt: salt?,
-        kms_key_id: kms_key_id?,
-        kms_key_version_id: kms_key_version_id?,
-        not_before,
-        not_after,
-        revoked: revoked?.unwrap_or(false),
+        schemes: algorithms?
+            .into_iter()
+            .map(|algorithm| algorithm.scheme(salt))
+            .collect(),
+        ids: ids
+            .into_iter()
+            .filter_map(|(setting, id)| id.map(|id| (setting, id)))
+            .collect(),
+        validity: Validity {
+            not_before,
+            not_after,
+            revoked: revoked?.unwrap_or(false),
+        },
     })
 }
 
@@ -169,11 +191,7 @@ fn salt(table: &mut Table<'_>) -> Result<Salt, Reported> {
     let Some(text) = table.text("salt")? else {
         return Ok(Salt::Any);
     };
-    let name = |salt| match salt {
-        Salt::Any => "any",
-        Salt::Digest => "digest",
-    };
-    text.choice("salt", &[Salt::Any, Salt::Digest], name, table.report())
+    text.choice("salt", &Salt::ALL, Salt::as_str, table.report())
 }
 
 /// An identifier of OCI Vault (docs.oracle.com, "Resource Identifiers": `ocid1.<type>.<realm>.<region>.<id>`).

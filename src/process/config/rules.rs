@@ -12,7 +12,7 @@ use crate::base::strict_toml::value::Text;
 use crate::oci::{Digest, Repository};
 use crate::pull::policy::{Mode, Pods, Requirement, Rule, Scope, ScopeError, Signed, SignedRepository};
 use crate::signature::FormatName;
-use crate::trust::TrustedKey;
+use crate::trust::Authority;
 
 /// Largest `threshold` that can be meant.
 const THRESHOLD: usize = 1024;
@@ -283,18 +283,14 @@ fn signed(
     let formats = formats(table);
     let signed_repository = signed_repository(table, scope);
     Ok(Signed {
-        keys: chosen?,
+        authorities: chosen?,
         threshold: threshold?,
         formats: formats?,
         signed_repository: signed_repository?,
     })
 }
 
-fn chosen_keys(
-    table: &mut Table<'_>,
-    keys: &Keys,
-    every_key: bool,
-) -> Result<Vec<Arc<TrustedKey>>, Reported> {
+fn chosen_keys(table: &mut Table<'_>, keys: &Keys, every_key: bool) -> Result<Vec<Arc<Authority>>, Reported> {
     let report = table.report();
     let chosen = table.each("keys", |name| match keys.get(name.text) {
         Some(key) => key,
@@ -318,19 +314,27 @@ fn chosen_keys(
     chosen.ok_or_else(|| table.missing("keys", "[\"release\"]"))
 }
 
-/// How many distinct keys, by fingerprint, must have signed; `keys` where all of them loaded.
-fn threshold(table: &mut Table<'_>, keys: Option<&[Arc<TrustedKey>]>) -> Result<NonZeroUsize, Reported> {
+/// How many distinct signers must have signed; `authorities` where all of them loaded.
+fn threshold(
+    table: &mut Table<'_>,
+    authorities: Option<&[Arc<Authority>]>,
+) -> Result<NonZeroUsize, Reported> {
     let Some((count, at)) = table.count("threshold", 1..=THRESHOLD)? else {
         return Ok(NonZeroUsize::MIN);
     };
-    if let Some(keys) = keys {
-        let distinct: BTreeSet<_> = keys.iter().map(|key| key.public_key.fingerprint()).collect();
+    if let Some(authorities) = authorities {
+        let distinct: BTreeSet<_> = authorities
+            .iter()
+            .map(|authority| match authority.as_ref() {
+                Authority::Key(key) => key.signer_id(),
+            })
+            .collect();
         if count > distinct.len() {
             let message = format!(
                 "`threshold` is above the number of distinct keys, {}",
                 distinct.len()
             );
-            let hint = if distinct.len() < keys.len() {
+            let hint = if distinct.len() < authorities.len() {
                 "two names of one public key count as one"
             } else {
                 "lower it, or name more keys"

@@ -8,6 +8,7 @@ use super::keys::Keys;
 use super::rules::Rules;
 use crate::base::strict_toml::problem::Report;
 use crate::pull::policy::Requirement;
+use crate::trust::Authority;
 
 /// So long before a key's window ends it is said.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -19,12 +20,19 @@ pub(super) fn look(keys: &Keys, rules: &Rules, now: Timestamp, report: &Report) 
         let Requirement::Signed(signed) = &rule.requirement else {
             continue;
         };
-        used.extend(signed.keys.iter().map(|key| key.name.as_str()));
+        used.extend(
+            signed
+                .authorities
+                .iter()
+                .map(|authority| authority.facts().name()),
+        );
         let usable: BTreeSet<_> = signed
-            .keys
+            .authorities
             .iter()
-            .filter(|key| key.usable(now).is_ok())
-            .map(|key| key.public_key.fingerprint())
+            .filter(|authority| authority.facts().validity().check(now).is_ok())
+            .map(|authority| match authority.as_ref() {
+                Authority::Key(key) => key.signer_id(),
+            })
             .collect();
         if usable.len() < signed.threshold.get() {
             let message = match signed.threshold.get() {
@@ -43,10 +51,10 @@ pub(super) fn look(keys: &Keys, rules: &Rules, now: Timestamp, report: &Report) 
     }
     let mut seen = BTreeMap::new();
     for (key, at) in keys.loaded() {
-        if !used.contains(key.name.as_str()) {
+        if !used.contains(&*key.name) {
             report.warning(at, format!("no rule names the key `{}`", key.name), None);
         }
-        if let Some(other) = seen.insert(key.public_key.fingerprint(), &key.name) {
+        if let Some(other) = seen.insert(key.signer_id(), &key.name) {
             let hint = Some("a threshold counts them as one".to_owned());
             report.warning(
                 at,
@@ -54,7 +62,7 @@ pub(super) fn look(keys: &Keys, rules: &Rules, now: Timestamp, report: &Report) 
                 hint,
             );
         }
-        match (key.usable(now), key.not_after) {
+        match (key.validity.check(now), key.validity.not_after) {
             (Err(why), _) => {
                 report.warning(at, format!("the key `{}` may not be used: {why}", key.name), None)
             }

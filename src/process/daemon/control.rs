@@ -173,7 +173,7 @@ impl v1::control_server::Control for Control {
     ) -> Result<Response<v1::ListKeysResponse>, Status> {
         self.may(&request)?;
         let policy = Arc::clone(&self.running.gate().settings().policy);
-        let mut keys: Vec<v1::Key> = policy.keys().iter().map(|key| of_key(key)).collect();
+        let mut keys: Vec<v1::Key> = policy.keys().map(of_key).collect();
         keys.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(Response::new(v1::ListKeysResponse { keys }))
     }
@@ -211,11 +211,11 @@ fn remembered(verdict: CachedVerdict) -> v1::ListCacheResponse {
 
 fn of_key(key: &TrustedKey) -> v1::Key {
     v1::Key {
-        name: key.name.clone(),
+        name: key.name.to_string(),
         fingerprint: key.public_key.fingerprint().to_string(),
         bits: u32::try_from(key.public_key.bits()).unwrap_or(u32::MAX),
-        not_before: key.not_before.map(tell::timestamp),
-        not_after: key.not_after.map(tell::timestamp),
-        revoked: key.revoked,
+        not_before: key.validity.not_before.map(tell::timestamp),
+        not_after: key.validity.not_after.map(tell::timestamp),
+        revoked: key.validity.revoked,
     }
 }

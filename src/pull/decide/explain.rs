@@ -83,16 +83,19 @@ fn describe_requirement(rule: &Rule) -> String {
         Requirement::InsecureAcceptAnything => "accepts anything".to_owned(),
         Requirement::Reject => "rejects everything".to_owned(),
         Requirement::Signed(Signed {
-            keys,
+            authorities,
             threshold,
             formats,
             ..
         }) => {
-            let keys: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
+            let names: Vec<&str> = authorities
+                .iter()
+                .map(|authority| authority.facts().name())
+                .collect();
             let formats: Vec<&str> = formats.iter().map(|format| format.as_str()).collect();
             format!(
                 "requires signatures by {threshold} of the keys {} (formats: {})",
-                keys.join(", "),
+                names.join(", "),
                 formats.join(", ")
             )
         }
@@ -146,7 +149,7 @@ fn explain_signature(checked: &CheckedSignature) -> ExplainStep {
     let record = format!("{} {}", checked.source.as_str(), checked.locator);
     match &checked.outcome {
         Ok(verified) => {
-            let key = &verified.claim().signed_by.name;
+            let key = verified.claim().signer.name();
             passed("verify", format!("{record}: signed by the key {key}"))
         }
         Err(error) => failed(

@@ -33,8 +33,8 @@ pub(super) fn primary_failure(
             Err(error) => consider(error.reason(), &|| chain(error)),
             // The signature was valid when verified, but its key may have expired since.
             Ok(verified) => {
-                if let Err(why) = verified.claim().signed_by.usable(now) {
-                    let key = verified.claim().signed_by.name.clone();
+                if let Err(why) = verified.claim().signer.check(now) {
+                    let key = verified.claim().signer.name().to_owned();
                     let error = SignatureError::KeyUnusable { key, why };
                     consider(error.reason(), &|| chain(&error));
                 }

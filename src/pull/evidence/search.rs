@@ -198,7 +198,7 @@ async fn verify_apart(records: Vec<Candidate>, wanted: Arc<Wanted>, now: Timesta
     if records.is_empty() {
         return Vec::new();
     }
-    let is_little = records.len().saturating_mul(wanted.signed.keys.len()) <= AT_ONCE;
+    let is_little = records.len().saturating_mul(wanted.signed.authorities.len()) <= AT_ONCE;
     let work = move || {
         let checked = records.iter().map(|record| verify(record, &wanted, now));
         checked.collect()

@@ -49,9 +49,9 @@ impl Gate {
                 .checked()
                 .iter()
                 .filter_map(|checked| checked.outcome.as_ref().ok())
-                .map(|verified| &verified.claim().signed_by)
-                .filter(|key| key.usable(Timestamp::now()).is_ok())
-                .map(|key| key.name.clone())
+                .map(|verified| &verified.claim().signer)
+                .filter(|signer| signer.check(Timestamp::now()).is_ok())
+                .map(|signer| signer.name().to_owned())
                 .collect(),
             records: stored.evidence.checked().len(),
             left: stored.ttl(now),

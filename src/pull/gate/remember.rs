@@ -64,12 +64,12 @@ impl Gate {
         limit: Timestamp,
     ) {
         let now = Timestamp::now();
-        let keys = pull
+        let authorities = pull
             .rule
             .signed()
             .into_iter()
-            .flat_map(|(_, signed)| &signed.keys);
-        let key_ends = keys.filter_map(|key| key.not_after);
+            .flat_map(|(_, signed)| &signed.authorities);
+        let key_ends = authorities.filter_map(|authority| authority.facts().validity().not_after);
         let expiry = Expiry::new(now, settings.positive_ttl, limit, key_ends);
         self.derivations.remember(derivations, now, expiry, pull.epoch);
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{DefaultAction, Pods, Scope};
 use crate::oci::{Digest, Repository};
 use crate::signature::{FormatName, RequiredRepository};
-use crate::trust::TrustedKey;
+use crate::trust::Authority;
 
 /// One `[[rule]]`.
 #[derive(Clone, Debug)]
@@ -82,9 +82,9 @@ impl Requirement {
 /// The signatures that a rule requires.
 #[derive(Clone, Debug)]
 pub struct Signed {
-    /// The keys whose signatures count. Never empty.
-    pub keys: Vec<Arc<TrustedKey>>,
-    /// The number of distinct keys (by fingerprint) that must have signed.
+    /// The authorities whose signatures count. Never empty.
+    pub authorities: Vec<Arc<Authority>>,
+    /// The number of distinct signers that must have signed.
     pub threshold: NonZeroUsize,
     /// The formats that count. Never empty.
     pub formats: BTreeSet<FormatName>,

@@ -76,7 +76,7 @@ fn rules_are_listed_by_scope() {
     let policy = policy(DefaultAction::Reject, rules.into(), &[]).unwrap();
     let listed: Vec<&str> = policy.rules().iter().map(|rule| rule.scope.as_str()).collect();
     assert_eq!(listed, ["a.example/**", "r.example/a", "r.example/b/**"]);
-    assert!(policy.keys().is_empty());
+    assert!(policy.keys().len() == 0);
 }
 
 #[test]

@@ -38,17 +38,8 @@ fn message() -> OracleMessage {
 
 /// As a gate opens it that trusts the key, and takes salts as long as the hash alone.
 fn open(record: Vec<u8>, public_key: &PublicKey) -> Result<Claim, SignatureError> {
-    let key = TrustedKey {
-        name: "release".to_owned(),
-        public_key: public_key.clone(),
-        algorithms: SigningAlgorithm::ALL.into(),
-        salt: Salt::Digest,
-        kms_key_id: None,
-        kms_key_version_id: None,
-        not_before: None,
-        not_after: None,
-        revoked: false,
-    };
+    let schemes = SigningAlgorithm::every_scheme(Salt::Digest);
+    let key = TrustedKey::new("release", public_key.clone(), schemes);
     let unverified = Bytes::from(record);
     let candidate = Candidate {
         format: &Oracle,
@@ -57,7 +48,7 @@ fn open(record: Vec<u8>, public_key: &PublicKey) -> Result<Claim, SignatureError
         unverified_media_type: None,
         unverified,
     };
-    Oracle.verify(&candidate, &[Arc::new(key)], now())
+    Oracle.verify(&candidate, &[Arc::new(key.into())], now())
 }
 
 #[test]

@@ -9,7 +9,8 @@ use crate::net::oracle::OracleRegistryConfig;
 use crate::net::registry::{Credentials, RegistryConfig};
 use crate::process::config::{self, show_duration};
 use crate::pull::policy::{Requirement, Rule};
-use crate::trust::{Salt, TrustedKey};
+use crate::signature::oracle::{KMS_KEY_ID, KMS_KEY_VERSION_ID};
+use crate::trust::{Authority, Salt, TrustedKey};
 
 /// What `config show --json` prints: every setting, whether the files name it or not.
 #[derive(Serialize)]
@@ -65,7 +66,9 @@ struct ShownSigned {
 #[derive(Serialize)]
 struct NamedKey {
     name: String,
-    fingerprint: String,
+    /// One entry: the label of the identifying detail, and the detail.
+    #[serde(flatten)]
+    shown: BTreeMap<&'static str, String>,
 }
 
 #[derive(Serialize)]
@@ -74,7 +77,9 @@ pub(super) struct ShownKey {
     fingerprint: String,
     bits: usize,
     algorithms: Vec<&'static str>,
-    salt: &'static str,
+    /// Absent for a key whose schemes have no salt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    salt: Option<&'static str>,
     kms_key_id: Option<String>,
     kms_key_version_id: Option<String>,
     not_before: Option<String>,
@@ -152,7 +157,7 @@ impl ConfigView {
             generation: policy.generation().to_string(),
             default: policy.default_action().as_str(),
             rules: policy.rules().iter().map(|rule| ShownRule::of(rule)).collect(),
-            keys: policy.keys().iter().map(|key| ShownKey::of(key)).collect(),
+            keys: policy.keys().map(ShownKey::of).collect(),
             denied: policy.denied().iter().map(ToString::to_string).collect(),
             registries: registries
                 .iter()
@@ -201,12 +206,16 @@ impl ShownRule {
             Requirement::Digest(digests) => (None, Some(digests.iter().map(ToString::to_string).collect())),
             Requirement::InsecureAcceptAnything | Requirement::Reject => (None, None),
             Requirement::Signed(signed) => {
-                let named = |key: &TrustedKey| NamedKey {
-                    name: key.name.clone(),
-                    fingerprint: key.public_key.fingerprint().to_string(),
+                let named = |authority: &Authority| NamedKey {
+                    name: authority.facts().name().to_owned(),
+                    shown: BTreeMap::from([authority.facts().shown()]),
                 };
                 let signed = ShownSigned {
-                    keys: signed.keys.iter().map(|key| named(key)).collect(),
+                    keys: signed
+                        .authorities
+                        .iter()
+                        .map(|authority| named(authority))
+                        .collect(),
                     threshold: signed.threshold.get(),
                     formats: signed.formats.iter().map(|format| format.as_str()).collect(),
                     signed_repository: signed.signed_repository.as_ref().map(ToString::to_string),
@@ -258,23 +267,16 @@ impl ShownRule {
 impl ShownKey {
     pub(super) fn of(key: &TrustedKey) -> Self {
         Self {
-            name: key.name.clone(),
+            name: key.name.to_string(),
             fingerprint: key.public_key.fingerprint().to_string(),
             bits: key.public_key.bits(),
-            algorithms: key
-                .algorithms
-                .iter()
-                .map(|algorithm| algorithm.as_str())
-                .collect(),
-            salt: match key.salt {
-                Salt::Any => "any",
-                Salt::Digest => "digest",
-            },
-            kms_key_id: key.kms_key_id.clone(),
-            kms_key_version_id: key.kms_key_version_id.clone(),
-            not_before: key.not_before.map(|instant| instant.to_string()),
-            not_after: key.not_after.map(|instant| instant.to_string()),
-            revoked: key.revoked,
+            algorithms: key.schemes.iter().map(|scheme| scheme.algorithm_name()).collect(),
+            salt: salt(key),
+            kms_key_id: key.ids.get(KMS_KEY_ID).cloned(),
+            kms_key_version_id: key.ids.get(KMS_KEY_VERSION_ID).cloned(),
+            not_before: key.validity.not_before.map(|instant| instant.to_string()),
+            not_after: key.validity.not_after.map(|instant| instant.to_string()),
+            revoked: key.validity.revoked,
         }
     }
 
@@ -293,6 +295,14 @@ impl ShownKey {
             until,
         ]
     }
+}
+
+/// The setting of the salt, which all schemes of one key share.
+fn salt(key: &TrustedKey) -> Option<&'static str> {
+    key.schemes
+        .iter()
+        .find_map(|scheme| scheme.salt())
+        .map(Salt::as_str)
 }
 
 impl ShownRegistry {

@@ -17,7 +17,7 @@ use crate::process::config;
 use crate::pull::find::oracle_api;
 use crate::pull::policy::{EffectiveRule, Requirement, Signed};
 use crate::pull::verify::{CheckedSignature, Wanted, verify};
-use crate::signature::oracle;
+use crate::signature::oracle::{self, KMS_KEY_ID};
 use crate::signature::{Locator, RequiredRepository, SignatureError};
 use crate::tool::cli::check::CheckedRecord as Shown;
 use crate::tool::cli::oracle_args::key_id;
@@ -25,7 +25,7 @@ use crate::tool::cli::output::{CliError, Exit, counted};
 use crate::tool::cli::sign::namespaced;
 use crate::tool::cli::signature::source_args::{Collected, Of};
 use crate::tool::cli::{Context, key};
-use crate::trust::{Fingerprint, Salt, SigningAlgorithm, TrustedKey};
+use crate::trust::{Authority, Salt, SignerId, SigningAlgorithm, TrustedKey};
 
 /// Arguments of `pullgate signature verify`. Those that Oracle's `get-verify` has, have its names; here no service is
 /// asked whether a signature is good.
@@ -72,7 +72,7 @@ impl Verify {
         let signers: BTreeSet<_> = judged
             .iter()
             .filter_map(|judged| judged.outcome.as_ref().ok())
-            .map(|verified| verified.claim().signed_by.public_key.fingerprint())
+            .map(|verified| verified.claim().signer.id())
             .collect();
         let valid = signers.len() >= signed.threshold.get();
         let shown: Vec<Shown> = judged.iter().map(Shown::of).collect();
@@ -155,25 +155,25 @@ impl Verify {
         Err(CliError::new(format!("no rule wants `{repository}` signed"), Exit::Usage).hint(hint))
     }
 
-    fn by_keys(&self) -> Result<Vec<Arc<TrustedKey>>, CliError> {
-        self.key.iter().map(|path| trusted(path).map(Arc::new)).collect()
+    fn by_keys(&self) -> Result<Vec<TrustedKey>, CliError> {
+        self.key.iter().map(|path| trusted(path)).collect()
     }
 
     /// The public halves that are here of the keys in a vault.
-    fn by_vault_keys(&self, context: &Context) -> Result<Vec<Arc<TrustedKey>>, CliError> {
+    fn by_vault_keys(&self, context: &Context) -> Result<Vec<TrustedKey>, CliError> {
         let mut keys = match &self.keys {
             Some(place) => keys_of(place)?,
-            None => context.config()?.policy.keys().to_vec(),
+            None => context.config()?.policy.keys().cloned().collect(),
         };
         // Two files know nothing of each other: a key that one of them takes out is out under every name.
-        let revoked: BTreeSet<Fingerprint> = keys
+        let revoked: BTreeSet<SignerId> = keys
             .iter()
-            .filter(|key| key.revoked)
-            .map(|key| key.public_key.fingerprint())
+            .filter(|key| key.validity.revoked)
+            .map(TrustedKey::signer_id)
             .collect();
         for key in &mut keys {
-            if revoked.contains(&key.public_key.fingerprint()) {
-                Arc::make_mut(key).revoked = true;
+            if revoked.contains(&key.signer_id()) {
+                key.validity.revoked = true;
             }
         }
         for id in &self.trusted_keys {
@@ -197,13 +197,16 @@ impl Verify {
 }
 
 fn is_of(key: &TrustedKey, id: &Ocid) -> bool {
-    key.kms_key_id.as_deref() == Some(id.as_str())
+    key.ids.get(KMS_KEY_ID).map(String::as_str) == Some(id.as_str())
 }
 
 /// A signature of one of these will do.
-fn any_of(keys: Vec<Arc<TrustedKey>>) -> Signed {
+fn any_of(keys: Vec<TrustedKey>) -> Signed {
     Signed {
-        keys,
+        authorities: keys
+            .into_iter()
+            .map(|key| Arc::new(Authority::from(key)))
+            .collect(),
         threshold: NonZeroUsize::MIN,
         formats: BTreeSet::from([oracle::NAME]),
         signed_repository: None,
@@ -226,12 +229,12 @@ fn judge(found: &Collected, wanted: &Wanted) -> Vec<CheckedSignature> {
 }
 
 /// The keys of a file, or of each `*.toml` of a directory.
-fn keys_of(place: &Path) -> Result<Vec<Arc<TrustedKey>>, CliError> {
+fn keys_of(place: &Path) -> Result<Vec<TrustedKey>, CliError> {
     let unreadable = |error: std::io::Error| {
         CliError::new(format!("`{}` can't be read", place.display()), Exit::Usage).because(error)
     };
     if !std::fs::metadata(place).map_err(unreadable)?.is_dir() {
-        return Ok(config::load_keys(place)?);
+        return loaded(place);
     }
     let mut files = Vec::new();
     for entry in std::fs::read_dir(place).map_err(unreadable)? {
@@ -243,21 +246,23 @@ fn keys_of(place: &Path) -> Result<Vec<Arc<TrustedKey>>, CliError> {
     files.sort();
     let mut keys = Vec::new();
     for file in files {
-        keys.extend(config::load_keys(&file)?);
+        keys.extend(loaded(&file)?);
     }
     Ok(keys)
 }
 
+/// The keys of a file of `[[key]]` tables.
+fn loaded(path: &Path) -> Result<Vec<TrustedKey>, CliError> {
+    let authorities = config::load_keys(path)?.into_iter();
+    let keys = authorities.map(|authority| {
+        let Authority::Key(key) = Arc::unwrap_or_clone(authority);
+        key
+    });
+    Ok(keys.collect())
+}
+
 fn trusted(path: &Path) -> Result<TrustedKey, CliError> {
-    Ok(TrustedKey {
-        name: path.display().to_string(),
-        public_key: key::read(path)?,
-        algorithms: SigningAlgorithm::ALL.into(),
-        salt: Salt::Any,
-        kms_key_id: None,
-        kms_key_version_id: None,
-        not_before: None,
-        not_after: None,
-        revoked: false,
-    })
+    let name = path.display().to_string();
+    let schemes = SigningAlgorithm::every_scheme(Salt::Any);
+    Ok(TrustedKey::new(name, key::read(path)?, schemes))
 }
