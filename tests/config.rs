@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use pullgate::door::DoorLimits;
+use pullgate::door::registry::RegistryDoorSettings;
 use pullgate::net::registry::{Credentials, RegistryConfig};
 use pullgate::oci::{Digest, Repository};
 use pullgate::process::config::{CacheSettings, Config, ConfigErrors};
@@ -59,9 +60,9 @@ fn every_setting_arrives() {
         }
     );
 
-    let door = config.registry_door.unwrap();
+    let door = config.doors.get::<RegistryDoorSettings>().unwrap();
     assert_eq!(door.listen, SocketAddr::from(([127, 0, 0, 1], 5443)));
-    let tls = door.tls.unwrap();
+    let tls = door.tls.clone().unwrap();
     assert_eq!(
         (tls.certificate, tls.key),
         (folder.join("tls/gate.pem"), folder.join("tls/gate.key"))
@@ -203,7 +204,15 @@ fn the_installed_default_loads_and_lets_nothing_through() {
     let config = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/pullgate.toml"));
     assert_eq!(config.policy.default_action(), DefaultAction::Reject);
     assert!(config.policy.rules().is_empty() && config.policy.keys().len() == 0);
-    assert!(config.registry_door.unwrap().listen.ip().is_loopback());
+    assert!(
+        config
+            .doors
+            .get::<RegistryDoorSettings>()
+            .unwrap()
+            .listen
+            .ip()
+            .is_loopback()
+    );
 }
 
 /// `BLESS=1` writes the expected texts anew: then read the difference.

@@ -248,7 +248,7 @@ fn every_field_of_a_log_line_is_named() {
     tracing::subscriber::with_default(log, || {
         let reference = "registry.example/shop/web:1.4".parse().unwrap();
         Recorder::new(&mut Registry::default()).record_pull(&Decision {
-            door: DoorName::Registry,
+            door: DoorName::new("registry"),
             peer: "127.0.0.1:1",
             reference: &reference,
             digest: None,

@@ -1,9 +1,9 @@
-//! The CRI door: a socket that speaks the Container Runtime Interface and passes everything to the runtime as the bytes that
-//! came. `PullImage` is decided on first; with `recheck_present` images that are there are looked at as well.
+//! The CRI door: a socket that speaks the Container Runtime Interface and passes every call to the runtime as the bytes that
+//! came. `PullImage` is decided first; with `recheck_present` the images that are present are checked as well.
 //!
-//! A call's way: [`unix::Socket`] knows the caller, `Method` says what is asked, `runtime` is the way to the runtime and
-//! `message` what is read on it (and `fields` what is left out of it); `pull` and `present` are the calls that we have a
-//! say in, and `images` what we ask ourselves.
+//! The way of a call: [`BoundSocket`] knows the caller, `Method` classifies the call, `runtime` reaches the runtime,
+//! `message` reads what must be read (and `fields` leaves parts of it out). `pull` and `present` are the calls in which the
+//! door has a say, and `images` are the calls that the door makes itself.
 
 mod answer;
 pub mod fields;
@@ -18,11 +18,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Either};
 use hyper::body::Incoming;
-use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::sync::Semaphore;
 use tonic::Code;
 
 use self::answer::CriBody;
@@ -30,28 +30,29 @@ use self::message::{GrpcMessage, GrpcMessageError};
 use self::runtime::RuntimeConnection;
 pub use self::settings::CriDoorSettings;
 use crate::base::error_chain::chain;
-use crate::door::DoorLimits;
 use crate::door::listen::callers::Peer;
 use crate::door::listen::connection_tasks::Spawner;
-use crate::door::listen::read_slots::Reading;
+use crate::door::listen::read_slots::ReadSlots;
 use crate::door::listen::unix_socket::{BoundSocket, CallerBounds, SocketError};
+use crate::door::{Door, DoorLimits, ListenAddress, ServeContext};
 use crate::pull::gate::Gate;
 
-/// Calls at one time on one connection. The kubelet has a few hundred at most; each holds some 10 KiB.
+/// Calls at one time on one connection. The kubelet has a few hundred at most; a call holds some 10 KiB.
 const STREAMS: u32 = 4096;
 
-/// Requests for a pull that are read at one time: of root, and as many of all others.
-const READING: usize = 32;
+/// Requests for a pull that are read at one time, for root and again for all other users.
+const READ_SLOTS: usize = 32;
 
-/// Largest request that is read: `runtime.v1` carries a pod's labels and annotations with a pull, which Kubernetes bounds at
-/// 256 KiB a pod (apimachinery, `TotalAnnotationSizeLimitB`).
+/// Largest request that is read. With a pull, `runtime.v1` carries the labels and annotations of its pod, which Kubernetes
+/// bounds at 256 KiB (apimachinery, `TotalAnnotationSizeLimitB`).
 const REQUEST_BYTES: usize = 1024 * 1024;
 
-/// A request comes over a local socket at once. Who sends half of one holds a place and memory no longer.
-const REQUEST: Duration = Duration::from_secs(10);
+/// The time within which a request must have come: over a local socket it comes at once. After that, a caller that sent a
+/// part of it no longer holds a slot and memory.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Pulls that failed and are looked after at one time, half a minute each.
-const LOOKING: usize = 1024;
+/// Pulls that failed and are rechecked at one time, for half a minute each.
+const RECHECKS: usize = 1024;
 
 /// A bound socket, not yet served.
 #[derive(Debug)]
@@ -62,10 +63,10 @@ pub struct CriDoor {
 }
 
 impl CriDoor {
-    /// Makes the socket. The runtime need not be there yet.
+    /// Creates the socket. The runtime need not be there yet.
     ///
     /// # Errors
-    /// As [`SocketError`] says.
+    /// See [`SocketError`].
     pub async fn bind(settings: CriDoorSettings, limits: DoorLimits) -> Result<Self, SocketError> {
         let socket = BoundSocket::bind(&settings.socket).await?;
         Ok(Self {
@@ -75,14 +76,9 @@ impl CriDoor {
         })
     }
 
-    /// The socket that was made.
-    #[must_use]
-    pub const fn socket(&self) -> &BoundSocket {
-        &self.socket
-    }
-
-    /// Serves until `stop` says true, then lets what is under way finish for at most `grace`.
-    pub async fn serve(self, gate: Arc<Gate>, stop: watch::Receiver<bool>, grace: Duration) {
+    /// Serves until it is told to stop, then lets the calls in progress finish for at most the grace period.
+    pub async fn serve(self, context: ServeContext) {
+        let ServeContext { gate, stop, grace } = context;
         let CriDoorSettings {
             runtime,
             recheck_present,
@@ -92,19 +88,19 @@ impl CriDoor {
             gate,
             recheck_present,
             deadline: self.limits.pull,
-            reading: Reading::new(READING),
-            looking: Arc::new(Semaphore::new(LOOKING)),
+            read_slots: ReadSlots::new(READ_SLOTS),
+            rechecks: Arc::new(Semaphore::new(RECHECKS)),
         });
         let path: Arc<Path> = runtime.into();
-        // Nothing is wrong with a runtime that comes up later; with a socket that we may not open there is. Apart: a
-        // runtime that hangs must not keep the door from those who ask.
-        let early = RuntimeConnection::new(Arc::clone(&path), Spawner::Apart);
+        // A runtime may start later than the door, but a socket that the door may not open is an error of the node, which
+        // the log reports early. In a task of its own: a runtime that hangs must not keep the door from serving.
+        let early = RuntimeConnection::new(Arc::clone(&path), Spawner::Detached);
         tokio::spawn(async move {
-            if let Err(error) = early.reach().await {
+            if let Err(error) = early.check().await {
                 tracing::warn!(
                     error = chain(&error),
                     hint = error.hint(),
-                    "The CRI door does not reach the runtime yet"
+                    "The CRI door could not reach the runtime yet"
                 );
             }
         });
@@ -113,7 +109,7 @@ impl CriDoor {
             streams: STREAMS,
             window: None,
         };
-        // One for each connection: see `runtime`.
+        // A connection to the runtime for each connection of a client: `runtime` says why.
         let service = move |spawner| {
             let (shared, runtime) = (
                 Arc::clone(&shared),
@@ -121,124 +117,134 @@ impl CriDoor {
             );
             move |peer, request| {
                 let (shared, runtime) = (Arc::clone(&shared), runtime.clone());
-                async move { answered(&shared, runtime, peer, request).await }
+                async move { answer(&shared, runtime, peer, request).await }
             }
         };
         self.socket.serve_each(bounds, stop, grace, service).await;
     }
 }
 
-/// What all calls use.
+impl Door for CriDoor {
+    fn listens_at(&self) -> ListenAddress {
+        ListenAddress::Unix(self.socket.path().to_owned())
+    }
+
+    fn serve(self: Box<Self>, context: ServeContext) -> BoxFuture<'static, ()> {
+        Box::pin((*self).serve(context))
+    }
+}
+
+/// The state that all calls share.
 struct CriShared {
     gate: Arc<Gate>,
     recheck_present: bool,
     deadline: Duration,
-    /// A place for each pull's message that is being read: a MiB at most.
-    reading: Reading,
-    /// A place for each pull that failed and is still looked after.
-    looking: Arc<Semaphore>,
+    /// A slot for each request that is being read, of a MiB at most.
+    read_slots: ReadSlots,
+    /// A slot for each pull that failed and is still rechecked.
+    rechecks: Arc<Semaphore>,
 }
 
 impl CriShared {
-    /// Reads the message of a request, or answers why that could not be.
+    /// Reads the message of a request, or returns the answer to a request that cannot be read.
     async fn read(&self, peer: Peer, body: Incoming) -> Result<GrpcMessage, Response<CriBody>> {
-        let reading = async {
-            let _place = self.reading.place(peer).await;
-            message::read(body, REQUEST_BYTES).await
-        };
-        match timeout(REQUEST, reading).await {
+        let read = message::read(body, REQUEST_BYTES);
+        match self.read_slots.read(peer, REQUEST_DEADLINE, read).await {
             Ok(Ok((Some(message), _))) => Ok(message),
             Ok(Ok((None, _))) => Err(answer::unreadable(&GrpcMessageError::NotOne)),
             Ok(Err(error)) => Err(answer::unreadable(&error)),
             Err(_elapsed) => Err(answer::status(
                 Code::DeadlineExceeded,
-                "pullgate: the call's message did not come",
+                "pullgate: the message of the call did not come in time",
             )),
         }
     }
 }
 
-/// Who asks, and whom we ask.
+/// The caller of a call, and the runtime behind the door.
 struct CallContext {
     peer: Peer,
     runtime: RuntimeConnection,
     service: &'static str,
 }
 
-/// What is asked, as far as it matters here.
+/// The method of a call, as far as the door treats methods differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Method {
+    /// `PullImage` of this service.
     Pull(&'static str),
+    /// `ImageStatus` or `ListImages` of this service.
     Present(&'static str),
     /// The images as a stream (`runtime.v1`, `StreamImages`).
     Stream,
-    Other,
-    /// Of a service that is not the interface's, or one by which a later release may pull, or no path of a method at all.
-    Unknown,
+    /// Another method of the interface, which is passed on.
+    PassOn,
+    /// A method of another service, one by which a later release may pull, or a path that is not a method's.
+    Refuse,
 }
 
 impl Method {
-    /// By the whole path, as gRPC servers look methods up. One without its slash is no path: servers have taken it for the
-    /// same method, and a check of the path for another.
+    /// Classifies a call by its whole path, as gRPC servers look methods up. A path without its first slash is refused:
+    /// servers have taken it for the same method where a check of the path took it for another.
     ///
-    /// Nothing passes but the interface: containerd serves its own on the same socket, by which images are pulled,
-    /// written and run as well (`containerd.services.transfer.v1`, `….content.v1`), and a later version of the
-    /// interface is one that we can't decide on.
-    fn of(path: &str) -> Self {
+    /// The interface alone passes. containerd serves its own services on the same socket, by which images are pulled,
+    /// written and run as well (`containerd.services.transfer.v1`, `….content.v1`), and on a later version of the
+    /// interface the door cannot decide.
+    fn from_path(path: &str) -> Self {
         let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.rsplit_once('/')) else {
-            return Self::Unknown;
+            return Self::Refuse;
         };
         let service = match service {
             "runtime.v1.ImageService" => "http://localhost/runtime.v1.ImageService",
             "runtime.v1alpha2.ImageService" => "http://localhost/runtime.v1alpha2.ImageService",
             "runtime.v1.RuntimeService" | "runtime.v1alpha2.RuntimeService" | "grpc.health.v1.Health" => {
-                return Self::Other;
+                return Self::PassOn;
             }
-            _ => return Self::Unknown,
+            _ => return Self::Refuse,
         };
         match method {
             "PullImage" => Self::Pull(service),
             "ImageStatus" | "ListImages" => Self::Present(service),
             "StreamImages" => Self::Stream,
-            // Another way to pull, which this release can't read.
-            _ if method.starts_with("Pull") => Self::Unknown,
-            _ => Self::Other,
+            // Another way to pull, which this release cannot read.
+            _ if method.starts_with("Pull") => Self::Refuse,
+            _ => Self::PassOn,
         }
     }
 }
 
-async fn answered(
+async fn answer(
     shared: &Arc<CriShared>,
     runtime: RuntimeConnection,
     peer: Peer,
     request: Request<Incoming>,
 ) -> Response<CriBody> {
-    let asked = |service| CallContext {
+    let context = |service| CallContext {
         peer,
         runtime: runtime.clone(),
         service,
     };
-    match Method::of(request.uri().path()) {
-        // What is rare has a place of its own: every other call would carry it along.
-        Method::Pull(service) => Box::pin(pull::pull(shared, asked(service), request)).await,
+    match Method::from_path(request.uri().path()) {
+        // The futures of rare calls are boxed: every other call would carry their size.
+        Method::Pull(service) => Box::pin(pull::pull(shared, context(service), request)).await,
         Method::Present(service) if shared.recheck_present => {
-            Box::pin(present::answer(shared, asked(service), request)).await
+            Box::pin(present::answer(shared, context(service), request)).await
         }
-        // The kubelet asks for the list then.
+        // The kubelet falls back to the list.
         Method::Stream if shared.recheck_present => answer::status(
             Code::Unimplemented,
             "pullgate: with `recheck_present` images are listed, and not streamed",
         ),
-        Method::Unknown => answer::status(
+        Method::Refuse => answer::status(
             Code::Unimplemented,
-            "pullgate: this door passes the Container Runtime Interface on and nothing else: ask the runtime's own socket",
+            "pullgate: this door passes on the Container Runtime Interface alone: call the runtime's own socket",
         ),
-        Method::Present(_) | Method::Stream | Method::Other => passed_on(&runtime, request).await,
+        Method::Present(_) | Method::Stream | Method::PassOn => pass_on(&runtime, request).await,
     }
 }
 
-/// Both ways as it comes: heads, messages, trailers, and who ends it first.
-async fn passed_on(runtime: &RuntimeConnection, request: Request<Incoming>) -> Response<CriBody> {
+/// Passes a call on, in both directions as it comes: heads, messages, trailers, and an early end of either side.
+async fn pass_on(runtime: &RuntimeConnection, request: Request<Incoming>) -> Response<CriBody> {
     match runtime.call(request.map(Either::Left)).await {
         Ok(answer) => answer.map(|body| body.boxed_unsync()),
         Err(error) => answer::unanswered(&error),

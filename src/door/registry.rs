@@ -1,7 +1,7 @@
-//! The registry door: distribution-spec 1.1's pull side over HTTP/1.1, each manifest admitted before it is served.
+//! The registry door: the pull side of distribution-spec 1.1 over HTTP/1.1, with each manifest admitted before it is served.
 //!
-//! A request's way: `serve` bounds the connection, `route` reads what is asked for, `pull` asks the gate,
-//! `answer` puts the verdict into words or bytes, `body` and `socket` carry them to the client within bounds.
+//! The way of a request: `serve` bounds the connection, `route` reads which resource is requested, `pull` asks the gate,
+//! `answer` makes the response, and `body` and `listen::write_timeout` carry it to the client within bounds.
 
 mod answer;
 mod body;
@@ -14,18 +14,16 @@ mod tls;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use pull::Pulls;
 use serve::{ServeBounds, Server};
 pub use settings::{RegistryDoorSettings, TlsFiles};
 use tls::TlsError;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::door::DoorLimits;
-use crate::pull::gate::Gate;
+use crate::door::{Door, DoorLimits, ListenAddress, ServeContext};
 
 /// A bound listener, not yet served.
 pub struct RegistryDoor {
@@ -40,22 +38,22 @@ impl RegistryDoor {
     /// Binds the socket and reads the TLS files.
     ///
     /// # Errors
-    /// When either can not be done, with the path or address named.
+    /// The address that could not be bound, or the TLS file that could not be used, is named in the error.
     pub async fn bind(settings: RegistryDoorSettings, limits: DoorLimits) -> Result<Self, io::Error> {
         let tls = match &settings.tls {
-            Some(files) => Some(tls::acceptor(files).await.map_err(BindError::from)?),
-            // On the wire anybody could read the clients' credentials, and answer in the gate's place.
+            Some(files) => Some(tls::acceptor(files).await.map_err(RegistryBindError::from)?),
+            // Anyone on the network path could read the clients' credentials, and answer in the gate's place.
             None if !settings.listen.ip().is_loopback() => {
-                return Err(BindError::Plain(settings.listen).into());
+                return Err(RegistryBindError::Plain(settings.listen).into());
             }
             None => None,
         };
-        let unbound = |source| BindError::Socket {
+        let failed = |source| RegistryBindError::Listen {
             address: settings.listen,
             source,
         };
-        let listener = TcpListener::bind(settings.listen).await.map_err(unbound)?;
-        let address = listener.local_addr().map_err(unbound)?;
+        let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
         Ok(Self {
             address,
             settings,
@@ -65,56 +63,60 @@ impl RegistryDoor {
         })
     }
 
-    /// The address that was bound (the port, where the configuration said 0).
+    /// The address that was bound, with the port that the system chose if the settings have port 0.
     #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
+    pub const fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until `stop` says true, then lets what is under way finish for at most `grace`.
-    pub async fn serve(self, gate: Arc<Gate>, stop: watch::Receiver<bool>, grace: Duration) {
-        let Self {
-            settings,
-            limits,
-            listener,
-            tls,
-            ..
-        } = self;
+    /// Serves until it is told to stop, then lets the requests in progress finish for at most the grace period.
+    pub async fn serve(self, context: ServeContext) {
+        let ServeContext { gate, stop, grace } = context;
         let handler = Pulls {
             gate,
-            default_registry: settings.default_registry,
-            pull_deadline: limits.pull,
-            blob_deadline: limits.blob,
+            default_registry: self.settings.default_registry,
+            pull_deadline: self.limits.pull,
+            blob_deadline: self.limits.blob,
         };
         let server = Server {
             handler,
-            tls,
-            bounds: ServeBounds::of(limits.connections),
+            tls: self.tls,
+            bounds: ServeBounds::new(self.limits.connections),
         };
-        serve::serve(Arc::new(server), listener, stop, grace).await;
+        serve::serve(Arc::new(server), self.listener, stop, grace).await;
     }
 }
 
-/// Why a door could not be opened.
+impl Door for RegistryDoor {
+    fn listens_at(&self) -> ListenAddress {
+        ListenAddress::Tcp(self.address)
+    }
+
+    fn serve(self: Box<Self>, context: ServeContext) -> BoxFuture<'static, ()> {
+        Box::pin((*self).serve(context))
+    }
+}
+
+/// Why the door could not be bound.
 #[derive(Debug, thiserror::Error)]
-enum BindError {
+enum RegistryBindError {
     #[error("plain HTTP on `{0}` is open to the network: listen on a loopback address, or set `tls`")]
     Plain(SocketAddr),
-    #[error("`{address}` can not be listened on")]
-    Socket {
+    #[error("could not listen on `{address}`")]
+    Listen {
         address: SocketAddr,
         #[source]
         source: io::Error,
     },
-    #[error("the TLS files can not be used")]
+    #[error("could not use the TLS files")]
     Tls(#[from] TlsError),
 }
 
-impl From<BindError> for io::Error {
-    fn from(error: BindError) -> Self {
+impl From<RegistryBindError> for io::Error {
+    fn from(error: RegistryBindError) -> Self {
         let kind = match &error {
-            BindError::Plain(_) | BindError::Tls(_) => io::ErrorKind::InvalidInput,
-            BindError::Socket { source, .. } => source.kind(),
+            RegistryBindError::Plain(_) | RegistryBindError::Tls(_) => io::ErrorKind::InvalidInput,
+            RegistryBindError::Listen { source, .. } => source.kind(),
         };
         Self::new(kind, error)
     }

@@ -28,11 +28,8 @@ use crate::base::strict_toml::problem::{At, ConfigSource, Report, Reported};
 pub use crate::base::strict_toml::problem::{ConfigErrors, Problem};
 use crate::base::strict_toml::table::Table;
 use crate::base::strict_toml::value::Text;
-use crate::door::DoorLimits;
-use crate::door::admission::AdmissionDoorSettings;
-use crate::door::cri::CriDoorSettings;
 use crate::door::listen::socket_settings::SocketSettings;
-use crate::door::registry::RegistryDoorSettings;
+use crate::door::{ConfiguredDoors, DoorLimits};
 use crate::net::oracle::OracleRegistryConfig;
 use crate::net::registry::RegistryConfig;
 use crate::pull::policy::{DefaultAction as DefaultRuling, Policy};
@@ -50,10 +47,8 @@ pub struct Config {
     pub included: Vec<PathBuf>,
     /// `[daemon]`.
     pub daemon: DaemonSettings,
-    /// `[door.registry]`; absent: closed.
-    pub registry_door: Option<RegistryDoorSettings>,
-    /// `[door.cri]`; absent: closed.
-    pub cri_door: Option<CriDoorSettings>,
+    /// `[door.*]`, and `[daemon] admission`: the doors that are open.
+    pub doors: ConfiguredDoors,
     /// `[policy]`, `[[key]]`, `[[rule]]`, `[deny]`.
     pub policy: Arc<Policy>,
     /// `[[registry]]`, by host.
@@ -75,12 +70,19 @@ pub struct DaemonSettings {
     pub state: PathBuf,
     /// Where Prometheus asks; absent: closed.
     pub metrics: Option<SocketAddr>,
-    /// Where `pullgate.v1.Admission` answers; absent: closed.
-    pub admission: Option<AdmissionDoorSettings>,
     /// Where `pullgate.v1.Control` answers; absent: closed.
     pub control: Option<SocketSettings>,
     /// How long pulls under way may go on after SIGTERM (`[limits] drain`).
     pub drain: Duration,
+}
+
+/// `[daemon]` as it is read: its settings, and the doors that it opens.
+#[derive(Clone, Debug, Default)]
+pub struct DaemonTable {
+    /// The settings of the process.
+    pub settings: DaemonSettings,
+    /// The doors that `[daemon]` opens.
+    pub doors: ConfiguredDoors,
 }
 
 impl Default for DaemonSettings {
@@ -88,7 +90,6 @@ impl Default for DaemonSettings {
         Self {
             state: PathBuf::from("/var/lib/pullgate"),
             metrics: None,
-            admission: None,
             control: None,
             drain: Duration::from_secs(30),
         }
@@ -219,7 +220,7 @@ pub fn load_keys(path: &Path) -> Result<Vec<Arc<Authority>>, ConfigErrors> {
 ///
 /// # Errors
 /// [`ConfigErrors`]: the file can't be read, or that table not be understood.
-pub fn load_daemon(path: &Path) -> Result<DaemonSettings, ConfigErrors> {
+pub fn load_daemon(path: &Path) -> Result<DaemonTable, ConfigErrors> {
     let source = files::source(path).map_err(|error| ConfigErrors {
         problems: vec![crate::base::strict_toml::problem::whole_file(
             path,
@@ -339,8 +340,7 @@ fn read(
         path: path.to_owned(),
         included: Vec::new(),
         daemon,
-        registry_door: doors.registry,
-        cri_door: doors.cri,
+        doors,
         policy: Arc::new(policy),
         registries,
         oracle,
@@ -389,7 +389,7 @@ struct Settings {
     daemon: DaemonSettings,
     cache: CacheSettings,
     limits: DoorLimits,
-    doors: process::DoorTables,
+    doors: ConfiguredDoors,
     default: DefaultRuling,
 }
 
@@ -405,11 +405,15 @@ impl Settings {
             .table("policy", "`[policy]`")
             .and_then(|table| default_ruling(root, table));
         let (limits, drain) = limits?;
+        let daemon = daemon?;
         Ok(Self {
-            daemon: DaemonSettings { drain, ..daemon? },
+            daemon: DaemonSettings {
+                drain,
+                ..daemon.settings
+            },
             cache: cache?,
             limits,
-            doors: doors?,
+            doors: daemon.doors.and(doors?),
             default: default?,
         })
     }

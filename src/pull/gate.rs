@@ -33,7 +33,7 @@ use crate::pull::evidence::EvidenceStore;
 use crate::pull::policy::EffectiveRule;
 use crate::pull::record::{Decision, DecisionFeed, RecordedDecision, Recorder};
 
-use crate::pull::request::{PullContext, PullRequest};
+use crate::pull::request::{DoorName, PullContext, PullRequest};
 use crate::pull::resolve::Resolver;
 
 /// The gate. One process has one, and all doors share it.
@@ -242,6 +242,11 @@ impl Gate {
     /// Records a decision that a door made itself, after the gate had admitted the pull.
     pub fn record(&self, decision: &Decision<'_>) {
         self.recorder.record_pull(decision);
+    }
+
+    /// Starts the counters of a door at zero: see [`Recorder::count_from_zero`].
+    pub fn count_from_zero(&self, door: DoorName, serves_blobs: bool) {
+        self.recorder.count_from_zero(door, serves_blobs);
     }
 
     /// Returns the decisions of all doors: see [`Recorder::watch`].

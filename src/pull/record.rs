@@ -149,20 +149,19 @@ impl Recorder {
             "Requests that were answered with the registry's request for credentials",
             recorder.challenges.clone(),
         );
-        // Every series starts at zero, so that the first denial is an increase, which an alert can see.
-        for outcome in std::iter::once(DecisionOutcome::Allow)
-            .chain(Reason::ALL.iter().copied().map(DecisionOutcome::Deny))
-        {
-            for door in [DoorName::Admission, DoorName::Cri, DoorName::Registry] {
-                drop(recorder.pulls.get_or_create(&PullLabels::new(door, outcome)));
-            }
-            drop(
-                recorder
-                    .blobs
-                    .get_or_create(&PullLabels::new(DoorName::Registry, outcome)),
-            );
-        }
         recorder
+    }
+
+    /// Starts the counters of a door at zero, so that its first denial is an increase and not a new series, to an alert
+    /// that watches for increases. `serves_blobs` says whether blobs are counted there as well.
+    pub fn count_from_zero(&self, door: DoorName, serves_blobs: bool) {
+        let denials = Reason::ALL.iter().copied().map(DecisionOutcome::Deny);
+        for outcome in std::iter::once(DecisionOutcome::Allow).chain(denials) {
+            drop(self.pulls.get_or_create(&PullLabels::new(door, outcome)));
+            if serves_blobs {
+                drop(self.blobs.get_or_create(&PullLabels::new(door, outcome)));
+            }
+        }
     }
 
     /// Records the decision on a manifest.

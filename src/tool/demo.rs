@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus_client::registry::Registry as Metrics;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::base::reason::Reason;
-use crate::door::DoorLimits;
 use crate::door::registry::{RegistryDoor, RegistryDoorSettings};
+use crate::door::{DoorLimits, ServeContext};
 use crate::fakes::pull_client::{ClientPullError, Dialect, PullClient, Pulled, SetUpError};
 use crate::fakes::registry::{EmbeddedRegistry, FakeRegistryOptions, StoreError, tar};
 use crate::net::oracle::OracleRegistries;
@@ -42,7 +42,7 @@ pub struct Demo {
     registry: EmbeddedRegistry,
     gate: SocketAddr,
     images: Vec<DemoImage>,
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
     serving: JoinHandle<()>,
 }
 
@@ -173,8 +173,12 @@ impl Demo {
             max_records: 1024,
         };
         let gate = Arc::new(Gate::new(settings, &storage, &mut Metrics::default())?);
-        let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(door.serve(gate, stopped, Duration::from_secs(1)));
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(door.serve(ServeContext {
+            gate,
+            stop: stop.clone(),
+            grace: Duration::from_secs(1),
+        }));
         Ok(Self {
             registry,
             gate: address,
@@ -267,8 +271,7 @@ impl Demo {
 
     /// Closes both sockets.
     pub async fn stop(self) {
-        // Nobody is left to hear it when the door has ended already.
-        let _no_receiver = self.stop.send(true);
+        self.stop.cancel();
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "The door of the demonstration did not end by itself");
         }

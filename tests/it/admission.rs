@@ -14,10 +14,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use pullgate::base::proto::v1;
 use pullgate::base::proto::v1::admission_client::AdmissionClient;
 use pullgate::base::proto::v1::watch_decisions_response::Event;
-use pullgate::door::DoorLimits;
 use pullgate::door::admission;
 use pullgate::door::listen::socket_settings::SocketSettings;
 use pullgate::door::listen::unix_socket::{BoundSocket, SocketError};
+use pullgate::door::{DoorLimits, ServeContext};
 use pullgate::fakes::pull_client::Dialect;
 use pullgate::fakes::registry::{AuthPolicy, EmbeddedRegistry, FakeRegistryOptions};
 use pullgate::net::uds_client::{Channel, origin};
@@ -25,8 +25,8 @@ use pullgate::oci::Descriptor;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Code, Request, Status};
 
 use crate::support::liar::{Answer, Liar};
@@ -38,7 +38,7 @@ use crate::support::{
 /// An admission door before a node's gate.
 struct Admission {
     socket: PathBuf,
-    stop: watch::Sender<bool>,
+    stop: DropGuard,
     task: JoinHandle<()>,
     _folder: TempDir,
 }
@@ -59,12 +59,15 @@ impl Admission {
             ..DoorLimits::default()
         };
         let door = admission::AdmissionDoor::bind(&settings, limits).await.unwrap();
-        let (stop, stopped) = watch::channel(false);
-        let gate = std::sync::Arc::clone(&node.gate);
-        let task = tokio::spawn(door.serve(gate, stopped, Duration::from_secs(1)));
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(door.serve(ServeContext {
+            gate: std::sync::Arc::clone(&node.gate),
+            stop: stop.clone(),
+            grace: Duration::from_secs(1),
+        }));
         Self {
             socket,
-            stop,
+            stop: stop.drop_guard(),
             task,
             _folder: folder,
         }
@@ -636,7 +639,7 @@ async fn who_watches_sees_what_was_what_comes_and_how_much_was_missed() {
     for _ in 0..6000 {
         node.gate
             .admit(&pullgate::pull::request::PullRequest {
-                door: pullgate::pull::request::DoorName::Tool,
+                door: pullgate::pull::request::DoorName::TOOL,
                 peer: "test".to_owned(),
                 reference: "elsewhere.example/app".parse().unwrap(),
                 presented: None,
@@ -663,7 +666,7 @@ async fn who_watches_sees_what_was_what_comes_and_how_much_was_missed() {
     assert_eq!((first.sequence, first.outcome()), (1, v1::Outcome::Deny));
 
     // A door that closes ends what would never end by itself.
-    door.stop.send(true).unwrap();
+    drop(door.stop);
     tokio::time::timeout(LATEST, door.task).await.unwrap().unwrap();
     while next(&mut all).await.is_some() {}
     assert!(!door.socket.exists(), "the socket's file stayed");
@@ -801,7 +804,7 @@ async fn the_socket_is_for_whom_its_mode_says_and_replaces_what_is_dead() {
     drop(second);
     assert!(path.exists());
     let error = bind(&config).await.unwrap_err();
-    assert!(matches!(error, SocketError::NoSocket { .. }), "{error:?}");
+    assert!(matches!(error, SocketError::NotASocket { .. }), "{error:?}");
     assert_eq!(std::fs::read(&path).unwrap(), b"");
     let nobody = SocketSettings {
         path: folder.path().join("b.sock"),

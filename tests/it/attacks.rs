@@ -168,7 +168,7 @@ async fn a_signed_name_does_not_reach_a_terminal_as_it_is() {
     let judgement = node
         .gate
         .admit(&PullRequest {
-            door: DoorName::Registry,
+            door: DoorName::new("registry"),
             peer: "test".to_owned(),
             reference: image("acme/app:v1"),
             presented: None,

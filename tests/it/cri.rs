@@ -16,15 +16,16 @@ use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
-use pullgate::door::DoorLimits;
 use pullgate::door::cri;
 use pullgate::door::listen::socket_settings::SocketSettings;
+use pullgate::door::{DoorLimits, ServeContext};
 use pullgate::fakes::registry::{AuthPolicy, EmbeddedRegistry, FakeRegistryOptions};
 use pullgate::oci::Descriptor;
 use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::liar::{Answer, Liar};
 use crate::support::signer::attach;
@@ -421,7 +422,7 @@ struct World {
     state: Arc<State>,
     socket: PathBuf,
     node: Node,
-    _stop: watch::Sender<bool>,
+    _stop: DropGuard,
     folder: TempDir,
 }
 
@@ -475,15 +476,19 @@ impl World {
             ..DoorLimits::default()
         };
         let door = cri::CriDoor::bind(settings, limits).await.unwrap();
-        let socket = door.socket().path().to_owned();
-        let (stop, stopped) = watch::channel(false);
-        tokio::spawn(door.serve(Arc::clone(&node.gate), stopped, Duration::from_secs(1)));
+        let socket = folder.path().join("cri.sock");
+        let stop = CancellationToken::new();
+        tokio::spawn(door.serve(ServeContext {
+            gate: Arc::clone(&node.gate),
+            stop: stop.clone(),
+            grace: Duration::from_secs(1),
+        }));
         Self {
             state: Arc::clone(&runtime.state),
             runtime: Some(runtime),
             socket,
             node,
-            _stop: stop,
+            _stop: stop.drop_guard(),
             folder,
         }
     }
@@ -929,7 +934,7 @@ async fn an_image_that_is_found_in_an_index_is_kept_under_the_policy_that_admitt
         });
         assert_eq!(called.status(), "0", "{called:?}");
         let blob = pullgate::pull::request::PullRequest {
-            door: pullgate::pull::request::DoorName::Registry,
+            door: pullgate::pull::request::DoorName::new("registry"),
             peer: String::new(),
             reference: at(&id).parse().unwrap(),
             pod: None,

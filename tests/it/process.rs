@@ -323,7 +323,7 @@ fn a_daemon_that_can_not_start_says_what_to_do() {
     let admission = |value: &str| config.replacen("[daemon]", &format!("[daemon]\nadmission = {value}"), 1);
     let taken = first.folder.path().join("keys/release.pem");
     let said = refused(&admission(&format!("\"{}\"", taken.display())));
-    assert!(said.contains("is no socket; see what it is"), "{said}");
+    assert!(said.contains("is not a socket; see what it is"), "{said}");
     let path = first.folder.path().join("a.sock");
     let said = refused(&admission(&format!(
         "{{ listen = \"{}\", group = \"nobody-here\" }}",

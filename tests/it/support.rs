@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use pullgate::base::reason::Reason;
-use pullgate::door::registry::RegistryDoor;
+use pullgate::door::ServeContext;
+use pullgate::door::registry::{RegistryDoor, RegistryDoorSettings};
 use pullgate::fakes::pull_client::{ClientPullError, Dialect, PullClient, Pulled, WireRefusal};
 use pullgate::fakes::registry::{EmbeddedRegistry, FakeRegistryOptions};
 use pullgate::oci::{Descriptor, Digest, Reference};
@@ -21,8 +22,8 @@ use pullgate::pull::record::RequestMetrics;
 use rustix::process::{Pid, Signal, kill_process};
 use signer::{Signer, attach};
 use tempfile::TempDir;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The registry's host as it stands in image names; no such host exists (RFC 2606).
 pub const HOST: &str = "registry.example";
@@ -94,7 +95,7 @@ pub struct Node {
     pub metrics: Registry,
     requests: RequestMetrics,
     folder: TempDir,
-    stop: watch::Sender<bool>,
+    stop: DropGuard,
     task: JoinHandle<()>,
 }
 
@@ -106,9 +107,12 @@ impl Node {
     /// Starts in a folder that an earlier node may have left.
     pub async fn start_in(folder: TempDir, config: &str) -> Self {
         let config = load(folder.path(), config);
-        let door = RegistryDoor::bind(config.registry_door.clone().unwrap(), config.limits)
-            .await
-            .unwrap();
+        let door = RegistryDoor::bind(
+            config.doors.get::<RegistryDoorSettings>().unwrap().clone(),
+            config.limits,
+        )
+        .await
+        .unwrap();
         let addr = door.local_addr();
         let storage = Storage {
             derivations_file: Some(config.daemon.state.join("permits.redb")),
@@ -117,17 +121,21 @@ impl Node {
         };
         let mut metrics = Registry::with_prefix("pullgate");
         let requests = RequestMetrics::new(&mut metrics);
-        let settings = daemon::settings(&config, vec![addr], &requests).unwrap();
+        let settings = daemon::gate_settings(&config, vec![addr], &requests).unwrap();
         let gate = Arc::new(Gate::new(settings, &storage, &mut metrics).unwrap());
-        let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(door.serve(Arc::clone(&gate), stopped, Duration::from_secs(1)));
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(door.serve(ServeContext {
+            gate: Arc::clone(&gate),
+            stop: stop.clone(),
+            grace: Duration::from_secs(1),
+        }));
         Self {
             gate,
             addr,
             metrics,
             requests,
             folder,
-            stop,
+            stop: stop.drop_guard(),
             task,
         }
     }
@@ -136,12 +144,12 @@ impl Node {
     pub fn reload(&self, config: &str) {
         let config = load(self.folder.path(), config);
         self.gate
-            .replace_settings(daemon::settings(&config, vec![self.addr], &self.requests).unwrap());
+            .replace_settings(daemon::gate_settings(&config, vec![self.addr], &self.requests).unwrap());
     }
 
     /// Ends, and leaves the folder to the next.
     pub async fn stop(self) -> TempDir {
-        self.stop.send(true).unwrap();
+        drop(self.stop);
         tokio::time::timeout(LATEST, self.task).await.unwrap().unwrap();
         drop(self.gate);
         self.folder

@@ -4,10 +4,12 @@ use std::time::Instant;
 
 use http::HeaderValue;
 
+use super::settings::AdmissionDoorSettings;
 use crate::base::proto::v1;
+use crate::door::DoorSettings as _;
 use crate::net::registry::{DockerAuthError, Login, Presented, Secret};
 use crate::oci::{Digest, DigestError, Reference, ReferenceError, normalised_registry};
-use crate::pull::request::{DescribedManifest, DoorName, PullRequest, Purpose};
+use crate::pull::request::{DescribedManifest, PullRequest, Purpose};
 
 /// Why a question is none.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +82,7 @@ pub(super) fn read(
         None => None,
     };
     Ok(PullRequest {
-        door: DoorName::Admission,
+        door: AdmissionDoorSettings::NAME,
         peer,
         reference,
         presented,

@@ -1,4 +1,4 @@
-//! Answers of the door's own.
+//! Answers that the door makes itself.
 
 use std::fmt::Write as _;
 
@@ -18,34 +18,34 @@ use crate::base::reason::Reason;
 use crate::door::wire_codes::cri_answer;
 use crate::pull::decide::Denial;
 
-/// What goes back to a client.
+/// The body of an answer to a client.
 pub(super) type CriBody = UnsyncBoxBody<Bytes, hyper::Error>;
 
-/// Longest message of a status. It stands in a head, of which clients take 8 KiB and more; encoded it may be three times as
-/// long.
+/// Longest message of a status. The message stands in a head, of which clients accept 8 KiB and more; encoded it may be
+/// three times as long.
 const MESSAGE_BYTES: usize = 2048;
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const STATUS_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// A status and no message ("Trailers-Only").
+/// Returns an answer of a status and no message ("Trailers-Only").
 pub(super) fn status(code: Code, text: &str) -> Response<CriBody> {
     let mut answer = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(STATUS, HeaderValue::from(i32::from(code)));
-    // Encoded it holds visible ASCII alone.
+    // An encoded text is visible ASCII, which a header accepts.
     let text = HeaderValue::try_from(encoded(text)).unwrap_or_else(|_| HeaderValue::from_static("denied"));
     headers.insert(STATUS_MESSAGE, text);
     answer
 }
 
-/// A blocked pull, so that the kubelet shows it.
+/// Answers a pull that was blocked, so that the kubelet shows why.
 pub(super) fn denied(denial: &Denial) -> Response<CriBody> {
     blocked(denial.reason, denial)
 }
 
-/// As [`denied`], of what is no denial of the gate's: the request can't be read, or we crashed.
+/// As [`denied`], for a failure of the door itself: the request could not be read, or the call crashed.
 pub(super) fn failed(reason: Reason, detail: &str) -> Response<CriBody> {
     blocked(reason, format_args!("pullgate: {reason}: {detail}"))
 }
@@ -54,13 +54,13 @@ fn blocked(reason: Reason, text: impl std::fmt::Display) -> Response<CriBody> {
     status(Code::Unknown, &format!("{}: {text}", cri_answer(reason)))
 }
 
-/// A call that the runtime did not answer.
+/// Answers a call that the runtime did not answer.
 pub(super) fn unanswered(error: &RuntimeError) -> Response<CriBody> {
     let hint = error.hint().map_or(String::new(), |hint| format!("; {hint}"));
     status(Code::Unavailable, &format!("pullgate: {}{hint}", chain(error)))
 }
 
-/// A call that can not be read, and so not be decided on.
+/// Answers a call that could not be read, and so could not be decided.
 pub(super) fn unreadable(error: &GrpcMessageError) -> Response<CriBody> {
     let code = match error {
         GrpcMessageError::Compressed => Code::Unimplemented,
@@ -76,7 +76,7 @@ pub(super) fn unreadable(error: &GrpcMessageError) -> Response<CriBody> {
     answer
 }
 
-/// An answer of the runtime that was read: its head and trailers as they came, with this message.
+/// Passes on an answer of the runtime that was read: its head and trailers as they came, with this message.
 pub(super) fn replayed(
     mut head: response::Parts,
     message: Option<&GrpcMessage>,
@@ -94,7 +94,7 @@ pub(super) fn replayed(
     Response::from_parts(head, body)
 }
 
-/// The status of an answer of the runtime; of one that says none, `Unknown`.
+/// Returns the status of an answer of the runtime, or `Unknown` if it has none.
 pub(super) fn code(head: &response::Parts, trailers: Option<&HeaderMap>) -> Code {
     let status = trailers
         .and_then(|trailers| trailers.get(&STATUS))
@@ -102,7 +102,7 @@ pub(super) fn code(head: &response::Parts, trailers: Option<&HeaderMap>) -> Code
     status.map_or(Code::Unknown, |status| Code::from_bytes(status.as_bytes()))
 }
 
-/// Percent-encoded: all but visible ASCII and spaces, and `%` (`PROTOCOL-HTTP2.md`, "Responses").
+/// Percent-encodes all bytes but visible ASCII and spaces, and `%` too (`PROTOCOL-HTTP2.md`, "Responses").
 fn encoded(text: &str) -> String {
     let mut end = text.len().min(MESSAGE_BYTES);
     while !text.is_char_boundary(end) {

@@ -1,17 +1,17 @@
-//! Protocol Buffers edited in place: fields left out of a message whose other fields nobody here needs to know.
+//! Leaves fields out of a Protocol Buffers message without knowing its other fields.
 
 use std::ops::RangeInclusive;
 
-/// A message is not what Protocol Buffers are.
+/// The bytes are not a Protocol Buffers message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not protobuf")]
 pub struct NotProtobuf;
 
-/// Copies a message without those of its fields `number` that are not `wanted`. All else stays byte for byte, the fields
-/// that this release does not know too.
+/// Copies a message without those of its fields `number` that are not `wanted`. Every other field stays byte for byte, known
+/// to this release or not.
 ///
 /// # Errors
-/// [`NotProtobuf`]; also for groups, which proto3 does not have.
+/// [`NotProtobuf`], for groups too: proto3 does not have them.
 pub fn without(
     message: &[u8],
     number: u64,
@@ -33,18 +33,19 @@ pub fn without(
     Ok(kept)
 }
 
-/// One field of a message: its number, all its bytes, and its content if it is one of a length of its own.
+/// One field of a message: its number, all its bytes, and its content if it is length-delimited.
 struct Field<'m> {
     number: u64,
     whole: &'m [u8],
     content: Option<&'m [u8]>,
 }
 
-/// A field's number has 29 bits (Protocol Buffers, "Assigning Field Numbers"). Go's gogo/protobuf cuts a larger one down, and
-/// would read another field than we did.
+/// The number of a field has 29 bits (Protocol Buffers, "Assigning Field Numbers"). Go's gogo/protobuf truncates a larger
+/// number, and would read another field than we did.
 const NUMBERS: RangeInclusive<u64> = 1..=(1 << 29) - 1;
 
-/// Protocol Buffers, "Encoding": a key of number and wire type, then as much as the type says.
+/// Splits the first field off a message (Protocol Buffers, "Encoding"): a key of number and wire type, then as many bytes as
+/// the type says.
 fn split_field(message: &[u8]) -> Option<(Field<'_>, &[u8])> {
     let (key, after_key) = varint(message)?;
     let (content, after) = match key & 7 {

@@ -1,4 +1,4 @@
-//! What the runtime has, and how it is made to have it no more: questions of our own.
+//! Calls that the door makes itself: which images the runtime has, and the removal of an image.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use crate::oci::{Reference, Repository};
 /// Largest answer about one image that is read.
 pub(super) const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long the runtime may take to say what it has, and to remove it.
+/// The time within which the runtime must report or remove an image.
 const LOCAL_CALL: Duration = Duration::from_secs(60);
 
-/// containerd's CRI hears by an event that a name is gone: it is asked so often, so much later each time.
-const GONE: [Duration; 5] = [
+/// The pauses before the checks whether an image is gone: containerd's CRI learns by an event that a name was removed.
+const REMOVAL_CHECKS: [Duration; 5] = [
     Duration::ZERO,
     Duration::from_millis(20),
     Duration::from_millis(100),
@@ -29,56 +29,56 @@ const GONE: [Duration; 5] = [
     Duration::from_secs(2),
 ];
 
-/// Takes one name away, and is no part of the Container Runtime Interface, by which containerd removes all names of an image
-/// (`internal/cri/server/images/image_remove.go`).
+/// Removes one name of an image. It is containerd's own method: through the Container Runtime Interface containerd removes
+/// all names of an image (`internal/cri/server/images/image_remove.go`).
 const DELETE: &str = "/containerd.services.images.v1.Images/Delete";
 
-/// Where containerd's CRI keeps its images (`internal/cri/constants`, `K8sContainerdNamespace`).
+/// The namespace in which containerd's CRI keeps its images (`internal/cri/constants`, `K8sContainerdNamespace`).
 const NAMESPACE: (&str, &str) = ("containerd-namespace", "k8s.io");
 
 /// The images of one runtime.
 pub(super) struct Images {
     pub(super) runtime: RuntimeConnection,
-    /// `/runtime.v1.ImageService`, or the older one that was asked.
+    /// `/runtime.v1.ImageService`, or the older service that the client called.
     pub(super) service: &'static str,
 }
 
-/// What became of an image that must not stay.
+/// The outcome of a removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Removed {
-    /// It is gone.
+    /// The image is gone.
     Image,
-    /// It stays under the names that it has in other repositories, and has none in this one.
+    /// The image keeps the names that it has in other repositories, and has lost those in this one.
     Names,
 }
 
-/// Why a question was not answered.
+/// Why a call to the runtime failed.
 enum ImageServiceError {
-    /// With a status that is no success.
+    /// The runtime answered with this status.
     Status(Code),
-    /// Not at all, or with something that is no answer.
+    /// The call did not come to an answer, or the answer could not be read.
     Broken(String),
 }
 
 impl Images {
-    /// The image that has this name or identifier, if there is one.
+    /// Returns the image that has this name or identifier, if there is one.
     pub(super) async fn status(&self, image: &str) -> Result<Option<cri::Image>, String> {
         let request = cri::ImageStatusRequest { image: spec(image) };
-        let answer = self.ask_cri("ImageStatus", &request).await?;
+        let answer = self.call_cri("ImageStatus", &request).await?;
         let answer: cri::ImageStatusResponse = answer.decode().map_err(|error| chain(&error))?;
         Ok(answer.image)
     }
 
-    /// Takes an image away with all its names.
+    /// Removes an image with all its names.
     pub(super) async fn remove(&self, image: &str) -> Result<Removed, String> {
         let request = cri::RemoveImageRequest { image: spec(image) };
-        self.ask_cri("RemoveImage", &request).await?;
+        self.call_cri("RemoveImage", &request).await?;
         Ok(Removed::Image)
     }
 
-    /// Takes an image away from a repository. What others call it is not this repository's business: whoever gives the
-    /// runtime another's image under his own name must not be able to have it deleted. Where that does not come to
-    /// pass the image goes with all its names.
+    /// Removes the names that an image has in a repository, and the image if it has no others. Its names in other
+    /// repositories stay: a registry that gives the runtime another's image under its own name must not be able to have
+    /// that image deleted. If the names do not go, the image is removed with all its names.
     pub(super) async fn remove_from(
         &self,
         repository: &Repository,
@@ -88,13 +88,13 @@ impl Images {
             return self.remove(&image.id).await;
         }
         for name in names_in(repository, image) {
-            self.unname(name).await?;
+            self.remove_name(name).await?;
         }
-        for pause in GONE {
+        for pause in REMOVAL_CHECKS {
             sleep(pause).await;
             match self.status(&image.id).await? {
                 None => return Ok(Removed::Image),
-                // Its last names may be taken from two sides at one time.
+                // Two calls may remove its last names at one time.
                 Some(left) if !is_named_outside(repository, &left) => break,
                 Some(left) if names_in(repository, &left).next().is_none() => return Ok(Removed::Names),
                 Some(_) => {}
@@ -103,28 +103,29 @@ impl Images {
         self.remove(&image.id).await
     }
 
-    /// CRI-O and cri-dockerd take away the one name by which they are asked.
-    async fn unname(&self, name: &str) -> Result<(), String> {
+    /// Removes one name. CRI-O and cri-dockerd, which do not know containerd's method, remove the one name that they are
+    /// given.
+    async fn remove_name(&self, name: &str) -> Result<(), String> {
         let request = containerd::DeleteImageRequest {
             name: name.to_owned(),
         };
         match self
-            .ask(Request::post(DELETE).header(NAMESPACE.0, NAMESPACE.1), &request)
+            .call(Request::post(DELETE).header(NAMESPACE.0, NAMESPACE.1), &request)
             .await
         {
             Ok(_) | Err(ImageServiceError::Status(Code::NotFound)) => Ok(()),
             Err(ImageServiceError::Status(Code::Unimplemented)) => self.remove(name).await.map(|_| ()),
-            Err(error) => Err(error.said("Delete")),
+            Err(error) => Err(error.describe("Delete")),
         }
     }
 
-    async fn ask_cri(&self, method: &str, message: &impl prost::Message) -> Result<GrpcMessage, String> {
+    async fn call_cri(&self, method: &str, message: &impl prost::Message) -> Result<GrpcMessage, String> {
         let head = Request::post(format!("{}/{method}", self.service));
-        let answer = self.ask(head, message).await;
-        answer.map_err(|error| error.said(method))
+        let answer = self.call(head, message).await;
+        answer.map_err(|error| error.describe(method))
     }
 
-    async fn ask(
+    async fn call(
         &self,
         head: request::Builder,
         message: &impl prost::Message,
@@ -133,9 +134,9 @@ impl Images {
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .header("user-agent", concat!("pullgate/", env!("CARGO_PKG_VERSION")))
-            .body(Either::Right(Full::new(GrpcMessage::of(message).framed())))
+            .body(Either::Right(Full::new(GrpcMessage::new(message).framed())))
             .map_err(|error| ImageServiceError::Broken(chain(&error)))?;
-        let asked = async {
+        let answer = async {
             let answer = self.runtime.call(request).await;
             let answer = answer.map_err(|error| ImageServiceError::Broken(chain(&error)))?;
             let (head, body) = answer.into_parts();
@@ -145,17 +146,17 @@ impl Images {
             if code != Code::Ok {
                 return Err(ImageServiceError::Status(code));
             }
-            Ok(message.unwrap_or_else(|| GrpcMessage::framing(&[])))
+            Ok(message.unwrap_or_else(|| GrpcMessage::from_bytes(&[])))
         };
-        match timeout(LOCAL_CALL, asked).await {
+        match timeout(LOCAL_CALL, answer).await {
             Ok(answer) => answer,
-            Err(_elapsed) => Err(ImageServiceError::Broken("it took too long".to_owned())),
+            Err(_elapsed) => Err(ImageServiceError::Broken("the runtime took too long".to_owned())),
         }
     }
 }
 
 impl ImageServiceError {
-    fn said(self, method: &str) -> String {
+    fn describe(self, method: &str) -> String {
         match self {
             Self::Status(code) => format!("{method} failed: {code:?}"),
             Self::Broken(why) => format!("{method}: {why}"),
@@ -177,7 +178,7 @@ fn is_named_outside(repository: &Repository, image: &cri::Image) -> bool {
     names(image).any(|(_, of)| of != *repository)
 }
 
-/// The names of an image, each with its repository.
+/// Returns the names of an image, each with its repository.
 pub(super) fn names(image: &cri::Image) -> impl Iterator<Item = (&str, Repository)> {
     let of = |name: &str| name.parse::<Reference>().ok();
     let tags = image.repo_tags.iter().map(move |name| (name, of(name)));

@@ -1,4 +1,4 @@
-//! gRPC messages as bytes (gRPC over HTTP/2, `PROTOCOL-HTTP2.md`): read within bounds.
+//! gRPC messages as bytes (gRPC over HTTP/2, `PROTOCOL-HTTP2.md`), read within bounds.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -9,22 +9,22 @@ use super::fields::NotProtobuf;
 /// Compressed-Flag and Message-Length.
 const PREFIX: usize = 5;
 
-/// Why there is no message.
+/// Why a message could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GrpcMessageError {
     #[error("the call broke off")]
     Broken(#[source] hyper::Error),
-    #[error("the message is compressed, which this door does not read")]
+    #[error("the message is compressed, and this door does not decompress")]
     Compressed,
     #[error("the message has more than {0} bytes")]
     Large(usize),
-    #[error("the call does not hold one message")]
+    #[error("the call does not have exactly one message")]
     NotOne,
-    #[error("the message is not what its method takes: {0}")]
+    #[error("the message is not one of its method: {0}")]
     Malformed(String),
 }
 
-/// One message, with its prefix: what is sent on is what came.
+/// One message with its prefix, so that the bytes that are sent on are the bytes that came.
 #[derive(Clone, Debug)]
 pub(super) struct GrpcMessage {
     framed: Bytes,
@@ -37,15 +37,15 @@ impl From<NotProtobuf> for GrpcMessageError {
 }
 
 impl GrpcMessage {
-    pub(super) fn of(message: &impl prost::Message) -> Self {
+    pub(super) fn new(message: &impl prost::Message) -> Self {
         let encoded = message.encode_to_vec();
-        Self::framing(&encoded)
+        Self::from_bytes(&encoded)
     }
 
-    pub(super) fn framing(message: &[u8]) -> Self {
+    pub(super) fn from_bytes(message: &[u8]) -> Self {
         let mut framed = BytesMut::with_capacity(PREFIX + message.len());
         framed.extend_from_slice(&[0]);
-        // What we make ourselves is smaller than what we read.
+        // Our own messages are smaller than the largest that is read.
         framed.extend_from_slice(&u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes());
         framed.extend_from_slice(message);
         Self {
@@ -53,7 +53,7 @@ impl GrpcMessage {
         }
     }
 
-    /// As it goes over the wire.
+    /// The message with its prefix, as it goes over the wire.
     pub(super) fn framed(&self) -> Bytes {
         self.framed.clone()
     }
@@ -68,8 +68,8 @@ impl GrpcMessage {
     }
 }
 
-/// Reads the one message of a call in one direction, and the trailers behind it. None where there is no message: an answer
-/// that is an error has none.
+/// Reads the one message of a call in one direction, and the trailers behind it. An answer that is an error has no message:
+/// `None`.
 pub(super) async fn read(
     mut body: impl Body<Data = Bytes, Error = hyper::Error> + Unpin,
     most: usize,

@@ -1,5 +1,5 @@
-//! `ImageStatus` and `ListImages` with `recheck_present`: an image that is on the node and was not admitted is answered as
-//! not there, so that it can't start. Nothing is asked of a network for that.
+//! `ImageStatus` and `ListImages` with `recheck_present`: an image that is on the node but was not admitted is reported as
+//! absent, so that it cannot start. This needs no request over a network.
 
 use http::{Request, Response};
 use http_body_util::{Either, Full};
@@ -14,35 +14,35 @@ use crate::base::proto::cri;
 use crate::oci::{Digest, DigestError, Reference, Repository};
 use crate::pull::gate::{Gate, ImageStatus};
 
-/// Largest answer that is read: what containerd sends at most (`defaults.DefaultMaxSendMsgSize`).
+/// Largest answer that is read: the most that containerd sends (`defaults.DefaultMaxSendMsgSize`).
 const ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// `ImageResponse.image` and `ListImagesResponse.images`.
 const IMAGES: u64 = 1;
 
-/// Passes the call on, and takes out of the answer what was not admitted.
+/// Passes the call on, and leaves images that were not admitted out of the answer.
 pub(super) async fn answer(
     shared: &CriShared,
-    asked: CallContext,
+    context: CallContext,
     request: Request<Incoming>,
 ) -> Response<CriBody> {
     let is_status = request.uri().path().ends_with("/ImageStatus");
     let (head, body) = request.into_parts();
-    let (body, named) = if is_status {
-        let message = match shared.read(asked.peer, body).await {
+    let (body, repository) = if is_status {
+        let message = match shared.read(context.peer, body).await {
             Ok(message) => message,
             Err(unread) => return unread,
         };
-        let named = match message.decode() {
-            Ok(question) => repository(question),
+        let repository = match message.decode() {
+            Ok(request) => requested_repository(request),
             Err(error) => return answer::unreadable(&error),
         };
-        (Either::Right(Full::new(message.framed())), named)
+        (Either::Right(Full::new(message.framed())), repository)
     } else {
         (Either::Left(body), None)
     };
     let request = Request::from_parts(head, body);
-    let answer = match asked.runtime.call(request).await {
+    let answer = match context.runtime.call(request).await {
         Ok(answer) => answer,
         Err(error) => return answer::unanswered(&error),
     };
@@ -52,7 +52,7 @@ pub(super) async fn answer(
         Err(error) => return answer::unreadable(&error),
     };
     match answer
-        .map(|answer| shown(&shared.gate, &answer, named.as_ref()))
+        .map(|answer| without_unadmitted(&shared.gate, &answer, repository.as_ref()))
         .transpose()
     {
         Ok(answer) => answer::replayed(head, answer.as_ref(), trailers),
@@ -60,42 +60,50 @@ pub(super) async fn answer(
     }
 }
 
-/// The answer without the images that were not admitted. Without its image a status says that there is none; all else in
-/// an answer stays as it came.
-fn shown(gate: &Gate, answer: &GrpcMessage, named: Option<&Repository>) -> Result<GrpcMessage, NotProtobuf> {
+/// Returns the answer without the images that were not admitted. A status without its image says that the image is absent;
+/// the other fields of an answer stay as they came.
+fn without_unadmitted(
+    gate: &Gate,
+    answer: &GrpcMessage,
+    repository: Option<&Repository>,
+) -> Result<GrpcMessage, NotProtobuf> {
     let mut hidden = 0;
     let kept = fields::without(answer.bytes(), IMAGES, |image| {
-        let shown = cri::Image::decode(image).is_ok_and(|image| is_shown(gate, &image, named));
-        hidden += usize::from(!shown);
-        shown
+        let is_admitted = cri::Image::decode(image).is_ok_and(|image| is_admitted(gate, &image, repository));
+        hidden += usize::from(!is_admitted);
+        is_admitted
     })?;
     if hidden == 0 {
         return Ok(answer.clone());
     }
-    Ok(GrpcMessage::framing(&kept))
+    Ok(GrpcMessage::from_bytes(&kept))
 }
 
-/// Of which repository an image is asked for. An identifier, or its beginning, may look like one.
-fn repository(question: cri::ImageStatusRequest) -> Option<Repository> {
-    let name = question.image.unwrap_or_default().image;
+/// Returns the repository of the name by which an image is requested. An identifier, or the beginning of one, may look like
+/// such a name.
+fn requested_repository(request: cri::ImageStatusRequest) -> Option<Repository> {
+    let name = request.image.unwrap_or_default().image;
     let reference: Reference = name.parse().ok()?;
     Some(reference.repository)
 }
 
-/// Whether it was admitted, by any name by which it is here. What was imported has no digest that was. If it is asked for by
-/// one of its names it must have been admitted in that repository: what may run as another's may not as this one's.
-fn is_shown(gate: &Gate, image: &cri::Image, named: Option<&Repository>) -> bool {
+/// Whether an image was admitted under any of its names; an imported image has no digest that was. An image that is
+/// requested by one of its names must have been admitted in the repository of that name: an image that may run under one
+/// name need not be one that may run under another.
+fn is_admitted(gate: &Gate, image: &cri::Image, repository: Option<&Repository>) -> bool {
     let Ok(identifier) = identifier(&image.id) else {
         return false;
     };
-    let named = named.filter(|named| images::names(image).any(|(_, of)| of == **named));
-    let mut digests = digests(image).filter(|(repository, _)| named.is_none_or(|named| repository == named));
+    let requested =
+        repository.filter(|requested| images::names(image).any(|(_, named)| named == **requested));
+    let mut digests =
+        digests(image).filter(|(repository, _)| requested.is_none_or(|requested| repository == requested));
     digests.any(|(repository, digest)| {
         gate.image_status(&repository, &digest, identifier.as_ref()) == ImageStatus::Admitted
     })
 }
 
-/// The digests that an image has, each with the repository in which it has it.
+/// Returns the digests of an image, each with the repository in which the image has it.
 pub(super) fn digests(image: &cri::Image) -> impl Iterator<Item = (Repository, Digest)> {
     let names = image.repo_digests.iter();
     names.filter_map(|name| {
@@ -106,11 +114,11 @@ pub(super) fn digests(image: &cri::Image) -> impl Iterator<Item = (Repository, D
     })
 }
 
-/// What an image is, by what the runtime calls it: `sha256:` and the digest of its configuration (containerd's CRI,
+/// Reads the identifier by which the runtime calls an image: `sha256:` and the digest of its configuration (containerd's CRI,
 /// `internal/cri/store/image`; cri-dockerd) or of its manifest (cri-dockerd before Docker's containerd store).
 ///
-/// None of CRI-O, which says 64 digits: they are of no content where layers were pulled in parts (containers/storage,
-/// `zstd:chunked`). The digests that it names are of the manifests that it keeps (cri-o, `internal/storage`, `makeRepoDigests`).
+/// `None` for the 64 digits of CRI-O: they are not the digest of any content if layers were pulled in parts
+/// (containers/storage, `zstd:chunked`). The digests that CRI-O names are those of the manifests that it keeps (cri-o, `internal/storage`, `makeRepoDigests`).
 pub(super) fn identifier(id: &str) -> Result<Option<Digest>, DigestError> {
     if id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(None);

@@ -15,11 +15,13 @@ use super::answer::{self, CriBody};
 use super::images::{ANSWER_BYTES, Images, Removed};
 use super::message::{self, GrpcMessage, GrpcMessageError};
 use super::runtime::RuntimeError;
+use super::settings::CriDoorSettings;
 use super::{CallContext, CriShared, present};
 use crate::base::error_chain::chain;
 use crate::base::printable::excerpt;
 use crate::base::proto::{cri, v1};
 use crate::base::reason::Reason;
+use crate::door::DoorSettings as _;
 use crate::door::admission::ask::{RequestCredentialsError, presented};
 use crate::door::listen::grpc;
 use crate::oci::{ChildKind, Digest, Reference};
@@ -27,7 +29,7 @@ use crate::pull::decide::{Denial, Evaluation, Permit, Verdict};
 use crate::pull::gate::ImageStatus;
 use crate::pull::policy::Pod;
 use crate::pull::record::{Decision, DecisionOutcome};
-use crate::pull::request::{DoorName, PullRequest, Purpose};
+use crate::pull::request::{PullRequest, Purpose};
 
 /// After a pull that failed it is looked again after each of these: containerd 1.6 and 2.x write the image's name down
 /// before they unpack it and its CRI hears of that by an event, and a pull that was cancelled ends when it likes.
@@ -87,7 +89,7 @@ pub(super) async fn pull(
     let pulling = ForwardedPull {
         shared: Arc::clone(shared),
         images: Images {
-            runtime: asked.runtime.apart(),
+            runtime: asked.runtime.detached(),
             service: asked.service,
         },
         image,
@@ -136,7 +138,7 @@ fn read(
         labels: config.labels,
     });
     let request = PullRequest {
-        door: DoorName::Cri,
+        door: CriDoorSettings::NAME,
         peer,
         reference,
         pod,
@@ -232,7 +234,7 @@ impl ForwardedPull {
 
     /// Goes on looking, apart from the answer. Waits where too many are looked after already.
     async fn recheck_later(self: Arc<Self>, before: Option<cri::Image>) {
-        let place = Arc::clone(&self.shared.looking).acquire_owned().await;
+        let place = Arc::clone(&self.shared.rechecks).acquire_owned().await;
         tokio::spawn(async move {
             let _place = place;
             let mut last = Ok(());
@@ -399,7 +401,7 @@ impl ForwardedPull {
     fn denied(&self, detail: String) -> Box<Denial> {
         let reason = Reason::DigestMismatch;
         self.shared.gate.record(&Decision {
-            door: DoorName::Cri,
+            door: CriDoorSettings::NAME,
             peer: &self.request.peer,
             reference: &self.request.reference,
             digest: self.judgement.digest(),

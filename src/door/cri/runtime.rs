@@ -1,7 +1,8 @@
-//! The runtime behind the door: one connection for each of a client's, made when it is needed and again when it broke.
+//! The runtime behind the door: one connection for each connection of a client, opened when it is needed and again when it
+//! broke.
 //!
-//! A connection has one window for all its calls (RFC 9113, section 5.2). Were it shared, a client that does not read would
-//! stop the others.
+//! A connection has one window for all its calls (RFC 9113, section 5.2). If it were shared, a client that does not read
+//! would stop the others.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,28 +23,28 @@ use crate::base::error_chain::chain;
 use crate::base::limits;
 use crate::door::listen::connection_tasks::Spawner;
 
-/// What is sent: as it comes from the client, or read already.
-pub(super) type Sent = Either<Incoming, Full<Bytes>>;
+/// The body of a request: as it comes from the client, or a message that was read already.
+pub(super) type RequestBody = Either<Incoming, Full<Bytes>>;
 
-/// A runtime answers a connection at once or is not there: the socket is local.
+/// The time within which the runtime must accept a connection. The socket is local: it accepts at once or not at all.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How much of one call's answer may be under way. A client that does not read its call's stream holds no more.
+/// Bytes of one answer that may be in transit. A client that does not read the answer holds no more than that.
 const STREAM_WINDOW: u32 = 256 * 1024;
 
-/// As much of all answers on one connection.
+/// Bytes of all answers on one connection that may be in transit.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
-/// Why a call did not get to the runtime, or no answer back.
+/// Why a call did not reach the runtime, or brought no answer back.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RuntimeError {
-    #[error("the runtime's socket `{path}` can't be opened")]
+    #[error("could not connect to the runtime's socket `{path}`")]
     Connect {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    #[error("what answers at `{path}` does not speak gRPC")]
+    #[error("the server at `{path}` does not speak gRPC")]
     Protocol {
         path: PathBuf,
         #[source]
@@ -54,7 +55,7 @@ pub(super) enum RuntimeError {
 }
 
 impl RuntimeError {
-    /// What to do next, where that is known.
+    /// Returns the next step, where one is known.
     pub(super) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Connect { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Some(
@@ -68,11 +69,11 @@ impl RuntimeError {
     }
 }
 
-/// The way to the runtime for one client's connection.
+/// The connection to the runtime for one connection of a client.
 #[derive(Clone)]
 pub(super) struct RuntimeConnection {
     path: Arc<Path>,
-    connected: Arc<Mutex<Option<SendRequest<Sent>>>>,
+    connected: Arc<Mutex<Option<SendRequest<RequestBody>>>>,
     spawner: Spawner,
 }
 
@@ -85,30 +86,33 @@ impl RuntimeConnection {
         }
     }
 
-    /// A connection of its own, which does not end with the client's.
-    pub(super) fn apart(&self) -> Self {
-        Self::new(Arc::clone(&self.path), Spawner::Apart)
+    /// Returns a connection of its own, which does not end with the connection of the client.
+    pub(super) fn detached(&self) -> Self {
+        Self::new(Arc::clone(&self.path), Spawner::Detached)
     }
 
-    /// Whether the runtime can be reached now.
+    /// Checks whether the runtime can be reached now.
     ///
     /// # Errors
-    /// As [`RuntimeError::Connect`] and [`RuntimeError::Protocol`].
-    pub(super) async fn reach(&self) -> Result<(), RuntimeError> {
+    /// [`RuntimeError::Connect`] and [`RuntimeError::Protocol`].
+    pub(super) async fn check(&self) -> Result<(), RuntimeError> {
         self.sender().await.map(|_sender| ())
     }
 
-    /// Sends a call, and gives the answer's head when it is there. Dropped before, the call is cancelled.
-    pub(super) async fn call(&self, mut request: Request<Sent>) -> Result<Response<Incoming>, RuntimeError> {
+    /// Sends a call, and returns the answer when its head has come. Dropping the future before that cancels the call.
+    pub(super) async fn call(
+        &self,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, RuntimeError> {
         *request.uri_mut() = local(request.uri());
-        // The authority says it, and a server may refuse two that differ.
+        // The authority carries the host, and a server may refuse a request in which the two differ.
         request.headers_mut().remove(http::header::HOST);
         let mut sender = self.sender().await?;
         let mut refused = match sender.try_send_request(request).await {
             Ok(answer) => return Ok(answer),
             Err(refused) => refused,
         };
-        // Nothing of it was sent: the connection had ended before, as when the runtime was started anew.
+        // No part of the request was sent: the connection had ended before, as when the runtime was restarted.
         let Some(request) = refused.take_message() else {
             return Err(RuntimeError::Call(refused.into_error()));
         };
@@ -116,7 +120,7 @@ impl RuntimeConnection {
         sender.send_request(request).await.map_err(RuntimeError::Call)
     }
 
-    async fn sender(&self) -> Result<SendRequest<Sent>, RuntimeError> {
+    async fn sender(&self) -> Result<SendRequest<RequestBody>, RuntimeError> {
         let mut connected = self.connected.lock().await;
         if let Some(sender) = connected.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());
@@ -126,7 +130,7 @@ impl RuntimeConnection {
         Ok(sender)
     }
 
-    async fn connect(&self) -> Result<SendRequest<Sent>, RuntimeError> {
+    async fn connect(&self) -> Result<SendRequest<RequestBody>, RuntimeError> {
         let failed = |source| RuntimeError::Connect {
             path: self.path.to_path_buf(),
             source,
@@ -154,7 +158,7 @@ impl RuntimeConnection {
     }
 }
 
-/// The same path at the authority that a runtime takes: containerd 2.3.4 refuses others on a Unix socket.
+/// Returns the same path at the authority that runtimes accept: containerd 2.3.4 refuses others on a Unix socket.
 fn local(uri: &Uri) -> Uri {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     Uri::builder()
@@ -162,6 +166,6 @@ fn local(uri: &Uri) -> Uri {
         .authority("localhost")
         .path_and_query(path)
         .build()
-        // What was a path before is one now.
+        // A path that was valid in one URI is valid in another.
         .unwrap_or_else(|_| Uri::from_static("http://localhost/"))
 }

@@ -2,9 +2,15 @@
 
 use std::path::PathBuf;
 
+use futures_util::future::BoxFuture;
+use serde_json::json;
+
+use super::CriDoor;
 use crate::base::strict_toml::problem::Reported;
-use crate::base::strict_toml::table::Table;
+use crate::base::strict_toml::table::{Read, Table};
 use crate::door::listen::socket_settings::SocketSettings;
+use crate::door::{BindError, Door, DoorLimits, DoorSettings, DoorView, ListenAddress};
+use crate::pull::request::DoorName;
 
 /// The daemon's own user, and root: write access to this socket is equivalent to root on the node.
 const DEFAULT_MODE: u32 = 0o600;
@@ -20,9 +26,49 @@ pub struct CriDoorSettings {
     pub recheck_present: bool,
 }
 
+impl DoorSettings for CriDoorSettings {
+    const NAME: DoorName = DoorName::new("cri");
+    const LABEL: &'static str = "CRI door";
+
+    fn read(door: &mut Table<'_>) -> Read<Self> {
+        match door.table("cri", "`[door.cri]`")? {
+            Some(table) => Self::read_table(table).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn listens_at(&self) -> ListenAddress {
+        ListenAddress::Unix(self.socket.path.clone())
+    }
+
+    fn view(&self) -> DoorView {
+        let (listen, runtime) = (self.socket.path.display(), self.runtime.display());
+        let rechecks = if self.recheck_present {
+            "; recheck_present"
+        } else {
+            ""
+        };
+        DoorView {
+            text: format!("{listen} before {runtime}{rechecks}"),
+            json: json!({
+                "listen": listen.to_string(),
+                "runtime": runtime.to_string(),
+                "recheck_present": self.recheck_present,
+            }),
+        }
+    }
+
+    fn bind(&self, limits: DoorLimits) -> BoxFuture<'_, Result<Box<dyn Door>, BindError>> {
+        Box::pin(async move {
+            let door = CriDoor::bind(self.clone(), limits).await?;
+            Ok(Box::new(door) as Box<dyn Door>)
+        })
+    }
+}
+
 impl CriDoorSettings {
     /// Reads the table. Every setting is read before the first problem is returned, so that all problems are reported.
-    pub(crate) fn read(mut table: Table<'_>) -> Result<Self, Reported> {
+    fn read_table(mut table: Table<'_>) -> Result<Self, Reported> {
         let socket = SocketSettings::read_keys(&mut table, "\"/run/pullgate/cri.sock\"", DEFAULT_MODE);
         let runtime = table.required_text("runtime", "\"/run/containerd/containerd.sock\"");
         let runtime = runtime.map(|text| table.path(text.text));

@@ -1,30 +1,36 @@
-//! What all doors do with a listener: take connections within a bound, until told to stop, and let what is under way
-//! finish.
+//! The loop of every listener: it accepts connections within a bound until it is told to stop, and then lets the
+//! connections in progress finish.
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
-/// A listener.
+/// The pause after an accept that failed: long enough for other connections to end and release what they hold, too short
+/// for a client to give a pull up.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
+
+/// A listening socket.
 pub(crate) trait Accept {
     /// A connection.
     type Stream;
-    /// Who is at its other end, as far as the listener says.
-    type Peer;
+    /// The address of the other end.
+    type Address;
 
-    /// The next connection.
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>>;
+    /// Accepts the next connection.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Address)>>;
 }
 
 impl Accept for TcpListener {
     type Stream = TcpStream;
-    type Peer = SocketAddr;
+    type Address = SocketAddr;
 
     fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> {
         self.accept()
@@ -33,35 +39,36 @@ impl Accept for TcpListener {
 
 impl Accept for UnixListener {
     type Stream = UnixStream;
-    type Peer = tokio::net::unix::SocketAddr;
+    type Address = tokio::net::unix::SocketAddr;
 
     fn accept(&self) -> impl Future<Output = io::Result<(UnixStream, tokio::net::unix::SocketAddr)>> {
         self.accept()
     }
 }
 
-/// Takes connections until `stop` says so (or whoever could say it is gone), at most `connections` at one time; then lets
-/// what is under way finish for at most `grace`. Each is handed to `serve` with what tells it to come to an end.
+/// Accepts connections until `stop` is cancelled, at most `connections` at one time, and runs `serve` for each. Then waits
+/// at most `grace` for the connections in progress, and cuts the rest. `serve` watches `stop` itself, to end a connection
+/// in good order.
 pub(crate) async fn accept_until_stopped<L, F>(
     listener: L,
     connections: usize,
-    mut stop: watch::Receiver<bool>,
+    stop: CancellationToken,
     grace: Duration,
-    serve: impl Fn(L::Stream, L::Peer, watch::Receiver<bool>) -> F,
+    serve: impl Fn(L::Stream, L::Address) -> F,
 ) where
     L: Accept,
     F: Future<Output = ()> + Send + 'static,
 {
     let slots = Arc::new(Semaphore::new(connections.max(1)));
     let mut connections = JoinSet::new();
-    let each = stop.clone();
+    let mut stopped = pin!(stop.cancelled());
     loop {
         tokio::select! {
             biased;
-            () = stopped(&mut stop) => break,
-            Some(ended) = connections.join_next() => report(ended),
-            (slot, stream, peer) = next(&slots, || listener.accept()) => {
-                let served = serve(stream, peer, each.clone());
+            () = &mut stopped => break,
+            Some(ended) = connections.join_next() => log_panic(ended),
+            (slot, stream, address) = accept_next(&slots, || listener.accept()) => {
+                let served = serve(stream, address);
                 connections.spawn(async move {
                     served.await;
                     drop(slot);
@@ -72,29 +79,30 @@ pub(crate) async fn accept_until_stopped<L, F>(
     drop(listener);
     let finished = timeout(grace, async {
         while let Some(ended) = connections.join_next().await {
-            report(ended);
+            log_panic(ended);
         }
     });
     if finished.await.is_err() {
         tracing::warn!(
             connections = connections.len(),
-            "Connections are cut: the time to finish them is over"
+            "The time to finish is over: the connections that are left are cut"
         );
         connections.shutdown().await;
     }
 }
 
-/// The next connection, once there is room for it: until then the kernel's queue holds it, and no memory of ours.
+/// Accepts a connection once a slot is free. Until then the connection waits in the kernel's queue, and takes none of our
+/// memory.
 #[expect(
     clippy::expect_used,
-    reason = "nobody closes this semaphore: `accept_until_stopped` alone has it"
+    reason = "the semaphore is never closed: `accept_until_stopped` alone holds it"
 )]
-pub(crate) async fn next<S, P, F>(
+pub(crate) async fn accept_next<S, A, F>(
     slots: &Arc<Semaphore>,
     accept: impl Fn() -> F,
-) -> (OwnedSemaphorePermit, S, P)
+) -> (OwnedSemaphorePermit, S, A)
 where
-    F: Future<Output = io::Result<(S, P)>>,
+    F: Future<Output = io::Result<(S, A)>>,
 {
     let slot = Arc::clone(slots)
         .acquire_owned()
@@ -102,10 +110,11 @@ where
         .expect("the semaphore is open");
     loop {
         match accept().await {
-            Ok((stream, peer)) => return (slot, stream, peer),
-            // The client was gone before we came (accept(2)); the next one may be there.
+            Ok((stream, address)) => return (slot, stream, address),
+            // The client closed the connection before it was accepted (accept(2)); the next one may be there.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            // Out of file descriptors or memory: at once it would fail again, and fill a core and the log.
+            // Out of file descriptors or memory: without a pause the call would fail again at once, and fill a core and
+            // the log.
             Err(error) => {
                 tracing::warn!(%error, "A connection could not be accepted");
                 sleep(ACCEPT_PAUSE).await;
@@ -114,18 +123,8 @@ where
     }
 }
 
-/// Until the door is told to stop.
-pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
-    if stop.wait_for(|stop| *stop).await.is_err() {
-        tracing::debug!("Whoever could stop the door is gone: it stops");
-    }
-}
-
-fn report(ended: Result<(), JoinError>) {
+fn log_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "A connection crashed; the others go on");
     }
 }
-
-/// Long enough for other connections to end and give back what they hold, too short for a pull to be given up.
-pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(250);

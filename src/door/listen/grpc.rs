@@ -1,4 +1,4 @@
-//! What our own gRPC services share: deadlines, health, reflection, and the way from a socket to a service.
+//! The parts that our own gRPC services share: deadlines, health, reflection, and the way from a socket to a service.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
@@ -17,46 +16,52 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower_service::Service as _;
 
+use super::callers::Peer;
+use super::read_slots::ReadSlots;
+use super::unix_socket::{BoundSocket, CallerBounds};
 use crate::base::limits;
 use crate::base::proto::v1;
-use crate::door::listen::callers::Peer;
-use crate::door::listen::read_slots::Reading;
-use crate::door::listen::unix_socket::{BoundSocket, CallerBounds};
 
-/// Calls at one time on one connection. Who has more to ask opens another.
+/// Calls at one time on one connection. A caller that needs more opens another connection.
 const STREAMS: u32 = 256;
 
-/// What a caller may send on one connection before it is read: a question, whole.
+/// Bytes that a caller may send on one connection before they are read: one whole request.
 const WINDOW: u32 = 128 * 1024;
 
-/// Questions that are read at one time: of root, and as many of all others.
-const READING: usize = 128;
+/// Requests that are read at one time, for root and again for all other users.
+const READ_SLOTS: usize = 128;
 
-/// A question comes over a local socket at once. Who sends half of one holds a place and memory no longer.
-const QUESTION: Duration = Duration::from_secs(10);
+/// The time within which a request must have come: over a local socket it comes at once. After that, a caller that sent a
+/// part of it no longer holds a slot and memory.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Largest message of health and reflection: the name of a service, or of a file.
 const SMALL_BYTES: usize = 4096;
 
-/// What begins the paths of our own services. None of their methods takes a stream.
-const OURS: &str = "/pullgate.";
+/// The beginning of the paths of our own services. None of their methods takes a stream.
+const OWN_SERVICES: &str = "/pullgate.";
 
-/// Serves `routes`, with health and reflection beside them, until told to stop.
+/// The most of a caller's time that is kept for the way back.
+const WAY_BACK: Duration = Duration::from_millis(250);
+
+/// Serves `routes` with health and reflection, until `stop` is cancelled.
 pub(crate) async fn serve(
     socket: BoundSocket,
     routes: Routes,
-    named: &'static str,
+    service_name: &'static str,
     connections: usize,
-    stop: watch::Receiver<bool>,
+    stop: CancellationToken,
     grace: Duration,
 ) {
     let (health, service) = tonic_health::server::health_reporter();
-    health.set_service_status(named, ServingStatus::Serving).await;
+    health
+        .set_service_status(service_name, ServingStatus::Serving)
+        .await;
     let routes = routes.add_service(service.max_decoding_message_size(SMALL_BYTES));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .with_service_name(named)
+        .with_service_name(service_name)
         .with_service_name("grpc.health.v1.Health")
         .build_v1();
     let routes = match reflection {
@@ -67,13 +72,13 @@ pub(crate) async fn serve(
         }
     };
     let routes = routes.prepare();
-    let reading = Arc::new(Reading::new(READING));
+    let slots = Arc::new(ReadSlots::new(READ_SLOTS));
     let answer = move |peer: Peer, mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        let (mut routes, reading) = (routes.clone(), Arc::clone(&reading));
+        let (mut routes, slots) = (routes.clone(), Arc::clone(&slots));
         async move {
-            match whole(peer, request, &reading).await {
-                Ok(request) => routed(&mut routes, request).await,
+            match read_request(peer, request, &slots).await {
+                Ok(request) => call(&mut routes, request).await,
                 Err(status) => status.into_http(),
             }
         }
@@ -85,74 +90,76 @@ pub(crate) async fn serve(
     };
     tokio::join!(
         socket.serve(bounds, stop.clone(), grace, answer),
-        tell_health(health, named, stop)
+        report_stop(health, service_name, stop)
     );
 }
 
-/// A question with its message read: what is only begun must not be kept for those who never end it.
-async fn whole(peer: Peer, request: Request<Incoming>, reading: &Reading) -> Result<Request<Body>, Status> {
-    if !request.uri().path().starts_with(OURS) {
+/// Reads the message of a request whole. A part of a message must not take memory for as long as its caller likes.
+async fn read_request(
+    peer: Peer,
+    request: Request<Incoming>,
+    slots: &ReadSlots,
+) -> Result<Request<Body>, Status> {
+    if !request.uri().path().starts_with(OWN_SERVICES) {
         return Ok(request.map(Body::new));
     }
     let (head, body) = request.into_parts();
     // With the five bytes before a message (gRPC over HTTP/2, "Length-Prefixed-Message").
     let body = Limited::new(body, limits::GRPC_REQUEST_BYTES + 5);
-    let read = async {
-        let _place = reading.place(peer).await;
-        body.collect().await
-    };
-    match timeout(QUESTION, read).await {
+    match slots.read(peer, REQUEST_DEADLINE, body.collect()).await {
         Ok(Ok(read)) => Ok(Request::from_parts(head, Body::new(Full::new(read.to_bytes())))),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             Err(Status::out_of_range("the message is longer than 64 KiB"))
         }
         Ok(Err(error)) => Err(Status::cancelled(error.to_string())),
-        Err(_elapsed) => Err(Status::deadline_exceeded("the call's message did not come")),
+        Err(_elapsed) => Err(Status::deadline_exceeded(
+            "the message of the call did not come in time",
+        )),
     }
 }
 
-async fn routed(routes: &mut Routes, request: Request<Body>) -> Response<Body> {
+async fn call(routes: &mut Routes, request: Request<Body>) -> Response<Body> {
     match routes.call(request).await {
         Ok(response) => response,
-        // It has no values: routes answer every request.
+        // The error type has no values: routes answer every request.
         Err(never) => match never {},
     }
 }
 
-/// Who watches the service's health learns that it stops before it is gone.
-async fn tell_health(health: HealthReporter, named: &'static str, mut stop: watch::Receiver<bool>) {
-    super::accept::stopped(&mut stop).await;
-    health.set_service_status(named, ServingStatus::NotServing).await;
+/// Reports to the watchers of the service's health that it stops, before its connections end.
+async fn report_stop(health: HealthReporter, service_name: &'static str, stop: CancellationToken) {
+    stop.cancelled().await;
+    health
+        .set_service_status(service_name, ServingStatus::NotServing)
+        .await;
     health.set_service_status("", ServingStatus::NotServing).await;
 }
 
-/// The name of a service, as health and reflection spell it.
+/// Returns the name of a service, as health and reflection spell it.
 pub(crate) const fn name_of<S: NamedService>(_service: &S) -> &'static str {
     S::NAME
 }
 
-/// Who called.
+/// Returns the caller of a request.
 pub(crate) fn peer_of<T>(request: &tonic::Request<T>) -> Result<Peer, Status> {
     let peer = request.extensions().get::<Peer>().copied();
     peer.ok_or_else(|| Status::internal("the caller is not known"))
 }
 
-/// When the answer to a call must be there: what the caller allows, and no later than `most` from now. A little of the
-/// caller's time is left for the way back, so that it reads "too late" with a reason, and not its own clock's.
-pub(crate) fn deadline(metadata: &MetadataMap, most: Duration) -> Result<Instant, Status> {
+/// Returns the time at which a call must be answered: the caller's own deadline, at most `longest` from now. A little of
+/// the caller's time is kept for the way back, so that the caller reads our reason and not a timeout of its own.
+pub(crate) fn deadline(metadata: &MetadataMap, longest: Duration) -> Result<Instant, Status> {
     let Some(value) = metadata.get("grpc-timeout") else {
-        return Ok(Instant::now() + most);
+        return Ok(Instant::now() + longest);
     };
-    let allowed = value.to_str().ok().and_then(time);
+    let allowed = value.to_str().ok().and_then(parse_timeout);
     let allowed = allowed.ok_or_else(|| Status::invalid_argument("grpc-timeout is not a time"))?;
     let way_back = (allowed / 10).min(WAY_BACK);
-    Ok(Instant::now() + allowed.saturating_sub(way_back).min(most))
+    Ok(Instant::now() + allowed.saturating_sub(way_back).min(longest))
 }
 
-const WAY_BACK: Duration = Duration::from_millis(250);
-
 /// `TimeoutValue TimeoutUnit`: up to eight digits and a letter (gRPC over HTTP/2, `PROTOCOL-HTTP2.md`, "Requests").
-fn time(text: &str) -> Option<Duration> {
+fn parse_timeout(text: &str) -> Option<Duration> {
     let (last, _) = text.char_indices().next_back()?;
     let (digits, unit) = text.split_at_checked(last)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -177,7 +184,7 @@ mod tests {
     use tonic::Code;
     use tonic::metadata::MetadataMap;
 
-    use super::{deadline, time};
+    use super::{deadline, parse_timeout};
 
     #[test]
     fn a_timeout_is_digits_and_a_unit() {
@@ -197,12 +204,12 @@ mod tests {
             ("9é", None),
             ("", None),
         ] {
-            assert_eq!(time(text), expected, "{text}");
+            assert_eq!(parse_timeout(text), expected, "{text}");
         }
     }
 
     #[test]
-    fn the_caller_s_deadline_is_kept_and_ours_too() {
+    fn the_earlier_of_the_callers_deadline_and_ours_is_kept() {
         let most = Duration::from_secs(30);
         let within = |text: &'static str| {
             let mut metadata = MetadataMap::new();

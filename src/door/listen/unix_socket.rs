@@ -1,5 +1,5 @@
-//! A Unix socket that speaks HTTP/2, which gRPC is: made with the right owner and mode, connections and streams within
-//! bounds, each caller known by what the kernel says of it.
+//! A Unix socket that speaks HTTP/2, on which gRPC stands. The socket is created with the right owner and mode,
+//! connections and streams are bounded, and each caller is known by the credentials that the kernel reports.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -19,38 +19,45 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, join};
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use super::accept::{accept_until_stopped, stopped};
+use super::accept::accept_until_stopped;
 use super::callers::{Callers, Peer};
-use super::connection_tasks::{self, Spawner};
+use super::connection_tasks::{ConnectionTasks, Spawner};
 use super::socket_settings::{SocketSettings, group_id};
 use crate::base::error_chain::chain;
 use crate::base::limits;
 
-/// Why a socket could not be made.
+/// The first bytes of each connection (RFC 9113, 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How often a silent caller is asked whether it is still there, and the time that it has to answer.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Why a socket could not be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SocketError {
-    /// Another process serves it.
+    /// Another process serves the socket.
     #[error("`{path}` is in use by another process")]
     InUse {
-        /// Which.
+        /// The path of the socket.
         path: PathBuf,
     },
-    /// A file that is no socket stands there. It is left alone.
-    #[error("`{path}` exists and is no socket")]
-    NoSocket {
-        /// Which.
+    /// Another kind of file stands at the path. It is left alone.
+    #[error("`{path}` exists and is not a socket")]
+    NotASocket {
+        /// The path of the file.
         path: PathBuf,
     },
-    /// The group is not known.
+    /// This machine does not know the group.
     #[error("the group `{group}` of `{path}` does not exist")]
     NoGroup {
-        /// Which socket.
+        /// The path of the socket.
         path: PathBuf,
-        /// Which group.
+        /// The name of the group.
         group: String,
     },
     /// The system's database of groups could not be read.
@@ -58,53 +65,46 @@ pub enum SocketError {
     GroupLookup {
         /// The path of the socket.
         path: PathBuf,
-        /// The group's name.
+        /// The name of the group.
         group: String,
         /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The process may not give the file to that group.
-    #[error("`{path}` can't be given to the group `{group}`: the user of the daemon must be a member")]
+    /// The process may not give the file to the group.
+    #[error("could not give `{path}` to the group `{group}`: the user of the daemon must be a member")]
     Group {
-        /// Which socket.
+        /// The path of the socket.
         path: PathBuf,
-        /// Which group.
+        /// The name of the group.
         group: String,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// Anything else.
-    #[error("`{path}` can't be listened on")]
+    /// The file could not be created, changed or listened on.
+    #[error("could not listen on `{path}`")]
     Io {
-        /// Which.
+        /// The path of the socket.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
 }
 
-/// What callers may hold.
+/// The most that callers may hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallerBounds {
     /// Connections at one time; the next one waits.
     pub(crate) connections: usize,
     /// Calls at one time on one connection.
     pub(crate) streams: u32,
-    /// Bytes that a caller may send on one connection before they are read; none: as HTTP/2 servers do.
+    /// Bytes that a caller may send on one connection before they are read; `None` is the default of HTTP/2.
     pub(crate) window: Option<u32>,
 }
 
-/// What begins each connection (RFC 9113, 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// How often it is asked whether a caller who says nothing is still there, and how long he has to answer.
-const ALIVE: Duration = Duration::from_secs(30);
-const ALIVE_ANSWER: Duration = Duration::from_secs(20);
-
-/// A bound socket, not yet served. Its file goes when it is dropped.
+/// A bound socket, not yet served. Its file is removed when the socket is dropped.
 #[derive(Debug)]
 pub struct BoundSocket {
     listener: UnixListener,
@@ -119,7 +119,7 @@ struct SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Not if a daemon that was started since has put its own there.
+        // A daemon that was started meanwhile may have put its own socket there, which must stay.
         let ours = std::fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode);
         if ours && let Err(error) = std::fs::remove_file(&self.path) {
             tracing::debug!(%error, path = %self.path.display(), "The socket's file could not be removed");
@@ -128,65 +128,65 @@ impl Drop for SocketFile {
 }
 
 impl BoundSocket {
-    /// Makes the socket: under another name first, so that nobody can open it before its owner and mode are right, and
-    /// so that one which an earlier process left is replaced at once.
+    /// Creates the socket. It has a temporary name until its owner and mode are right, so that it cannot be opened before,
+    /// and then replaces a socket that an earlier process left, in one step.
     ///
     /// # Errors
-    /// As [`SocketError`] says.
-    pub async fn bind(config: &SocketSettings) -> Result<Self, SocketError> {
-        let path = &config.path;
+    /// See [`SocketError`].
+    pub async fn bind(settings: &SocketSettings) -> Result<Self, SocketError> {
+        let path = &settings.path;
         let failed = |source| SocketError::Io {
             path: path.clone(),
             source,
         };
-        vacant(path).await?;
+        check_vacant(path).await?;
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".new");
-        let new = path.with_file_name(name);
-        match std::fs::remove_file(&new) {
+        let temporary = path.with_file_name(name);
+        match std::fs::remove_file(&temporary) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
-        let gid = match &config.group {
-            Some(group) => Some(found_group(path, group)?),
+        let gid = match &settings.group {
+            Some(group) => Some(existing_group(path, group)?),
             None => None,
         };
-        let listener = UnixListener::bind(&new).map_err(failed)?;
-        // From here on it goes again, unless all is well.
+        let listener = UnixListener::bind(&temporary).map_err(failed)?;
+        // From here on an error removes the file again.
         let mut file = SocketFile {
-            inode: std::fs::symlink_metadata(&new).map_err(failed)?.ino(),
-            path: new,
+            inode: std::fs::symlink_metadata(&temporary).map_err(failed)?.ino(),
+            path: temporary,
         };
-        if let (Some(gid), Some(group)) = (gid, &config.group) {
+        if let (Some(gid), Some(group)) = (gid, &settings.group) {
             std::os::unix::fs::chown(&file.path, None, Some(gid)).map_err(|source| SocketError::Group {
                 path: path.clone(),
                 group: group.clone(),
                 source,
             })?;
         }
-        let mode = std::fs::Permissions::from_mode(config.mode);
+        let mode = std::fs::Permissions::from_mode(settings.mode);
         std::fs::set_permissions(&file.path, mode).map_err(failed)?;
         std::fs::rename(&file.path, path).map_err(failed)?;
         file.path.clone_from(path);
         Ok(Self { listener, file })
     }
 
-    /// Where it stands.
+    /// The path of the socket.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.file.path
     }
 
-    /// Serves until `stop` says true, then lets what is under way finish for at most `grace`. `service` answers one
+    /// Serves until `stop` is cancelled, then lets the calls in progress finish for at most `grace`. `service` answers one
     /// request of one caller.
     pub(crate) async fn serve<S, F, B>(
         self,
         bounds: CallerBounds,
-        stop: watch::Receiver<bool>,
+        stop: CancellationToken,
         grace: Duration,
         service: S,
     ) where
@@ -199,11 +199,12 @@ impl BoundSocket {
             .await;
     }
 
-    /// As [`Self::serve`], with a service of its own for each connection, which is told where the connection's tasks run.
+    /// As [`Self::serve`], with a service of its own for each connection. The service receives the spawner of the
+    /// connection's tasks.
     pub(crate) async fn serve_each<S, F, B>(
         self,
         bounds: CallerBounds,
-        stop: watch::Receiver<bool>,
+        stop: CancellationToken,
         grace: Duration,
         service: impl Fn(Spawner) -> S,
     ) where
@@ -214,22 +215,23 @@ impl BoundSocket {
     {
         let Self { listener, file } = self;
         let callers = Arc::new(Callers::new(bounds.connections));
-        let serve = move |stream, _unnamed, stop| {
-            let (spawner, tasks) = connection_tasks::new();
+        let stop_connections = stop.clone();
+        let serve = move |stream, _unnamed| {
+            let (spawner, tasks) = ConnectionTasks::new();
             let service = service(spawner.clone());
-            let connection = connection(stream, bounds, Arc::clone(&callers), stop, service, spawner);
-            tasks.run_beside(connection)
+            let (callers, stop) = (Arc::clone(&callers), stop_connections.clone());
+            tasks.run_beside(serve_connection(stream, bounds, callers, stop, service, spawner))
         };
         accept_until_stopped(listener, bounds.connections, stop, grace, serve).await;
         drop(file);
     }
 }
 
-async fn connection<S, F, B>(
+async fn serve_connection<S, F, B>(
     stream: UnixStream,
     bounds: CallerBounds,
     callers: Arc<Callers>,
-    mut stop: watch::Receiver<bool>,
+    stop: CancellationToken,
     service: S,
     spawner: Spawner,
 ) where
@@ -245,39 +247,39 @@ async fn connection<S, F, B>(
             pid: credentials.pid(),
         },
         Err(error) => {
-            tracing::warn!(%error, "The kernel does not say who a caller is; it is not served");
+            tracing::warn!(%error, "The kernel does not report the credentials of a caller; it is not served");
             return;
         }
     };
-    let Some(_place) = callers.enter(peer) else {
+    let Some(_slot) = callers.enter(peer) else {
         return tracing::warn!(%peer, "A caller has too many connections; this one is closed");
     };
-    // Who connects and says nothing must not hold a place.
+    // A caller that connects and stays silent must not hold a connection.
     let (reading, writing) = stream.into_split();
-    let reading = match timeout(limits::REQUEST_HEAD, begun(reading)).await {
+    let reading = match timeout(limits::REQUEST_HEAD, read_preface(reading)).await {
         Ok(Ok(reading)) => reading,
         Ok(Err(error)) => return tracing::debug!(%error, %peer, "A connection did not begin"),
-        Err(_elapsed) => return tracing::debug!(%peer, "A caller said nothing"),
+        Err(_elapsed) => return tracing::debug!(%peer, "A caller sent nothing"),
     };
     let answer = service_fn(move |request| {
-        let answered = service(peer, request);
-        async { Ok::<_, Infallible>(answered.await) }
+        let response = service(peer, request);
+        async { Ok::<_, Infallible>(response.await) }
     });
     let connection = http2::Builder::new(spawner)
         .timer(TokioTimer::new())
-        // What is passed through is passed as it came.
+        // Answers of a runtime are passed on as they came.
         .auto_date_header(false)
         .max_concurrent_streams(bounds.streams)
         .max_header_list_size(limits::GRPC_HEAD_BYTES)
         .initial_connection_window_size(bounds.window)
         .initial_stream_window_size(bounds.window)
-        .keep_alive_interval(ALIVE)
-        .keep_alive_timeout(ALIVE_ANSWER)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .serve_connection(TokioIo::new(join(reading, writing)), answer);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stopped(&mut stop) => {
+        () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -287,27 +289,19 @@ async fn connection<S, F, B>(
     }
 }
 
-/// What is read of a connection that begins as HTTP/2 does. Until then nothing of it is served, and no time of HTTP/2's runs.
-async fn begun(mut reading: OwnedReadHalf) -> io::Result<impl AsyncRead + Unpin> {
+/// Waits for the preface of HTTP/2 and puts it back. Until it has come, the connection is not served and no timer of HTTP/2
+/// runs.
+async fn read_preface(mut reading: OwnedReadHalf) -> io::Result<impl AsyncRead + Unpin> {
     let mut first = [0; PREFACE.len()];
     reading.read_exact(&mut first).await?;
     if first != *PREFACE {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not HTTP/2"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not HTTP/2"));
     }
     Ok(PREFACE.chain(reading))
 }
 
-fn found_group(path: &Path, group: &str) -> Result<u32, SocketError> {
-    let (path, group) = (path.to_owned(), group.to_owned());
-    match group_id(&group) {
-        Ok(Some(number)) => Ok(number),
-        Ok(None) => Err(SocketError::NoGroup { path, group }),
-        Err(source) => Err(SocketError::GroupLookup { path, group, source }),
-    }
-}
-
-/// Whether nothing stands there, or a socket that nobody serves any more.
-async fn vacant(path: &Path) -> Result<(), SocketError> {
+/// Checks that nothing stands at the path, or a socket that no process serves any more.
+async fn check_vacant(path: &Path) -> Result<(), SocketError> {
     let failed = |source| SocketError::Io {
         path: path.to_owned(),
         source,
@@ -316,17 +310,26 @@ async fn vacant(path: &Path) -> Result<(), SocketError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
         Ok(found) if !found.file_type().is_socket() => {
-            return Err(SocketError::NoSocket {
+            return Err(SocketError::NotASocket {
                 path: path.to_owned(),
             });
         }
         Ok(_) => {}
     }
     match UnixStream::connect(path).await {
-        Ok(_answered) => Err(SocketError::InUse {
+        Ok(_connected) => Err(SocketError::InUse {
             path: path.to_owned(),
         }),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
         Err(error) => Err(failed(error)),
+    }
+}
+
+fn existing_group(path: &Path, group: &str) -> Result<u32, SocketError> {
+    let (path, group) = (path.to_owned(), group.to_owned());
+    match group_id(&group) {
+        Ok(Some(number)) => Ok(number),
+        Ok(None) => Err(SocketError::NoGroup { path, group }),
+        Err(source) => Err(SocketError::GroupLookup { path, group, source }),
     }
 }

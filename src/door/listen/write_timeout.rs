@@ -1,5 +1,5 @@
-//! A client's socket that does not wait for ever: hyper bounds how long a client may take to ask, this bounds how long
-//! it may take to read the answer.
+//! A client's socket with a bound on writes: hyper bounds the time in which a client must send its request, and this bounds
+//! the time in which it must read the answer.
 
 use std::io;
 use std::pin::Pin;
@@ -11,36 +11,41 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// When the answer under way must be through, whatever the client does. Set by the request that is being answered.
+/// The time at which the answer in progress must have been written, whatever the client does. Each request sets it for its
+/// own answer.
 pub(crate) type Due = watch::Receiver<Option<Instant>>;
 
-/// The socket. A write that makes no progress for `stall`, or that is still waiting when the answer is due, fails, and
-/// the connection ends with it.
+/// The socket. A write fails, and ends the connection, if it makes no progress for `stall` or still waits when the answer
+/// is due.
 pub(crate) struct StallTimeout {
     stream: TcpStream,
     stall: Duration,
     due: Due,
     /// Runs while `waiting`.
-    patience: Pin<Box<Sleep>>,
+    timer: Pin<Box<Sleep>>,
     waiting: bool,
     stalled: bool,
 }
 
 impl StallTimeout {
     pub(crate) fn new(stream: TcpStream, stall: Duration, due: Due) -> Self {
-        let patience = Box::pin(sleep_until(Instant::now() + stall));
+        let timer = Box::pin(sleep_until(Instant::now() + stall));
         Self {
             stream,
             stall,
             due,
-            patience,
+            timer,
             waiting: false,
             stalled: false,
         }
     }
 
-    /// What became of a write: progress ends the wait, and none begins or goes on with it.
-    fn watched<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    /// Watches the result of a write: progress ends the wait, a write that is pending starts it or goes on with it.
+    fn watch_write<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.waiting = false;
             return written;
@@ -48,12 +53,12 @@ impl StallTimeout {
         if !self.waiting {
             let stalled = Instant::now() + self.stall;
             let due = *self.due.borrow();
-            self.patience
+            self.timer
                 .as_mut()
                 .reset(due.map_or(stalled, |due| due.min(stalled)));
             self.waiting = true;
         }
-        ready!(self.patience.as_mut().poll(context));
+        ready!(self.timer.as_mut().poll(context));
         self.stalled = true;
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
@@ -62,15 +67,15 @@ impl StallTimeout {
     }
 }
 
-/// Of a connection that was cut, what the kernel still holds for the client goes as well (`SO_LINGER` 0). It would be
-/// offered to a client that reads nothing for minutes, megabytes for each.
+/// A connection that is cut drops the bytes that the kernel still holds for the client as well (`SO_LINGER` 0). Otherwise
+/// the kernel would offer them for minutes to a client that reads nothing, megabytes for each connection.
 impl Drop for StallTimeout {
     fn drop(&mut self) {
         let is_late = self.due.borrow().is_some_and(|due| due <= Instant::now());
         if (self.stalled || is_late)
             && let Err(error) = self.stream.set_zero_linger()
         {
-            tracing::debug!(%error, "A connection that was cut lingers");
+            tracing::debug!(%error, "SO_LINGER could not be set on a connection that was cut");
         }
     }
 }
@@ -89,7 +94,7 @@ impl AsyncWrite for StallTimeout {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(context, bytes);
-        this.watched(written, context)
+        this.watch_write(written, context)
     }
 
     fn poll_write_vectored(
@@ -99,7 +104,7 @@ impl AsyncWrite for StallTimeout {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write_vectored(context, bytes);
-        this.watched(written, context)
+        this.watch_write(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,7 +1,7 @@
-//! What is answered: responses out of verdicts, and the words of a denial in every place where a runtime looks.
+//! Responses to clients, and the text of a denial in every place where a runtime looks for it.
 //!
-//! A denial says the same thing three times, because no two runtimes read the same place: in the HTTP/1.1 reason
-//! phrase (all that containerd before 2.3.3 prints of a HEAD), in the message of the error body (Podman, Docker,
+//! A denial carries the same text in three places, because no two runtimes read the same one: in the HTTP/1.1 reason
+//! phrase (the only one that containerd before 2.3.3 prints for a HEAD), in the message of the error body (Podman, Docker,
 //! containerd from 2.3.3 on) and, for programs, in the fields of its `detail`.
 
 use std::borrow::Cow;
@@ -24,26 +24,26 @@ use crate::oci::{Descriptor, Digest, MediaType};
 use crate::pull::decide::{Denial, Permit};
 use crate::pull::gate::BlobPermit;
 
-/// Who asks, as far as a denial's words depend on it.
+/// The client, as far as the text of a denial depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Puller {
     /// Docker Engine.
     Docker,
-    /// All others.
+    /// Any other client.
     Other,
 }
 
 impl Puller {
-    /// By `User-Agent`: `docker/<version> …` is Docker Engine's. It changes a word, never a verdict.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    /// Recognises Docker Engine by its `User-Agent`, `docker/<version> …`. It changes a word, never a verdict.
+    pub(super) fn from_headers(headers: &HeaderMap) -> Self {
         match headers.get(USER_AGENT) {
             Some(agent) if agent.as_bytes().starts_with(b"docker/") => Self::Docker,
             Some(_) | None => Self::Other,
         }
     }
 
-    /// Before `DENIED` Docker's classic image store writes "pull access denied for …, repository does not exist or may
-    /// require 'docker login'". It prints `UNSUPPORTED` without a story of its own, and asks no second time either.
+    /// Before the text of `DENIED`, Docker's classic image store writes "pull access denied for …, repository does not exist
+    /// or may require 'docker login'". It adds nothing to `UNSUPPORTED`, and does not repeat the request either.
     fn code(self, code: &'static str) -> &'static str {
         match (self, code) {
             (Self::Docker, "DENIED") => "UNSUPPORTED",
@@ -52,7 +52,7 @@ impl Puller {
     }
 }
 
-/// The answer to `/v2/`: this is a registry; with a challenge, one that wants to be shown credentials.
+/// Answers `/v2/`: this is a registry, and with a challenge, one that wants credentials.
 pub(super) fn base(challenge: Option<HeaderValue>) -> Response<ResponseBody> {
     match challenge {
         None => with_headers(
@@ -61,19 +61,19 @@ pub(super) fn base(challenge: Option<HeaderValue>) -> Response<ResponseBody> {
             JSON,
         ),
         Some(challenge) => {
-            let told = Told {
+            let entry = ErrorEntry {
                 code: "UNAUTHORIZED",
                 message: "pullgate: the registry behind the gate wants credentials".to_owned(),
                 detail: None,
             };
-            let mut response = error(StatusCode::UNAUTHORIZED, &told, &told.message);
+            let mut response = error(StatusCode::UNAUTHORIZED, &entry, &entry.message);
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
             response
         }
     }
 }
 
-/// The manifest that was judged: those very bytes.
+/// Answers with the very bytes of the manifest that was admitted.
 pub(super) fn manifest(permit: &Permit) -> Response<ResponseBody> {
     let media_type = HeaderValue::from_static(permit.document().media_type().as_str());
     let mut response = with_headers(
@@ -85,7 +85,7 @@ pub(super) fn manifest(permit: &Permit) -> Response<ResponseBody> {
     response
 }
 
-/// A blob as it comes from its origin, cut at `deadline`.
+/// Answers with a blob as it comes from its registry, cut at `deadline`.
 pub(super) fn blob(permit: &BlobPermit, stream: BlobStream, deadline: Instant) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::blob(stream.body, *permit.digest(), deadline));
     *response.status_mut() = stream.status;
@@ -95,7 +95,7 @@ pub(super) fn blob(permit: &BlobPermit, stream: BlobStream, deadline: Instant) -
     response
 }
 
-/// One page of a tag list, as it came. `next` leads to the next one.
+/// Answers with one page of a tag list as it came. `next` leads to the next page.
 pub(super) fn tags(page: Bytes, next: Option<&str>) -> Response<ResponseBody> {
     let mut response = with_headers(StatusCode::OK, ResponseBody::whole(page), JSON);
     if let Some(next) = next {
@@ -106,7 +106,7 @@ pub(super) fn tags(page: Bytes, next: Option<&str>) -> Response<ResponseBody> {
     response
 }
 
-/// An index of what refers to a manifest (distribution-spec 1.1, "Listing Referrers").
+/// Answers with an index of the manifests that refer to a manifest (distribution-spec 1.1, "Listing Referrers").
 pub(super) fn referrers(descriptors: &[Descriptor], filtered: bool) -> Response<ResponseBody> {
     let index = ReferrersIndex {
         schema_version: 2,
@@ -131,10 +131,10 @@ pub(super) fn referrers(descriptors: &[Descriptor], filtered: bool) -> Response<
     response
 }
 
-/// A pull that was blocked.
+/// Answers a pull that was blocked.
 pub(super) fn denied(denial: &Denial, puller: Puller) -> Response<ResponseBody> {
-    // The client's own credentials may open the registry: it is asked for them as the registry asks. Without a
-    // challenge there is no 401 (RFC 9110, 15.5.2).
+    // The client's own credentials may open the registry, so the registry's challenge is passed on. A 401 must carry a
+    // challenge (RFC 9110, 15.5.2).
     let challenge = denial
         .challenge
         .as_ref()
@@ -143,7 +143,7 @@ pub(super) fn denied(denial: &Denial, puller: Puller) -> Response<ResponseBody> 
         Some(_) => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),
         None => http_answer(denial.reason),
     };
-    let told = Told {
+    let entry = ErrorEntry {
         code: puller.code(code),
         message: cut(&printable(&denial.to_string()), MESSAGE_BYTES).into_owned(),
         detail: Some(Detail {
@@ -155,14 +155,14 @@ pub(super) fn denied(denial: &Denial, puller: Puller) -> Response<ResponseBody> 
             retry: denial.reason.retryable(),
         }),
     };
-    let mut response = error(status, &told, &in_short(denial));
+    let mut response = error(status, &entry, &in_short(denial));
     if let Some(challenge) = challenge {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
     }
     response
 }
 
-/// A request that is none.
+/// Answers a request that this door does not serve.
 pub(super) fn refused(refusal: &RouteError) -> Response<ResponseBody> {
     let (status, code) = refusal.answer();
     let message = cut(
@@ -172,7 +172,7 @@ pub(super) fn refused(refusal: &RouteError) -> Response<ResponseBody> {
     .into_owned();
     let mut response = error(
         status,
-        &Told {
+        &ErrorEntry {
             code,
             message: message.clone(),
             detail: None,
@@ -187,7 +187,7 @@ pub(super) fn refused(refusal: &RouteError) -> Response<ResponseBody> {
     response
 }
 
-/// The gate itself failed on this request.
+/// Answers a request on which the gate itself failed.
 pub(super) fn crashed() -> Response<ResponseBody> {
     let reason = Reason::InternalError;
     let (status, code) = http_answer(reason);
@@ -206,7 +206,7 @@ pub(super) fn crashed() -> Response<ResponseBody> {
     };
     error(
         status,
-        &Told {
+        &ErrorEntry {
             code,
             message: message.clone(),
             detail: Some(detail),
@@ -218,11 +218,11 @@ pub(super) fn crashed() -> Response<ResponseBody> {
 /// The error body of distribution-spec 1.1, "Error Codes".
 #[derive(Serialize)]
 struct Errors<'a> {
-    errors: [&'a Told; 1],
+    errors: [&'a ErrorEntry; 1],
 }
 
 #[derive(Serialize)]
-struct Told {
+struct ErrorEntry {
     code: &'static str,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -260,10 +260,10 @@ struct ReferrersEntry<'a> {
     artifact_type: Option<&'a str>,
 }
 
-fn error(status: StatusCode, told: &Told, short: &str) -> Response<ResponseBody> {
+fn error(status: StatusCode, entry: &ErrorEntry, short: &str) -> Response<ResponseBody> {
     let mut response = with_headers(
         status,
-        ResponseBody::whole(json(&Errors { errors: [told] })),
+        ResponseBody::whole(json(&Errors { errors: [entry] })),
         JSON,
     );
     response.extensions_mut().insert(reason_phrase(short));
@@ -300,7 +300,8 @@ fn header_value(visible: &str) -> HeaderValue {
     HeaderValue::from_str(visible).expect("visible ASCII is a header value")
 }
 
-/// Made of bytes that no status line takes for its end. Cut where a word ends.
+/// Returns a reason phrase of printable ASCII, so that no byte of it ends the status line. A long text is cut at the end of
+/// a word.
 #[expect(
     clippy::expect_used,
     reason = "printable ASCII is a subset of what a reason phrase may hold (RFC 9112, 4)"
@@ -314,8 +315,8 @@ fn reason_phrase(text: &str) -> ReasonPhrase {
         .expect("printable ASCII is a reason phrase")
 }
 
-/// A denial in one short line. The digest is left out, it would take a third of it; of the detail as much is said as
-/// leaves room for the next step.
+/// Returns a denial in one short line. The digest is left out, for it would take a third of the line. The detail is cut so
+/// that the next step fits.
 fn in_short(denial: &Denial) -> String {
     let head = format!(
         "pullgate: {}: {} blocked by rule {}",
@@ -330,7 +331,7 @@ fn in_short(denial: &Denial) -> String {
     }
 }
 
-/// At most `most` bytes of a text, ended where a word ends and marked as cut.
+/// Cuts a text to at most `most` bytes at the end of a word, and marks it as cut.
 fn cut(text: &str, most: usize) -> Cow<'_, str> {
     if text.len() <= most {
         return Cow::Borrowed(text);
@@ -340,7 +341,7 @@ fn cut(text: &str, most: usize) -> Cow<'_, str> {
         .rev()
         .find_map(|room| text.get(..room))
         .unwrap_or_default();
-    // A word that takes more than half of the room is cut as well: a name alone may be longer.
+    // A word that takes more than half of the room is cut too: a name alone may be longer.
     let end = begin
         .rfind(' ')
         .filter(|end| *end > room / 2)
@@ -351,15 +352,15 @@ fn cut(text: &str, most: usize) -> Cow<'_, str> {
 
 const ELLIPSIS: &str = "...";
 
-/// With room for the names and the next step: kubelet cuts what it writes into an event at 1024 characters, and
-/// containerd writes its own words before.
+/// Longest reason phrase: it has room for the names and the next step. The kubelet cuts the text of an event at 1024
+/// characters, and containerd puts words of its own before it.
 const PHRASE_BYTES: usize = 240;
 
-/// So that the whole error body stays below 4 KiB, every quote and backslash doubled. containerd reads 64 KB of an
-/// error body; Docker Hub's own have a few hundred bytes.
+/// Longest message: the whole error body stays below 4 KiB, even if every character is a quote or backslash, which JSON
+/// doubles. containerd reads 64 KB of an error body; those of Docker Hub have a few hundred bytes.
 const MESSAGE_BYTES: usize = 1200;
 
-/// A scope is no longer than a name, which has at most 255 characters.
+/// Longest name of a rule: its scope is at most as long as an image name, which has at most 255 characters.
 const RULE_BYTES: usize = 256;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -368,7 +369,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const REGISTRY_2: HeaderValue = HeaderValue::from_static("registry/2.0");
 
-/// containerd trusts this header of a HEAD; without it it reads the manifest to hash it.
+/// containerd trusts this header in the answer to a HEAD; without it, containerd reads the manifest to hash it.
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// Distribution-spec 1.1, "Listing Referrers": says that the filter was applied.

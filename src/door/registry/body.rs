@@ -1,4 +1,4 @@
-//! Bodies of answers: bytes that are held whole, or a blob that passes through.
+//! Bodies of answers: bytes that are held whole, or a blob that is streamed from its registry.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::net::registry::RegistryError;
 use crate::oci::Digest;
 
-/// A body. A blob holds one chunk at a time and asks for the next when the client has taken this one.
+/// The body of an answer. A blob holds one chunk at a time, and reads the next when the client has taken this one.
 pub(super) struct ResponseBody(BodyKind);
 
 enum BodyKind {
@@ -26,13 +26,13 @@ struct BlobBody {
     deadline: Pin<Box<Sleep>>,
 }
 
-/// A blob that was cut. The connection is closed with it, so that the client sees a short body, never a clean end.
+/// Why a blob was cut. The connection is closed with it, so that the client sees a short body, never a clean end.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
-    #[error("blob `{digest}` was cut: not through by its deadline")]
+    #[error("blob `{digest}` was cut at its deadline")]
     Deadline { digest: Digest },
-    #[error("blob `{digest}` was cut: its origin broke off")]
-    Origin {
+    #[error("blob `{digest}` was cut: its registry broke off")]
+    Upstream {
         digest: Digest,
         #[source]
         source: RegistryError,
@@ -44,7 +44,7 @@ impl ResponseBody {
         Self(BodyKind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
     }
 
-    /// Whether this is a blob that passes through, and takes its time.
+    /// Whether this is a blob, which may take long to pass through.
     pub(super) const fn is_blob(&self) -> bool {
         matches!(self.0, BodyKind::Blob(_))
     }
@@ -84,7 +84,7 @@ impl hyper::body::Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            // What a blob's size is, its origin's `Content-Length` says.
+            // The `Content-Length` of its registry gives the size of a blob.
             BodyKind::Blob(_) => SizeHint::default(),
             BodyKind::Whole(bytes) => {
                 let length = bytes.as_ref().map_or(0, Bytes::len);
@@ -97,11 +97,11 @@ impl hyper::body::Body for ResponseBody {
 impl BlobBody {
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let digest = self.digest;
-        // First, so that an origin that drips for ever is cut as well.
+        // Checked first, so that a registry that sends a byte now and then is cut as well.
         if self.deadline.as_mut().poll(context).is_ready() {
             return Poll::Ready(Some(Err(BodyError::Deadline { digest })));
         }
         let chunk = self.chunks.poll_next_unpin(context);
-        chunk.map(|chunk| chunk.map(|chunk| chunk.map_err(|source| BodyError::Origin { digest, source })))
+        chunk.map(|chunk| chunk.map(|chunk| chunk.map_err(|source| BodyError::Upstream { digest, source })))
     }
 }

@@ -10,14 +10,16 @@ use super::answer::{self, Puller};
 use super::body::ResponseBody;
 use super::route::{Name, Page, Route, RouteError};
 use super::serve::{DoorAnswer, Handler};
+use super::settings::RegistryDoorSettings;
 use crate::base::error_chain::chain;
 use crate::base::limits;
 use crate::base::reason::Reason;
+use crate::door::DoorSettings as _;
 use crate::net::registry::{Access, Presented};
 use crate::oci::Reference;
 use crate::pull::decide::{Denial, Verdict};
 use crate::pull::gate::Gate;
-use crate::pull::request::{DoorName, PullRequest, Purpose};
+use crate::pull::request::{PullRequest, Purpose};
 
 /// Answers requests by asking the gate.
 pub(super) struct Pulls {
@@ -89,7 +91,7 @@ impl Pulls {
         began: Instant,
     ) -> Response<ResponseBody> {
         let pull = |reference| PullRequest {
-            door: DoorName::Registry,
+            door: RegistryDoorSettings::NAME,
             peer: peer.to_owned(),
             reference,
             presented: asked.presented.clone(),
@@ -115,7 +117,7 @@ impl Pulls {
                 Box::pin(self.tags(&pull(reference), &name, &page)).await
             }
         };
-        answered.unwrap_or_else(|denial| answer::denied(&denial, Puller::of(asked.headers)))
+        answered.unwrap_or_else(|denial| answer::denied(&denial, Puller::from_headers(asked.headers)))
     }
 
     async fn manifest(&self, pull: &PullRequest) -> Result<Response<ResponseBody>, Box<Denial>> {

@@ -1,7 +1,7 @@
-//! What a request asks for: from method, path and query to a [`Route`], or the reason why it is none. Pure.
+//! Reads the method, path and query of a request into a [`Route`], or says why this door does not answer it. Pure.
 //!
-//! Path and query are a client's text. They are bounded, split, decoded once, and leave this module as
-//! [`Repository`], [`Tag`] and [`Digest`] only: nothing else of them reaches an origin's URL.
+//! Path and query are a client's text. They are bounded, split and decoded once, and leave this module as [`Repository`],
+//! [`Tag`] and [`Digest`] only: no other part of them reaches the URL of a registry.
 
 use std::borrow::Cow;
 
@@ -11,32 +11,32 @@ use crate::base::limits;
 use crate::base::link_header::{LinkError, next_target};
 use crate::oci::{Digest, DigestError, Reference, ReferenceError, Repository, Tag};
 
-/// What a request asks for.
+/// The resource that a request names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// `/v2/`: whether this is a registry, and how it wants to be shown credentials.
+    /// `/v2/`: whether this is a registry, and which credentials it wants.
     Base,
     /// A blob, always by digest.
     Blob(Reference),
     /// A manifest, by tag or by digest.
     Manifest(Reference),
-    /// What refers to a manifest.
+    /// The manifests that refer to a manifest.
     Referrers {
-        /// The manifest.
+        /// The manifest that they refer to.
         subject: Reference,
         /// `?artifactType=`.
         artifact_type: Option<String>,
     },
     /// One page of a repository's tags.
     Tags {
-        /// Whose.
+        /// The repository.
         name: Name,
-        /// Which.
+        /// The page.
         page: Page,
     },
 }
 
-/// A repository, and how the client spelled it: a page's `Link` must lead back here, not to the origin.
+/// A repository, and its spelling by the client: the `Link` of a page must lead back to this door, not to the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Name {
     pub(super) repository: Repository,
@@ -51,22 +51,22 @@ pub(super) struct Page {
     last: Option<String>,
 }
 
-/// Why a request is none that this door answers.
+/// Why this door does not answer a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RouteError {
-    #[error("a request that reads has no body")]
+    #[error("a GET or HEAD request must not have a body")]
     Body,
     #[error("the path or query is not plain percent-encoded text")]
     Encoding,
-    #[error("the digest can not be read")]
+    #[error("the digest is not valid")]
     Digest(#[from] DigestError),
-    #[error("`{0}` stands in the request twice")]
+    #[error("the request has `{0}` twice")]
     Duplicate(&'static str),
-    #[error("the link to the next page cannot be read")]
+    #[error("the link to the next page is not valid")]
     Link(#[from] LinkError),
-    #[error("this door passes pulls only")]
+    #[error("this door serves pulls only")]
     Method { allow: &'static str },
-    #[error("the image name can not be read")]
+    #[error("the image name is not valid")]
     Name(#[from] ReferenceError),
     #[error(
         "the request names no registry; name it as `?ns=registry.example` (containerd's hosts.toml does), or as the \
@@ -87,7 +87,7 @@ const READ: &str = "GET, HEAD";
 const READ_WHOLE: &str = "GET";
 
 impl Route {
-    /// Reads a request. `default_registry` is the one that is meant when the request names none.
+    /// Reads a request. `default_registry` is the registry of a request that names none.
     pub(super) fn parse(
         method: &Method,
         path: &str,
@@ -105,7 +105,7 @@ impl Route {
             Some(rest) => rest.strip_prefix('/').ok_or(RouteError::NotFound)?,
             None => return Err(RouteError::NotFound),
         };
-        // Before anything is read of the name: whoever pushes is told so, whatever the name.
+        // Checked before the name, so that a client that pushes learns that it cannot, whatever the name.
         only(method, READ, &[Method::GET, Method::HEAD])?;
         let parts = below
             .split('/')
@@ -113,7 +113,7 @@ impl Route {
             .collect::<Result<Vec<_>, _>>()?;
         let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
         let query = DoorQuery::parse(query)?;
-        // From the end: a repository's own parts may be called `manifests`, `blobs` or `tags` too.
+        // Matched from the end: a part of a repository's own name may be `manifests`, `blobs` or `tags` too.
         match parts.as_slice() {
             [name @ .., "manifests", reference] => {
                 let Name { repository, .. } = Name::parse(name, query, default_registry)?;
@@ -158,8 +158,7 @@ impl Route {
 }
 
 impl Name {
-    /// Which registry is meant: the one that `?ns=` names, else the first part where it looks like a host, else the
-    /// default.
+    /// The registry is the one that `?ns=` names, else the first part if it looks like a host, else the default.
     fn parse(
         parts: &[&str],
         query: DoorQuery<'_>,
@@ -183,7 +182,7 @@ impl Name {
         })
     }
 
-    /// Where a client finds this page of the list, at this door.
+    /// Returns the path and query of this page of the list at this door.
     pub(super) fn tags_at(&self, page: &Page) -> String {
         let ns = self.ns.as_deref().map(|ns| ("ns", ns));
         let query = query_of(page.pairs().chain(ns));
@@ -211,11 +210,11 @@ impl Page {
         })
     }
 
-    /// The page that an origin's `Link: <…>; rel="next"` leads to, or `None` where it leads nowhere further.
+    /// Returns the page that a registry's `Link: <…>; rel="next"` leads to, or `None` if this is the last page.
     ///
     /// # Errors
-    /// [`RouteError::Link`] where it is malformed, [`RouteError::Query`] where `n` and `last` do not describe the next
-    /// page: a client that was sent to it would read the first page for ever.
+    /// [`RouteError::Link`] if the header is malformed. [`RouteError::Query`] if `n` and `last` do not describe the next page:
+    /// a client that was sent there would read the first page for ever.
     pub(super) fn next(link: &HeaderValue) -> Result<Option<Self>, RouteError> {
         let Some(target) = next_target([link])? else {
             return Ok(None);
@@ -230,7 +229,7 @@ impl Page {
         Ok(Some(page))
     }
 
-    /// As the origin is asked for it.
+    /// Returns the query with which the registry is asked for this page.
     pub(super) fn query(&self) -> Option<String> {
         Some(query_of(self.pairs())).filter(|query| !query.is_empty())
     }
@@ -243,7 +242,7 @@ impl Page {
 }
 
 impl RouteError {
-    /// The status and the code of the error body.
+    /// Returns the status and the code of the error body.
     pub(super) const fn answer(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Digest(_) => (StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
@@ -261,7 +260,7 @@ impl RouteError {
     }
 }
 
-/// The keys of a query that this door reads, still encoded. Others are skipped: clients and their proxies add some.
+/// The keys of a query that this door reads, still encoded. Other keys are skipped: clients and their proxies add some.
 #[derive(Clone, Copy, Default)]
 struct DoorQuery<'a> {
     artifact_type: Option<&'a str>,
@@ -271,8 +270,8 @@ struct DoorQuery<'a> {
 }
 
 impl<'a> DoorQuery<'a> {
-    /// A key that stands twice is refused: which of two registries was meant would be a guess, and a proxy in front
-    /// may have judged by the other.
+    /// Refuses a key that occurs twice: to choose one of two registries would be a guess, and a proxy in front of the door
+    /// may have decided by the other.
     fn parse(query: Option<&'a str>) -> Result<Self, RouteError> {
         let mut read = Self::default();
         for pair in query.unwrap_or_default().split('&') {
@@ -309,14 +308,14 @@ fn by_digest(repository: Repository, digest: &str) -> Result<Reference, RouteErr
     })
 }
 
-/// As Docker tells a host from the first part of a path (`github.com/distribution/reference`, `splitDockerDomain`).
+/// Tells a host from the first part of a path as Docker does (`github.com/distribution/reference`, `splitDockerDomain`).
 fn looks_like_a_host(part: &str) -> bool {
     part == "localhost"
         || part.contains(|letter: char| matches!(letter, '.' | ':') || letter.is_ascii_uppercase())
 }
 
-/// One part of a path. Refuses what another reader could take for a separator or for another directory: an encoded
-/// slash, an empty part, `.` and `..`.
+/// Decodes one part of a path. Refuses a part that another reader could take for a separator or for another directory: an
+/// encoded slash, an empty part, `.` and `..`.
 fn decoded_part(part: &str) -> Result<Cow<'_, str>, RouteError> {
     percent_decoded(part)
         .filter(|part| !part.contains(['/', '\\']) && !matches!(part.as_ref(), "" | "." | ".."))
@@ -329,7 +328,7 @@ fn decoded_query(value: &str) -> Result<Cow<'_, str>, RouteError> {
         .ok_or(RouteError::Encoding)
 }
 
-/// Decodes once. The result is visible ASCII without `%`: a second decoder further on would find nothing to decode.
+/// Decodes once. The result is visible ASCII without `%`, so a second decoder would find nothing to decode.
 fn percent_decoded(text: &str) -> Option<Cow<'_, str>> {
     let plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'%';
     if text.bytes().all(|byte| plain(&byte)) {

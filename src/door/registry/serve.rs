@@ -1,4 +1,4 @@
-//! The listener: connections within bounds, one request after the other, until told to stop.
+//! The connections of the door: bounded, each with one request after the other, until the door is told to stop.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -19,42 +19,43 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use super::answer::{crashed, refused};
 use super::body::ResponseBody;
 use super::route::RouteError;
 use crate::base::error_chain::chain;
 use crate::base::limits;
-use crate::door::listen::accept::{accept_until_stopped, stopped};
+use crate::door::listen::accept::accept_until_stopped;
 use crate::door::listen::write_timeout::StallTimeout;
 
-/// Answers one request, whose body is never read.
+/// Answers requests, whose bodies are never read.
 pub(super) trait Handler: Send + Sync + 'static {
-    /// The answer, and until when it must be through.
+    /// Answers one request of the client `peer`.
     fn handle(&self, request: Request<()>, peer: &str) -> impl Future<Output = DoorAnswer> + Send;
 }
 
-/// An answer, and until when it must be through: what is left then is cut.
+/// An answer, and the time at which it must have been written: the rest is cut then.
 pub(super) struct DoorAnswer {
     pub(super) response: Response<ResponseBody>,
     pub(super) due: Instant,
 }
 
-/// What clients may hold, and for how long.
+/// The most that clients may hold, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ServeBounds {
     /// Connections at one time.
     pub(super) connections: usize,
-    /// For a request's head, from the connection's begin or the last answer's end.
+    /// The time for the head of a request, from the start of the connection or the end of the last answer.
     pub(super) head: Duration,
-    /// For the TLS handshake.
+    /// The time for the TLS handshake.
     pub(super) handshake: Duration,
-    /// Without a byte of progress while an answer is written.
+    /// The time for which the client may accept no byte of an answer.
     pub(super) stall: Duration,
 }
 
 impl ServeBounds {
-    pub(super) const fn of(connections: usize) -> Self {
+    pub(super) const fn new(connections: usize) -> Self {
         Self {
             connections,
             head: limits::REQUEST_HEAD,
@@ -64,57 +65,57 @@ impl ServeBounds {
     }
 }
 
-/// All that a connection needs.
+/// What every connection needs.
 pub(super) struct Server<H> {
     pub(super) handler: H,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) bounds: ServeBounds,
 }
 
-/// Serves until `stop` says so (or whoever could say it is gone), then lets what is under way finish for at most
-/// `grace`.
+/// Serves until `stop` is cancelled, then lets the requests in progress finish for at most `grace`.
 pub(super) async fn serve<H: Handler>(
     server: Arc<Server<H>>,
     listener: TcpListener,
-    stop: watch::Receiver<bool>,
+    stop: CancellationToken,
     grace: Duration,
 ) {
     let bounds = server.bounds;
-    let serve = move |stream, peer, stop| {
-        let server = Arc::clone(&server);
-        async move { connection(&server, stream, peer, stop).await }
+    let stop_connections = stop.clone();
+    let serve = move |stream, peer| {
+        let (server, stop) = (Arc::clone(&server), stop_connections.clone());
+        async move { serve_connection(&server, stream, peer, stop).await }
     };
     accept_until_stopped(listener, bounds.connections, stop, grace, serve).await;
 }
 
-async fn connection<H: Handler>(
+async fn serve_connection<H: Handler>(
     server: &Server<H>,
     stream: TcpStream,
     peer: SocketAddr,
-    stop: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) {
-    // Answers are written whole: waiting for more to fill a packet would only delay them.
+    // Answers are written whole: waiting for more bytes to fill a packet would only delay them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, %peer, "TCP_NODELAY could not be set");
     }
     let (due, watched) = watch::channel(None);
     let socket = StallTimeout::new(stream, server.bounds.stall, watched);
     match &server.tls {
-        None => requests(server, socket, peer, &due, stop).await,
+        None => serve_requests(server, socket, peer, &due, stop).await,
         Some(tls) => match timeout(server.bounds.handshake, tls.accept(socket)).await {
-            Ok(Ok(stream)) => requests(server, stream, peer, &due, stop).await,
+            Ok(Ok(stream)) => serve_requests(server, stream, peer, &due, stop).await,
             Ok(Err(error)) => tracing::debug!(%error, %peer, "The TLS handshake failed"),
             Err(_elapsed) => tracing::debug!(%peer, "The TLS handshake took too long"),
         },
     }
 }
 
-async fn requests<H: Handler>(
+async fn serve_requests<H: Handler>(
     server: &Server<H>,
     stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: SocketAddr,
     due: &watch::Sender<Option<Instant>>,
-    mut stop: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) {
     let name = peer.to_string();
     let service = service_fn(|request| async {
@@ -130,20 +131,20 @@ async fn requests<H: Handler>(
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stopped(&mut stop) => {
+        () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     match ended {
         Ok(()) => {}
-        // A body of ours that broke off.
+        // A body of ours failed.
         Err(error) if error.is_user() => tracing::warn!(error = chain(&error), %peer, "An answer was cut"),
         Err(error) => tracing::debug!(error = chain(&error), %peer, "A connection ended"),
     }
 }
 
-/// Answers one request, a panic of the handler too.
+/// Answers one request, also when the handler panics.
 async fn answer<H: Handler>(handler: &H, request: Request<Incoming>, peer: &str) -> DoorAnswer {
     let (head, unread) = request.into_parts();
     let has_body = !unread.is_end_stream();
@@ -164,7 +165,7 @@ async fn answer<H: Handler>(handler: &H, request: Request<Incoming>, peer: &str)
         })
     };
     if has_body {
-        // What stands in the body would be read as the next request's head.
+        // Otherwise the body would be read as the head of the next request.
         answer
             .response
             .headers_mut()

@@ -3,16 +3,21 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use futures_util::future::BoxFuture;
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::json;
 
+use super::RegistryDoor;
 use crate::base::limits::CERTIFICATE_BYTES;
 use crate::base::strict_toml::file;
 use crate::base::strict_toml::problem::{Report, Reported};
 use crate::base::strict_toml::table::{Read, Table};
 use crate::base::strict_toml::value::Text;
 use crate::door::listen::socket_settings::address;
+use crate::door::{BindError, Door, DoorLimits, DoorSettings, DoorView, ListenAddress};
 use crate::oci::Repository;
+use crate::pull::request::DoorName;
 
 /// `[door.registry]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +39,51 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+impl DoorSettings for RegistryDoorSettings {
+    const NAME: DoorName = DoorName::new("registry");
+    /// Its key when it was the only door; scripts read it.
+    const JSON_KEY: &'static str = "door";
+    const LABEL: &'static str = "registry door";
+    const SERVES_BLOBS: bool = true;
+
+    fn read(door: &mut Table<'_>) -> Read<Self> {
+        match door.table("registry", "`[door.registry]`")? {
+            Some(table) => Self::read_table(table).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn listens_at(&self) -> ListenAddress {
+        ListenAddress::Tcp(self.listen)
+    }
+
+    fn view(&self) -> DoorView {
+        let listen = self.listen.to_string();
+        DoorView {
+            json: json!({
+                "listen": listen,
+                "tls": self.tls.is_some(),
+                "default_registry": self.default_registry,
+            }),
+            text: listen,
+        }
+    }
+
+    fn bind(&self, limits: DoorLimits) -> BoxFuture<'_, Result<Box<dyn Door>, BindError>> {
+        Box::pin(async move {
+            let bound = RegistryDoor::bind(self.clone(), limits).await;
+            let door = bound.map_err(|source| BindError::Address {
+                address: self.listen,
+                source,
+            })?;
+            Ok(Box::new(door) as Box<dyn Door>)
+        })
+    }
+}
+
 impl RegistryDoorSettings {
     /// Reads the table. Every setting is read before the first problem is returned, so that all problems are reported.
-    pub(crate) fn read(mut table: Table<'_>) -> Result<Self, Reported> {
+    fn read_table(mut table: Table<'_>) -> Result<Self, Reported> {
         let report = table.report();
         let listen = match address(&mut table, "listen", "127.0.0.1:5443") {
             Ok(None) => Err(table.missing("listen", "\"127.0.0.1:5443\"")),

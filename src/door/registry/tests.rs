@@ -1,6 +1,5 @@
 //! The door with a gate behind it and a registry behind that.
 
-use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,21 +13,20 @@ use rustls_pki_types::pem::PemObject as _;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{RegistryDoor, RegistryDoorSettings, TlsFiles};
 use crate::base::error_chain::chain;
 use crate::base::reason::Reason;
-use crate::door::DoorLimits;
+use crate::door::test_gate::{gate, settings};
+use crate::door::{DoorLimits, ServeContext};
 use crate::fakes::pull_client::{ClientPullError, Dialect, PullClient};
 use crate::fakes::registry::{AuthPolicy, EmbeddedRegistry, FakeRegistryOptions};
-use crate::net::registry::{Credentials, RegistryClient, RegistryConfig};
 use crate::oci::{Descriptor, Digest, Reference};
-use crate::pull::gate::{Gate, GateSettings, Storage};
-use crate::pull::policy::{DefaultAction, Generation, Mode, Pods, Policy, Requirement, Rule};
-use crate::signature::SourceName;
+use crate::pull::gate::Gate;
+use crate::pull::policy::Requirement;
 
 const LATEST: Duration = Duration::from_secs(10);
 
@@ -37,7 +35,7 @@ struct Node {
     address: SocketAddr,
     origin: EmbeddedRegistry,
     gate: Arc<Gate>,
-    stop: watch::Sender<bool>,
+    stop: DropGuard,
     _task: JoinHandle<()>,
 }
 
@@ -55,43 +53,6 @@ const LIMITS: DoorLimits = DoorLimits {
     connections: 64,
 };
 
-/// Rules of their scopes, and reject.
-fn settings(endpoint: &str, rules: Vec<(&str, Requirement)>) -> GateSettings {
-    let rules = rules.into_iter().map(|(scope, requirement)| {
-        Rule::new(
-            scope.parse().unwrap(),
-            requirement,
-            Mode::Enforce,
-            Pods::default(),
-        )
-    });
-    let registry = RegistryConfig {
-        host: "registry.test".to_owned(),
-        endpoints: vec![endpoint.parse().unwrap()],
-        ca: None,
-        credentials: Credentials::Passthrough,
-        signatures: SourceName::DEFAULT.to_vec(),
-    };
-    let generation = Generation([0; 32]);
-    GateSettings {
-        policy: Arc::new(
-            Policy::new(
-                DefaultAction::Reject,
-                rules.collect(),
-                BTreeSet::new(),
-                Vec::new(),
-                generation,
-            )
-            .unwrap(),
-        ),
-        client: RegistryClient::new(vec![registry], Vec::new()).unwrap(),
-        oracle: crate::net::oracle::OracleRegistries::default(),
-        signatures: "signatures".into(),
-        positive_ttl: Duration::from_secs(60),
-        negative_ttl: Duration::from_secs(60),
-    }
-}
-
 fn only(digests: &[&Descriptor]) -> Requirement {
     Requirement::Digest(digests.iter().map(|descriptor| descriptor.digest).collect())
 }
@@ -107,23 +68,20 @@ impl Node {
         origin: EmbeddedRegistry,
         rules: Vec<(&str, Requirement)>,
     ) -> Self {
-        let storage = Storage {
-            derivations_file: None,
-            max_derivations: 1000,
-            max_records: 1000,
-        };
-        let settings = settings(origin.url(), rules);
-        let mut metrics = prometheus_client::registry::Registry::default();
-        let gate = Arc::new(Gate::new(settings, &storage, &mut metrics).unwrap());
+        let gate = gate(settings(origin.url(), rules));
         let door = RegistryDoor::bind(config, limits).await.unwrap();
         let address = door.local_addr();
-        let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(door.serve(Arc::clone(&gate), stopped, Duration::from_secs(1)));
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(door.serve(ServeContext {
+            gate: Arc::clone(&gate),
+            stop: stop.clone(),
+            grace: Duration::from_secs(1),
+        }));
         Self {
             address,
             origin,
             gate,
-            stop,
+            stop: stop.drop_guard(),
             _task: task,
         }
     }
@@ -388,7 +346,7 @@ async fn nothing_is_written_and_nothing_proxied() {
     ] {
         let (head, told) = node.refused(line, "").await;
         assert!(
-            head.starts_with("HTTP/1.1 405 pullgate: this door passes pulls only\r\n"),
+            head.starts_with("HTTP/1.1 405 pullgate: this door serves pulls only\r\n"),
             "{head}"
         );
         assert_eq!(
@@ -594,7 +552,7 @@ async fn the_clients_own_credentials_open_the_registry_and_nobody_elses() {
     assert!(head.starts_with("HTTP/1.1 40"), "{head}");
     let (head, _) = node.refused(target, &format!("{right}{right}")).await;
     assert!(
-        head.starts_with("HTTP/1.1 400 pullgate: `Authorization` stands in the request twice\r\n"),
+        head.starts_with("HTTP/1.1 400 pullgate: the request has `Authorization` twice\r\n"),
         "{head}"
     );
 
@@ -819,19 +777,19 @@ async fn a_door_that_is_not_safe_or_not_possible_is_not_opened() {
         write("large.pem", &vec![b'a'; 1 << 21]),
     );
     for (config, said, path) in [
-        (with(&none, &files.key), "can not be read", &none),
-        (with(&files.certificate, &none), "can not be read", &none),
+        (with(&none, &files.key), "could not read", &none),
+        (with(&files.certificate, &none), "could not read", &none),
         (with(&empty, &files.key), "holds no certificate", &empty),
-        (with(&broken, &files.key), "is not PEM", &broken),
+        (with(&broken, &files.key), "is not valid PEM", &broken),
         (with(&large, &files.key), "is larger than 1048576 bytes", &large),
         (
             with(&files.certificate, &files.certificate),
-            "is not PEM",
+            "is not valid PEM",
             &files.certificate,
         ),
         (
             with(&files.certificate, &strange.key),
-            "holds no certificate that goes with the key",
+            "does not hold a certificate that matches the key",
             &files.certificate,
         ),
     ] {
@@ -846,7 +804,7 @@ async fn a_door_that_is_not_safe_or_not_possible_is_not_opened() {
 #[tokio::test]
 async fn a_stopped_door_is_gone() {
     let node = Node::start(registry().await, Vec::new()).await;
-    node.stop.send(true).unwrap();
+    drop(node.stop);
     timeout(LATEST, node._task).await.unwrap().unwrap();
     assert!(TcpStream::connect(node.address).await.is_err());
 }

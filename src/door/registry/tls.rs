@@ -1,4 +1,4 @@
-//! TLS of the registry door: a chain and a key out of PEM files. HTTP/2 is not offered: it carries no reason phrase.
+//! TLS of the registry door, with a chain and a key from PEM files. HTTP/2 is not offered: it has no reason phrase.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use tokio_rustls::TlsAcceptor;
 use super::TlsFiles;
 use crate::base::limits;
 
-/// Why the TLS files can't be used.
+/// Why the TLS files could not be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
-    #[error("`{path}` holds no certificate that goes with the key")]
+    #[error("`{path}` does not hold a certificate that matches the key")]
     Chain {
         path: PathBuf,
         #[source]
@@ -24,13 +24,13 @@ pub(super) enum TlsError {
     },
     #[error("`{path}` holds no certificate")]
     NoCertificate { path: PathBuf },
-    #[error("`{path}` is not PEM as it is expected")]
+    #[error("`{path}` is not valid PEM")]
     Pem {
         path: PathBuf,
         #[source]
         source: pem::Error,
     },
-    #[error("`{path}` can not be read")]
+    #[error("could not read `{path}`")]
     Read {
         path: PathBuf,
         #[source]
@@ -38,11 +38,11 @@ pub(super) enum TlsError {
     },
     #[error("`{path}` is larger than {} bytes", limits::PEM_BYTES)]
     TooLarge { path: PathBuf },
-    #[error("TLS can not be set up")]
+    #[error("could not set up TLS")]
     Versions(#[source] rustls::Error),
 }
 
-/// Reads the files. TLS 1.2 and 1.3, no client certificates.
+/// Reads the files. Serves TLS 1.2 and 1.3, and asks for no client certificate.
 pub(super) async fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
     let bytes = read(&files.certificate).await?;
     let pem = |path: &Path| {
@@ -79,7 +79,7 @@ async fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     };
     let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
     let mut bytes = Vec::new();
-    // One more than the bound, to tell what fits from what does not.
+    // One byte more than the bound, which tells a file that is too large from one that just fits.
     let read = file
         .take(limits::PEM_BYTES + 1)
         .read_to_end(&mut bytes)

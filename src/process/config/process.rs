@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use super::{CacheSettings, DaemonSettings};
+use super::{CacheSettings, DaemonSettings, DaemonTable};
 use crate::base::strict_toml::problem::Reported;
 use crate::base::strict_toml::table::Table;
-use crate::door::DoorLimits;
-use crate::door::admission::AdmissionDoorSettings;
-use crate::door::cri::CriDoorSettings;
 use crate::door::listen::socket_settings::{SocketSettings, address};
-use crate::door::registry::RegistryDoorSettings;
+use crate::door::{ConfiguredDoors, DOORS, DoorLimits, ParentTable};
 
 /// The daemon's own user, and root.
 const CONTROL_MODE: u32 = 0o600;
@@ -18,23 +15,27 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Reads `[daemon]`; how long it drains stands in `[limits]`.
-pub(super) fn daemon(table: Option<Table<'_>>) -> Result<DaemonSettings, Reported> {
+/// Reads `[daemon]`, with the doors that it opens. The time to drain stands in `[limits]`.
+pub(super) fn daemon(table: Option<Table<'_>>) -> Result<DaemonTable, Reported> {
+    let Some(mut table) = table else {
+        return Ok(DaemonTable::default());
+    };
     let known = DaemonSettings::default();
-    let Some(mut table) = table else { return Ok(known) };
     let state = table
         .text("state")
         .map(|text| text.map(|text| table.path(text.text)));
     let metrics = address(&mut table, "metrics", "127.0.0.1:9464");
-    let admission = AdmissionDoorSettings::read(&mut table);
+    let doors = ConfiguredDoors::read(DOORS, ParentTable::Daemon, &mut table);
     let control = SocketSettings::read(&mut table, "control", "`control`", CONTROL_MODE);
     table.finish();
-    Ok(DaemonSettings {
-        state: state?.unwrap_or(known.state),
-        metrics: metrics?,
-        admission: admission?,
-        control: control?,
-        drain: known.drain,
+    Ok(DaemonTable {
+        settings: DaemonSettings {
+            state: state?.unwrap_or(known.state),
+            metrics: metrics?,
+            control: control?,
+            drain: known.drain,
+        },
+        doors: doors?,
     })
 }
 
@@ -76,33 +77,14 @@ pub(super) fn limits(table: Option<Table<'_>>) -> Result<(DoorLimits, Duration),
     ))
 }
 
-/// The doors that `[door.*]` opens.
-#[derive(Default)]
-pub(super) struct DoorTables {
-    pub(super) registry: Option<RegistryDoorSettings>,
-    pub(super) cri: Option<CriDoorSettings>,
-}
-
 /// Reads `[door.*]`: an absent table is a closed door.
-pub(super) fn doors(table: Option<Table<'_>>) -> Result<DoorTables, Reported> {
+pub(super) fn doors(table: Option<Table<'_>>) -> Result<ConfiguredDoors, Reported> {
     let Some(mut table) = table else {
-        return Ok(DoorTables::default());
+        return Ok(ConfiguredDoors::default());
     };
-    let registry = match table.table("registry", "`[door.registry]`") {
-        Ok(Some(inner)) => RegistryDoorSettings::read(inner).map(Some),
-        Ok(None) => Ok(None),
-        Err(reported) => Err(reported),
-    };
-    let cri = match table.table("cri", "`[door.cri]`") {
-        Ok(Some(inner)) => CriDoorSettings::read(inner).map(Some),
-        Ok(None) => Ok(None),
-        Err(reported) => Err(reported),
-    };
+    let doors = ConfiguredDoors::read(DOORS, ParentTable::Door, &mut table);
     table.later("proxy", "the proxy door");
     table.later("docker", "the Docker authorization door");
     table.finish();
-    Ok(DoorTables {
-        registry: registry?,
-        cri: cri?,
-    })
+    doors
 }

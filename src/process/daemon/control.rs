@@ -1,4 +1,4 @@
-//! `pullgate.v1.Control`: a look at the running daemon, and what steers it. For root and the daemon's own user alone.
+//! `pullgate.v1.Control`: shows and steers the running daemon. For root and the daemon's own user alone.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
@@ -22,7 +22,7 @@ use crate::pull::gate::CachedVerdict;
 use crate::pull::record::MAX_RECORDED_DECISIONS;
 use crate::trust::TrustedKey;
 
-/// The service.
+/// The control service.
 #[derive(Clone)]
 pub(super) struct Control {
     running: Arc<Running>,
@@ -49,7 +49,7 @@ impl Control {
         self,
         socket: BoundSocket,
         connections: usize,
-        stop: watch::Receiver<bool>,
+        stop: CancellationToken,
         grace: Duration,
     ) {
         let server = ControlServer::new(self).max_decoding_message_size(limits::GRPC_REQUEST_BYTES);
@@ -57,15 +57,16 @@ impl Control {
         grpc::serve(socket, Routes::new(server), named, connections, stop, grace).await;
     }
 
-    /// The file's mode says the same; this holds where somebody changed it.
-    fn may<T>(&self, request: &Request<T>) -> Result<(), Status> {
+    /// Checks that the caller is root or the daemon's own user. The mode of the socket's file says the same; this check holds
+    /// if the mode was changed.
+    fn authorize<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let peer = grpc::peer_of(request)?;
         if peer.uid == 0 || peer.uid == self.own_uid {
             return Ok(());
         }
-        tracing::warn!(%peer, "A caller that is not root asked the control socket");
+        tracing::warn!(%peer, "A caller that is not root called the control socket");
         Err(Status::permission_denied(
-            "only root and the daemon's own user may ask this",
+            "only root and the daemon's own user may call the control socket",
         ))
     }
 
@@ -75,8 +76,8 @@ impl Control {
     }
 }
 
-/// Runs what waits for files apart from the threads that serve.
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+/// Runs work that waits for files on a thread that serves no calls.
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| {
         tracing::error!(%error, "A call of the control socket crashed");
@@ -90,8 +91,8 @@ impl v1::control_server::Control for Control {
         &self,
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        self.may(&request)?;
-        let current = self.running.current();
+        self.authorize(&request)?;
+        let last_load = self.running.last_load();
         let gate = self.running.gate();
         let policy = Arc::clone(&gate.settings().policy);
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -100,18 +101,14 @@ impl v1::control_server::Control for Control {
             started_at: Some(tell::timestamp(self.started_at)),
             config_path: self.running.started().path.display().to_string(),
             generation: policy.generation().to_string(),
-            loaded_at: Some(tell::timestamp(current.loaded_at)),
+            loaded_at: Some(tell::timestamp(last_load.loaded_at)),
             rules: count(policy.rules().len()),
             keys: count(policy.keys().len()),
             doors: self.doors.clone(),
             verdicts: u64::try_from(gate.count_cached_verdicts()).unwrap_or(u64::MAX),
-            needs_restart: current
-                .needs_restart
-                .iter()
-                .map(|&table| table.to_owned())
-                .collect(),
-            warnings: current.warnings.clone(),
-            reload_error: current.error.clone().unwrap_or_default(),
+            needs_restart: last_load.needs_restart.clone(),
+            warnings: last_load.warnings.clone(),
+            reload_error: last_load.error.clone().unwrap_or_default(),
         }))
     }
 
@@ -119,18 +116,14 @@ impl v1::control_server::Control for Control {
         &self,
         request: Request<v1::ReloadRequest>,
     ) -> Result<Response<v1::ReloadResponse>, Status> {
-        self.may(&request)?;
+        self.authorize(&request)?;
         let running = Arc::clone(&self.running);
-        let current = apart(move || running.reload()).await?;
+        let last_load = run_blocking(move || running.reload()).await?;
         Ok(Response::new(v1::ReloadResponse {
-            loaded: current.error.is_none(),
-            errors: current.error.clone().unwrap_or_default(),
+            loaded: last_load.error.is_none(),
+            errors: last_load.error.clone().unwrap_or_default(),
             generation: self.generation(),
-            needs_restart: current
-                .needs_restart
-                .iter()
-                .map(|&table| table.to_owned())
-                .collect(),
+            needs_restart: last_load.needs_restart.clone(),
         }))
     }
 
@@ -140,10 +133,10 @@ impl v1::control_server::Control for Control {
         &self,
         request: Request<v1::ListCacheRequest>,
     ) -> Result<Response<Self::ListCacheStream>, Status> {
-        self.may(&request)?;
+        self.authorize(&request)?;
         let running = Arc::clone(&self.running);
-        let all = apart(move || running.gate().cached_verdicts()).await?;
-        let all = stream::iter(all.into_iter().map(|verdict| Ok(remembered(verdict))));
+        let all = run_blocking(move || running.gate().cached_verdicts()).await?;
+        let all = stream::iter(all.into_iter().map(|verdict| Ok(cached_verdict(verdict))));
         Ok(Response::new(Box::pin(all)))
     }
 
@@ -151,17 +144,18 @@ impl v1::control_server::Control for Control {
         &self,
         request: Request<v1::ClearCacheRequest>,
     ) -> Result<Response<v1::ClearCacheResponse>, Status> {
-        self.may(&request)?;
+        self.authorize(&request)?;
         let peer = grpc::peer_of(&request)?;
         let running = Arc::clone(&self.running);
-        let forgotten = apart(move || running.gate().clear()).await?;
+        let forgotten = run_blocking(move || running.gate().clear()).await?;
         let verdicts = forgotten.map_err(|error| {
             let error = chain(&error);
-            tracing::error!(error, "The permit store could not be told to forget");
-            let told = "forgotten until the daemon is started again, and not in the state directory";
-            Status::data_loss(format!("{told}: {error}"))
+            tracing::error!(error, "The file of permits could not be cleared");
+            let cleared =
+                "the verdicts are forgotten until the daemon restarts, but not in the state directory";
+            Status::data_loss(format!("{cleared}: {error}"))
         })?;
-        tracing::info!(verdicts, %peer, "Every verdict was forgotten");
+        tracing::info!(verdicts, %peer, "All verdicts were forgotten");
         Ok(Response::new(v1::ClearCacheResponse {
             verdicts: u64::try_from(verdicts).unwrap_or(u64::MAX),
         }))
@@ -171,9 +165,9 @@ impl v1::control_server::Control for Control {
         &self,
         request: Request<v1::ListKeysRequest>,
     ) -> Result<Response<v1::ListKeysResponse>, Status> {
-        self.may(&request)?;
+        self.authorize(&request)?;
         let policy = Arc::clone(&self.running.gate().settings().policy);
-        let mut keys: Vec<v1::Key> = policy.keys().map(of_key).collect();
+        let mut keys: Vec<v1::Key> = policy.keys().map(key_view).collect();
         keys.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(Response::new(v1::ListKeysResponse { keys }))
     }
@@ -182,7 +176,7 @@ impl v1::control_server::Control for Control {
         &self,
         request: Request<v1::ListDecisionsRequest>,
     ) -> Result<Response<v1::ListDecisionsResponse>, Status> {
-        self.may(&request)?;
+        self.authorize(&request)?;
         let asked = request.into_inner();
         let most = match usize::try_from(asked.limit) {
             Ok(0) | Err(_) => MAX_RECORDED_DECISIONS,
@@ -199,7 +193,7 @@ impl v1::control_server::Control for Control {
     }
 }
 
-fn remembered(verdict: CachedVerdict) -> v1::ListCacheResponse {
+fn cached_verdict(verdict: CachedVerdict) -> v1::ListCacheResponse {
     v1::ListCacheResponse {
         repository: verdict.repository.to_string(),
         digest: verdict.digest.to_string(),
@@ -209,7 +203,7 @@ fn remembered(verdict: CachedVerdict) -> v1::ListCacheResponse {
     }
 }
 
-fn of_key(key: &TrustedKey) -> v1::Key {
+fn key_view(key: &TrustedKey) -> v1::Key {
     v1::Key {
         name: key.name.to_string(),
         fingerprint: key.public_key.fingerprint().to_string(),

@@ -1,155 +1,106 @@
-//! Every way in that the configuration opens: bound together, served together, stopped together.
+//! Everything that the configuration opens: bound together, served together, stopped together.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::StartError;
 use super::control::Control;
 use crate::door::listen::unix_socket::BoundSocket;
-use crate::door::{DoorLimits, admission, cri, registry};
+use crate::door::{BindError, Door, DoorKind, ServeContext};
 use crate::process::config::Config;
 use crate::process::telemetry::MetricsDoor;
-use crate::pull::gate::Gate;
+use crate::pull::request::DoorName;
 
-/// The doors, bound and not yet served.
+/// The doors, the control socket and the metrics address, bound and not yet served.
 pub(super) struct BoundDoors {
-    pub(super) registry: Option<registry::RegistryDoor>,
-    admission: Option<admission::AdmissionDoor>,
-    cri: Option<cri::CriDoor>,
+    doors: Vec<(DoorName, Box<dyn Door>)>,
     control: Option<BoundSocket>,
     metrics: Option<(MetricsDoor, SocketAddr)>,
     connections: usize,
 }
 
-/// What is served with them.
-pub(super) struct Served {
-    pub(super) gate: Arc<Gate>,
+/// What the doors, the control socket and the metrics address are served with.
+pub(super) struct DaemonContext {
+    pub(super) doors: ServeContext,
     pub(super) metrics: Arc<Registry>,
     pub(super) control: Control,
-    pub(super) stop: watch::Receiver<bool>,
-    pub(super) grace: Duration,
 }
 
 impl BoundDoors {
-    /// Binds every door that the configuration names.
-    pub(super) async fn bind(config: &Config) -> Result<Self, StartError> {
-        let registry = match config.registry_door.clone() {
-            Some(door) => Some(bind_registry(door, config.limits).await?),
-            None => None,
-        };
-        let admission = match &config.daemon.admission {
-            Some(door) => Some(admission::AdmissionDoor::bind(door, config.limits).await?),
-            None => None,
-        };
-        let cri = match config.cri_door.clone() {
-            Some(door) => Some(cri::CriDoor::bind(door, config.limits).await?),
-            None => None,
-        };
-        if registry.is_none() && admission.is_none() && cri.is_none() {
+    /// Binds every door of `kinds` that the configuration opens, the control socket and the metrics address.
+    pub(super) async fn bind(kinds: &[DoorKind], config: &Config) -> Result<Self, StartError> {
+        if config.doors.is_empty() {
             return Err(StartError::NoDoor);
         }
+        let doors = config.doors.bind(kinds, config.limits).await?;
         let control = match &config.daemon.control {
-            Some(socket) => Some(BoundSocket::bind(socket).await?),
+            Some(socket) => Some(BoundSocket::bind(socket).await.map_err(BindError::Socket)?),
             None => None,
         };
         let metrics = match config.daemon.metrics {
             Some(address) => {
-                let at = |source| StartError::Door { address, source };
-                let door = MetricsDoor::bind(address).await.map_err(at)?;
-                let bound = door.local_addr().map_err(at)?;
+                let failed = |source| BindError::Address { address, source };
+                let door = MetricsDoor::bind(address).await.map_err(failed)?;
+                let bound = door.local_addr().map_err(failed)?;
                 Some((door, bound))
             }
             None => None,
         };
         Ok(Self {
-            registry,
-            admission,
-            cri,
+            doors,
             control,
             metrics,
             connections: config.limits.connections,
         })
     }
 
-    /// The addresses at which the gate itself listens: it must not ask itself.
-    pub(super) fn own(&self) -> Vec<SocketAddr> {
-        let registry = self.registry.as_ref().map(registry::RegistryDoor::local_addr);
+    /// The TCP addresses on which the daemon listens: the gate sends no request there.
+    pub(super) fn own_addresses(&self) -> Vec<SocketAddr> {
+        let doors = self.doors.iter().filter_map(|(_, door)| door.listens_at().tcp());
         let metrics = self.metrics.as_ref().map(|(_, address)| *address);
-        registry.into_iter().chain(metrics).collect()
+        doors.chain(metrics).collect()
     }
 
-    /// What is open, by name and place.
+    /// The name and the address of each door, of the control socket and of the metrics address.
     pub(super) fn open(&self) -> Vec<(&'static str, String)> {
-        let path = |socket: &BoundSocket| socket.path().display().to_string();
-        let doors = [
-            (
-                "registry",
-                self.registry.as_ref().map(|door| door.local_addr().to_string()),
-            ),
-            (
-                "admission",
-                self.admission.as_ref().map(|door| path(door.socket())),
-            ),
-            ("cri", self.cri.as_ref().map(|door| path(door.socket()))),
-            ("control", self.control.as_ref().map(path)),
-            (
-                "metrics",
-                self.metrics.as_ref().map(|(_, address)| address.to_string()),
-            ),
-        ];
-        let open = doors.into_iter();
-        open.filter_map(|(name, place)| Some((name, place?))).collect()
+        let doors = self.doors.iter();
+        let doors = doors.map(|(name, door)| (name.as_str(), door.listens_at().to_string()));
+        let control = self.control.as_ref();
+        let control = control.map(|socket| ("control", socket.path().display().to_string()));
+        let metrics = self.metrics.as_ref();
+        let metrics = metrics.map(|(_, address)| ("metrics", address.to_string()));
+        doors.chain(control).chain(metrics).collect()
     }
 
-    /// Serves each on its own, until told to stop; what is returned ends when all have ended. Metrics are answered to the
-    /// last.
-    pub(super) fn serve(self, served: Served) -> JoinSet<&'static str> {
-        let Served {
-            gate,
+    /// Serves everything until it is told to stop, each in a task of its own that returns its name. The metrics are served
+    /// to the end of the process, so that the last scrape sees the last pulls.
+    pub(super) fn serve(self, context: DaemonContext) -> JoinSet<&'static str> {
+        let DaemonContext {
+            doors,
             metrics,
             control,
-            stop,
-            grace,
-        } = served;
+        } = context;
         let mut serving = JoinSet::new();
         if let Some((door, _)) = self.metrics {
             tokio::spawn(door.serve(metrics));
         }
-        if let Some(door) = self.registry {
-            let served = door.serve(Arc::clone(&gate), stop.clone(), grace);
-            serving.spawn(named("registry", served));
-        }
-        if let Some(door) = self.admission {
-            let served = door.serve(Arc::clone(&gate), stop.clone(), grace);
-            serving.spawn(named("admission", served));
-        }
-        if let Some(door) = self.cri {
-            let served = door.serve(gate, stop.clone(), grace);
-            serving.spawn(named("cri", served));
+        for (name, door) in self.doors {
+            let served = door.serve(doors.clone());
+            serving.spawn(async move {
+                served.await;
+                name.as_str()
+            });
         }
         if let Some(socket) = self.control {
-            let served = control.serve(socket, self.connections, stop, grace);
-            serving.spawn(named("control", served));
+            let served = control.serve(socket, self.connections, doors.stop, doors.grace);
+            serving.spawn(async move {
+                served.await;
+                "control"
+            });
         }
         serving
     }
-}
-
-async fn named(name: &'static str, served: impl Future<Output = ()>) -> &'static str {
-    served.await;
-    name
-}
-
-async fn bind_registry(
-    settings: registry::RegistryDoorSettings,
-    limits: DoorLimits,
-) -> Result<registry::RegistryDoor, StartError> {
-    let address = settings.listen;
-    let bound = registry::RegistryDoor::bind(settings, limits).await;
-    bound.map_err(|source| StartError::Door { address, source })
 }

@@ -1,4 +1,4 @@
-//! The configuration that holds, and how another takes its place: whole, or not at all.
+//! The configuration in effect, and how a reload replaces it: whole, or not at all.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,40 +13,46 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use sd_notify::NotifyState;
 
-use super::{settings, tell_manager};
+use super::{gate_settings, notify_manager};
 use crate::base::error_chain::chain;
+use crate::door::{DOORS, DoorKind};
 use crate::process::config::Config;
 use crate::pull::gate::{Gate, GateSettings};
 use crate::pull::record::RequestMetrics;
 
-/// What the daemon runs under.
+/// What the running daemon stands on.
 pub(super) struct Running {
-    /// What the process began with: what is read once, at start, stays as it is there.
+    /// The configuration of the start: settings that are read once stay as they are there.
     started: Config,
-    own: Vec<SocketAddr>,
+    own_addresses: Vec<SocketAddr>,
     gate: Arc<Gate>,
     counters: Counters,
-    current: ArcSwap<Current>,
-    /// Held by who reloads.
+    last_load: ArcSwap<LastLoad>,
+    /// Held by the reload in progress.
     reloading: Mutex<()>,
 }
 
-/// What the last load left behind.
+/// The outcome of the last load.
 #[derive(Clone, Debug)]
-pub(super) struct Current {
-    /// When the policy that holds was loaded.
+pub(super) struct LastLoad {
+    /// When the policy in effect was loaded.
     pub(super) loaded_at: Timestamp,
-    /// What loads and will still surprise, such as a key that ends soon.
+    /// The warnings of the configuration in effect, such as a key that expires soon.
     pub(super) warnings: Vec<String>,
-    /// Tables whose change waits for a restart.
-    pub(super) needs_restart: Vec<&'static str>,
+    /// The tables whose change waits for a restart.
+    pub(super) needs_restart: Vec<String>,
     /// Why the last reload changed nothing.
     pub(super) error: Option<String>,
 }
 
 impl Running {
-    pub(super) fn new(started: Config, own: Vec<SocketAddr>, gate: Arc<Gate>, counters: Counters) -> Self {
-        let current = ArcSwap::from_pointee(Current {
+    pub(super) fn new(
+        started: Config,
+        own_addresses: Vec<SocketAddr>,
+        gate: Arc<Gate>,
+        counters: Counters,
+    ) -> Self {
+        let last_load = ArcSwap::from_pointee(LastLoad {
             loaded_at: Timestamp::now(),
             warnings: warnings(&started),
             needs_restart: Vec::new(),
@@ -54,15 +60,15 @@ impl Running {
         });
         Self {
             started,
-            own,
+            own_addresses,
             gate,
             counters,
-            current,
+            last_load,
             reloading: Mutex::new(()),
         }
     }
 
-    /// The configuration that the process began with.
+    /// The configuration with which the process started.
     pub(super) const fn started(&self) -> &Config {
         &self.started
     }
@@ -71,23 +77,24 @@ impl Running {
         &self.gate
     }
 
-    /// What the last load that ended left behind: who looks waits for none that is under way.
-    pub(super) fn current(&self) -> Arc<Current> {
-        self.current.load_full()
+    /// The outcome of the last load that has ended. Does not wait for a load in progress.
+    pub(super) fn last_load(&self) -> Arc<LastLoad> {
+        self.last_load.load_full()
     }
 
-    /// Loads all, swaps once; on any error the old configuration stays whole. One at a time: whoever asks while another
-    /// is at it waits, and loads what stands there then. It reads files: not for the threads that serve.
-    pub(super) fn reload(&self) -> Arc<Current> {
-        // Whoever panicked with the lock left what was there before.
+    /// Loads the whole configuration and swaps it in one step; on any error the old one stays whole. Reloads run one at a
+    /// time: a second one waits, and loads the files as they are then. Reads files, so it must not run on a thread that
+    /// serves.
+    pub(super) fn reload(&self) -> Arc<LastLoad> {
+        // A reload that panicked left the old configuration in effect.
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        tell_reloading();
-        let current = match self.load() {
+        notify_reloading();
+        let last_load = match self.load() {
             Ok((config, needs_restart)) => {
                 self.counters.count("success");
                 log_warnings(&config);
                 tracing::info!(policy.generation = %config.policy.generation(), "Reloaded");
-                Current {
+                LastLoad {
                     loaded_at: Timestamp::now(),
                     warnings: warnings(&config),
                     needs_restart,
@@ -97,35 +104,35 @@ impl Running {
             Err(errors) => {
                 self.counters.count("failure");
                 tracing::error!("The configuration did not load; the old one stays\n{errors}");
-                Current {
+                LastLoad {
                     error: Some(errors),
-                    ..(*self.current()).clone()
+                    ..(*self.last_load()).clone()
                 }
             }
         };
-        let current = Arc::new(current);
-        self.current.store(Arc::clone(&current));
-        tell_manager(&[NotifyState::Ready]);
-        current
+        let last_load = Arc::new(last_load);
+        self.last_load.store(Arc::clone(&last_load));
+        notify_manager(&[NotifyState::Ready]);
+        last_load
     }
 
-    fn load(&self) -> Result<(Config, Vec<&'static str>), String> {
+    fn load(&self) -> Result<(Config, Vec<String>), String> {
         let started = &self.started;
         let config = Config::load(&started.path).map_err(|errors| errors.to_string())?;
-        let needs_restart = needs_restart(started, &config);
+        let needs_restart = needs_restart(DOORS, started, &config);
         for table in &needs_restart {
             tracing::warn!(
                 table,
-                "The table [{table}] changed; the change is taken at the next restart"
+                "The table [{table}] changed; the change takes effect at the next restart"
             );
         }
         let config = Config {
             daemon: started.daemon.clone(),
             ..config
         };
-        let settings = settings(&config, self.own.clone(), &self.counters.requests);
+        let settings = gate_settings(&config, self.own_addresses.clone(), &self.counters.requests);
         let settings = settings.map_err(|error| chain(&error))?;
-        self.counters.keys_of(&settings);
+        self.counters.count_keys(&settings);
         self.gate.replace_settings(settings);
         Ok((config, needs_restart))
     }
@@ -135,45 +142,46 @@ fn warnings(config: &Config) -> Vec<String> {
     config.warnings.iter().map(ToString::to_string).collect()
 }
 
-/// What loads and will still surprise, such as a key that ends soon.
+/// Logs the warnings of a configuration that loads, such as a key that expires soon.
 pub(super) fn log_warnings(config: &Config) {
     for warning in &config.warnings {
         tracing::warn!(%warning, "The configuration loads, with a warning");
     }
 }
 
-/// Tables that are read once, at start.
-fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let mut tables = Vec::new();
-    if old.daemon != new.daemon {
-        tables.push("daemon");
-    }
-    if old.registry_door != new.registry_door {
-        tables.push("door.registry");
-    }
-    if old.cri_door != new.cri_door {
-        tables.push("door.cri");
+/// Returns the tables that differ and are read once, at the start.
+fn needs_restart(doors: &[DoorKind], old: &Config, new: &Config) -> Vec<String> {
+    let changed_doors = old.doors.changed(&new.doors, doors);
+    let mut tables: Vec<_> = changed_doors.into_iter().map(DoorKind::table).collect();
+    // The setting of a door may stand in `[daemon]`, which is named once and first.
+    let is_daemon_changed = old.daemon != new.daemon || tables.iter().any(|table| table == DAEMON);
+    if is_daemon_changed {
+        tables.retain(|table| table != DAEMON);
+        tables.insert(0, DAEMON.to_owned());
     }
     if old.limits != new.limits {
-        tables.push("limits");
+        tables.push("limits".to_owned());
     }
     if (old.cache.verdicts, old.cache.permits) != (new.cache.verdicts, new.cache.permits) {
-        tables.push("cache");
+        tables.push("cache".to_owned());
     }
     tables
 }
 
-/// systemd v253 and newer want the time with it, or take the reload for failed (sd_notify(3), `RELOADING=1`).
-fn tell_reloading() {
+const DAEMON: &str = "daemon";
+
+/// Notifies the service manager of a reload. systemd v253 and newer want the time with it, or count the reload as failed
+/// (sd_notify(3), `RELOADING=1`).
+fn notify_reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell_manager(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!(%error, "The service manager could not be told of the reload"),
+        Ok(now) => notify_manager(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "The service manager could not be notified of the reload"),
     }
 }
 
 /// The metrics of the process itself.
 pub(super) struct Counters {
-    count: Family<ReloadLabels, Counter>,
+    reloads: Family<ReloadLabels, Counter>,
     keys: Gauge,
     pub(super) requests: RequestMetrics,
 }
@@ -186,17 +194,17 @@ struct ReloadLabels {
 impl Counters {
     pub(super) fn new(metrics: &mut Registry) -> Self {
         let counters = Self {
-            count: Family::default(),
+            reloads: Family::default(),
             keys: Gauge::default(),
             requests: RequestMetrics::new(metrics),
         };
         metrics.register(
             "policy_reloads",
             "Reloads of the configuration",
-            counters.count.clone(),
+            counters.reloads.clone(),
         );
         for outcome in ["success", "failure"] {
-            drop(counters.count.get_or_create(&ReloadLabels { outcome }));
+            drop(counters.reloads.get_or_create(&ReloadLabels { outcome }));
         }
         metrics.register(
             "policy_keys",
@@ -209,10 +217,10 @@ impl Counters {
     }
 
     fn count(&self, outcome: &'static str) {
-        self.count.get_or_create(&ReloadLabels { outcome }).inc();
+        self.reloads.get_or_create(&ReloadLabels { outcome }).inc();
     }
 
-    pub(super) fn keys_of(&self, settings: &GateSettings) {
+    pub(super) fn count_keys(&self, settings: &GateSettings) {
         self.keys
             .set(i64::try_from(settings.policy.keys().len()).unwrap_or(i64::MAX));
     }

@@ -5,7 +5,7 @@ use http::HeaderValue;
 use crate::base::reason::Reason;
 use crate::net::registry::RegistryError;
 use crate::oci::{Digest, Reference};
-use crate::pull::request::{DoorName, PullContext, PullRequest};
+use crate::pull::request::{DoorName, PullContext, PullRequest, Purpose};
 
 /// A blocked pull, with everything that the client is told about it.
 #[derive(Clone, Debug)]
@@ -65,10 +65,13 @@ impl Denial {
         denial
     }
 
-    /// Returns whether this denial is the registry's request for credentials, to a client that has presented none yet. The
-    /// client may present them next, and that request is decided.
+    /// Returns whether this denial is the registry's request for credentials, to a client that has presented none yet, at a
+    /// door that serves content. The client may present them next, and that request is decided.
     pub(crate) fn is_credentials_request(&self, request: &PullRequest) -> bool {
-        request.door == DoorName::Registry && request.presented.is_none() && self.challenge.is_some()
+        request.purpose == Purpose::Serve
+            && request.door != DoorName::TOOL
+            && request.presented.is_none()
+            && self.challenge.is_some()
     }
 }
 

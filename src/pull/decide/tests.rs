@@ -26,7 +26,7 @@ fn subject() -> Arc<Subject> {
 
 fn request(reference: &str) -> PullRequest {
     PullRequest {
-        door: DoorName::Registry,
+        door: DoorName::new("registry"),
         peer: "peer".to_owned(),
         reference: reference.parse().unwrap(),
         pod: None,
@@ -352,7 +352,7 @@ fn a_failure_of_the_registry_has_its_own_reason_and_passes_its_challenge_on() {
 }
 
 #[test]
-fn a_request_for_credentials_goes_to_a_client_of_the_registry_door_without_any() {
+fn a_request_for_credentials_goes_to_a_client_without_any_of_a_door_that_serves_content() {
     let challenge = Some("Basic realm=\"x\"".parse().unwrap());
     let world = World::with_rule(Requirement::Reject, Mode::Enforce);
     let mut denial = Denial::new(world.pull(), Reason::RegistryUnauthorized, None, "x");
@@ -360,7 +360,10 @@ fn a_request_for_credentials_goes_to_a_client_of_the_registry_door_without_any()
     denial.challenge = challenge;
     assert!(denial.is_credentials_request(&world.request));
     let mut other = world.request.clone();
-    other.door = DoorName::Cri;
+    other.purpose = Purpose::VerdictOnly(None);
+    assert!(!denial.is_credentials_request(&other));
+    let mut other = world.request.clone();
+    other.door = DoorName::TOOL;
     assert!(!denial.is_credentials_request(&other));
     let mut other = world.request;
     other.presented = Some(crate::net::registry::Presented::Header(

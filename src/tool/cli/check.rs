@@ -14,7 +14,7 @@ use crate::base::error_chain::chain;
 use crate::base::proto::v1;
 use crate::base::proto::v1::admission_client::AdmissionClient;
 use crate::base::reason::Reason;
-use crate::door::admission::tell;
+use crate::door::admission::{AdmissionDoorSettings, tell};
 use crate::net::uds_client::{Channel, origin};
 use crate::oci::Reference;
 use crate::process::config::Config;
@@ -63,7 +63,10 @@ impl Check {
     /// What the daemon says, where one runs: it decides on the pulls of this node. None where it can not be asked, and
     /// where the registry wants credentials that it does not have: this user may have some.
     async fn by_daemon(&self, context: &Context, config: &Config) -> Option<v1::Verdict> {
-        let door = config.daemon.admission.as_ref().filter(|_| !self.fresh)?;
+        let door = config
+            .doors
+            .get::<AdmissionDoorSettings>()
+            .filter(|_| !self.fresh)?;
         let channel = match Channel::connect(&door.socket.path).await {
             Ok(channel) => channel,
             Err(error) if error.has_no_server() => {
@@ -105,7 +108,7 @@ impl Check {
         let deadline = Instant::now() + config.limits.pull;
         let config = Reach::default().over(config, &self.image);
         let own = own_listeners(&config);
-        let settings = daemon::settings(&config, own, &RequestMetrics::default())
+        let settings = daemon::gate_settings(&config, own, &RequestMetrics::default())
             .map_err(|error| CliError::new("nothing can be asked", Exit::Usage).because(error))?;
         let generation = settings.policy.generation();
         let storage = Storage {
@@ -116,7 +119,7 @@ impl Check {
         let gate = Gate::new(settings, &storage, &mut Metrics::default())
             .map_err(|error| CliError::new("could not set up the gate", Exit::CouldNotTell).because(error))?;
         let request = PullRequest {
-            door: DoorName::Tool,
+            door: DoorName::TOOL,
             peer: "pullgate check".to_owned(),
             reference: self.image.clone(),
             presented: None,

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::Context;
 use super::output::{CliError, Exit, columns, counted};
 use crate::base::printable::printable;
+use crate::door::DOORS;
 use crate::process::config::{self, Problem};
 use crate::tool::cli::config::view::{ConfigView, ShownKey, ShownRegistry, ShownRule};
 
@@ -73,26 +74,12 @@ fn show(context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
     }
     writeln!(out, "generation     {}", shown.generation)?;
     writeln!(out, "default        {}", shown.default)?;
-    writeln!(
-        out,
-        "registry door  {}",
-        shown.door.as_ref().map_or("closed", |door| &door.listen)
-    )?;
-    let cri = shown.cri.as_ref().map(|door| {
-        let rechecks = if door.recheck_present {
-            "; recheck_present"
-        } else {
-            ""
-        };
-        format!("{} before {}{rechecks}", door.listen, door.runtime)
-    });
-    for (name, socket) in [
-        ("CRI door", &cri),
-        ("admission", &shown.admission),
-        ("control", &shown.control),
-    ] {
-        let socket = socket.as_deref().map_or_else(|| "closed".to_owned(), printable);
-        writeln!(out, "{name:<13}  {socket}")?;
+    let doors = DOORS
+        .iter()
+        .map(|kind| (kind.label, config.doors.view(kind).map(|view| view.text)));
+    for (name, listens) in doors.chain([("control", shown.control.clone())]) {
+        let listens = listens.as_deref().map_or_else(|| "closed".to_owned(), printable);
+        writeln!(out, "{name:<13}  {listens}")?;
     }
     writeln!(out, "state          {}", printable(&shown.state))?;
 

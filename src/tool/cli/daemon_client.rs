@@ -10,14 +10,14 @@ use super::output::{CliError, Exit};
 use crate::base::proto::v1::control_client::ControlClient;
 use crate::door::listen::socket_settings::SocketSettings;
 use crate::net::uds_client::{Channel, origin};
-use crate::process::config::{DaemonSettings, load_daemon};
+use crate::process::config::{DaemonTable, load_daemon};
 
 /// How long the daemon may take for what needs no registry.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A client of the control socket that the configuration names.
 pub(super) async fn control(context: &Context) -> Result<ControlClient<Channel>, CliError> {
-    let socket = socket(context, "control", |daemon| daemon.control)?;
+    let socket = socket(context, "control", |daemon| daemon.settings.control)?;
     let channel = connect(&socket.path).await?;
     Ok(ControlClient::with_origin(channel, origin()))
 }
@@ -27,7 +27,7 @@ pub(super) async fn control(context: &Context) -> Result<ControlClient<Channel>,
 pub(super) fn socket(
     context: &Context,
     key: &str,
-    of: impl FnOnce(DaemonSettings) -> Option<SocketSettings>,
+    of: impl FnOnce(DaemonTable) -> Option<SocketSettings>,
 ) -> Result<SocketSettings, CliError> {
     of(load_daemon(&context.config_path)?).ok_or_else(|| {
         let path = context.config_path.display();

@@ -10,6 +10,7 @@ use super::output::{CliError, Exit, Paint};
 use crate::base::proto::v1;
 use crate::base::proto::v1::admission_client::AdmissionClient;
 use crate::base::proto::v1::watch_decisions_response::Event;
+use crate::door::admission::AdmissionDoorSettings;
 use crate::net::uds_client::origin;
 use crate::tool::cli::daemon_client::{answered, connect, control, failed, instant, seconds, socket, within};
 
@@ -62,7 +63,8 @@ impl DecisionsArgs {
     /// Until the daemon ends, or whoever reads.
     async fn follow(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         let socket = socket(context, "admission", |daemon| {
-            daemon.admission.map(|door| door.socket)
+            let door = daemon.doors.get::<AdmissionDoorSettings>();
+            door.map(|door| door.socket.clone())
         })?;
         let mut client = AdmissionClient::with_origin(connect(&socket.path).await?, origin());
         let asked = v1::WatchDecisionsRequest {

@@ -106,12 +106,8 @@ impl Reach {
 
 /// The doors that a request of ours must not come back through.
 pub(super) fn own_listeners(config: &Config) -> Vec<SocketAddr> {
-    config
-        .registry_door
-        .iter()
-        .map(|door| door.listen)
-        .chain(config.daemon.metrics)
-        .collect()
+    let doors = config.doors.tcp_addresses();
+    doors.chain(config.daemon.metrics).collect()
 }
 
 /// Where a login of this user is kept: Podman's places (containers-auth.json(5)), then Docker's.

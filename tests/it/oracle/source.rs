@@ -27,7 +27,7 @@ async fn only_images_that_oracles_client_signed_are_allowed() {
         assert!(!target.contains('*'), "{target}");
     }
     let request = PullRequest {
-        door: DoorName::Tool,
+        door: DoorName::TOOL,
         peer: "test".to_owned(),
         reference: super::image("signed"),
         presented: None,

@@ -22,7 +22,7 @@ fn is(id: &'static str) -> impl FnMut(&[u8]) -> bool {
 }
 
 #[test]
-fn fields_are_left_out_and_all_else_stays() {
+fn unwanted_fields_are_left_out_and_other_fields_stay() {
     // Fields that the door does not know, of each wire type, before, between and after.
     let unknown: &[u8] = &[
         0x10, 0xff, 0x01, 0x19, 1, 2, 3, 4, 5, 6, 7, 8, 0x25, 1, 2, 3, 4, 0xba, 0x3e, 2, b'h', b'i',
@@ -34,7 +34,7 @@ fn fields_are_left_out_and_all_else_stays() {
         [unknown, &images(&["a"]), unknown, &images(&["a"]), unknown].concat()
     );
     assert_eq!(without(&message, 1, |_| true).unwrap(), message);
-    // Not a number of its own is not a field of that number: 17 is 1 in the low bits alone.
+    // A number must match in all its bits: that of the largest field and 17 end in the bits of 1.
     let largest = [0xfa, 0xff, 0xff, 0xff, 0x0f, 1, b'x'];
     assert_eq!(without(&largest, 1, is("a")).unwrap(), largest);
     let other = [&[0x8a, 0x01, 1, b'x'][..], &images(&["b"])].concat();
@@ -42,7 +42,7 @@ fn fields_are_left_out_and_all_else_stays() {
 }
 
 #[test]
-fn what_is_no_protobuf_is_refused() {
+fn bytes_that_are_not_protobuf_are_refused() {
     let varints = [
         &[0x08][..],
         &[0x08, 0x80],
@@ -68,20 +68,20 @@ fn what_is_no_protobuf_is_refused() {
 }
 
 proptest! {
-    /// What is taken is taken whole or refused, and never read beyond; what is kept is what came.
+    /// A message is copied as it came or refused, and no byte beyond its end is read.
     #[test]
-    fn whatever_comes_stays_as_it_is_or_is_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_stay_as_they_are_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(kept) = without(&bytes, 1, |_| true) {
             prop_assert_eq!(&kept, &bytes);
         }
-        // What prost reads, we read.
+        // Every message that prost reads is read here too.
         if cri::ImageStatusResponse::decode(&bytes[..]).is_ok() && !has_group(&bytes) {
             prop_assert!(without(&bytes, 1, |_| true).is_ok());
         }
     }
 }
 
-/// Groups are no part of proto3: prost skips them, and no runtime sends one.
+/// Groups are not a part of proto3: prost skips them, and runtimes do not send them.
 fn has_group(bytes: &[u8]) -> bool {
     bytes.iter().any(|byte| matches!(byte & 7, 3 | 4))
 }

@@ -3,10 +3,10 @@ use proptest::prelude::*;
 use super::GrpcMessage;
 
 proptest! {
-    /// A message of ours is framed as it is read.
+    /// A message that is framed here reads back as the same bytes.
     #[test]
-    fn what_is_framed_is_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let message = GrpcMessage::framing(&bytes);
+    fn a_framed_message_reads_back_as_the_same_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let message = GrpcMessage::from_bytes(&bytes);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let body = http_body_util::BodyExt::map_err(
             http_body_util::Full::new(message.framed()),

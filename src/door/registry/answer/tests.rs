@@ -119,7 +119,7 @@ fn docker_is_told_the_same_under_a_code_that_it_adds_nothing_to() {
         assert_eq!(told(response)["code"], expected, "{reason}");
     }
     let agent = |agent: &'static str| {
-        Puller::of(&HeaderMap::from_iter([(
+        Puller::from_headers(&HeaderMap::from_iter([(
             USER_AGENT,
             HeaderValue::from_static(agent),
         )]))
@@ -130,7 +130,7 @@ fn docker_is_told_the_same_under_a_code_that_it_adds_nothing_to() {
     );
     assert_eq!(agent("containerd/1.6.20~ds1"), Puller::Other);
     assert_eq!(agent("skopeo/1.9.3 docker/1"), Puller::Other);
-    assert_eq!(Puller::of(&HeaderMap::new()), Puller::Other);
+    assert_eq!(Puller::from_headers(&HeaderMap::new()), Puller::Other);
 }
 
 #[test]
@@ -166,11 +166,11 @@ fn refusals_say_what_is_wrong_and_what_is_allowed() {
     let response = refused(&RouteError::Method { allow: "GET, HEAD" });
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(response.headers()[ALLOW], "GET, HEAD");
-    assert_eq!(phrase(&response), "pullgate: this door passes pulls only");
+    assert_eq!(phrase(&response), "pullgate: this door serves pulls only");
     let told = told(response);
     assert_eq!(
         told,
-        serde_json::json!({"code": "UNSUPPORTED", "message": "pullgate: this door passes pulls only"})
+        serde_json::json!({"code": "UNSUPPORTED", "message": "pullgate: this door serves pulls only"})
     );
 
     let digest = "sha256:x".parse::<Digest>().unwrap_err();

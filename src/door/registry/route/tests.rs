@@ -228,7 +228,7 @@ fn whatever_writes_is_refused_whatever_its_name() {
                 "{method} {target}"
             );
             assert_eq!(error.answer(), (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"));
-            assert_eq!(error.to_string(), "this door passes pulls only");
+            assert_eq!(error.to_string(), "this door serves pulls only");
         }
     }
     for target in [

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::base::printable::printable;
+use crate::door::DOORS;
 use crate::net::oracle::OracleRegistryConfig;
 use crate::net::registry::{Credentials, RegistryConfig};
 use crate::process::config::{self, show_duration};
@@ -24,10 +25,10 @@ pub(super) struct ConfigView {
     pub(super) keys: Vec<ShownKey>,
     pub(super) denied: Vec<String>,
     pub(super) registries: Vec<ShownRegistry>,
-    pub(super) door: Option<ShownDoor>,
+    /// By the key of each door; absent settings are a closed door.
+    #[serde(flatten)]
+    doors: BTreeMap<&'static str, Option<serde_json::Value>>,
     pub(super) state: String,
-    pub(super) cri: Option<ShownCri>,
-    pub(super) admission: Option<String>,
     pub(super) control: Option<String>,
     pub(super) metrics: Option<String>,
     cache: ShownCache,
@@ -107,20 +108,6 @@ struct ShownOracle {
 }
 
 #[derive(Serialize)]
-pub(super) struct ShownDoor {
-    pub(super) listen: String,
-    pub(super) tls: bool,
-    pub(super) default_registry: Option<String>,
-}
-
-#[derive(Serialize)]
-pub(super) struct ShownCri {
-    pub(super) listen: String,
-    pub(super) runtime: String,
-    pub(super) recheck_present: bool,
-}
-
-#[derive(Serialize)]
 struct ShownCache {
     positive: String,
     negative: String,
@@ -142,8 +129,7 @@ impl ConfigView {
             path,
             included,
             daemon,
-            registry_door,
-            cri_door,
+            doors,
             policy,
             registries,
             oracle,
@@ -163,21 +149,11 @@ impl ConfigView {
                 .iter()
                 .map(|registry| ShownRegistry::of(registry, oracle))
                 .collect(),
-            door: registry_door.as_ref().map(|door| ShownDoor {
-                listen: door.listen.to_string(),
-                tls: door.tls.is_some(),
-                default_registry: door.default_registry.clone(),
-            }),
+            doors: DOORS
+                .iter()
+                .map(|kind| (kind.json_key, doors.view(kind).map(|view| view.json)))
+                .collect(),
             state: daemon.state.display().to_string(),
-            cri: cri_door.as_ref().map(|door| ShownCri {
-                listen: door.socket.path.display().to_string(),
-                runtime: door.runtime.display().to_string(),
-                recheck_present: door.recheck_present,
-            }),
-            admission: daemon
-                .admission
-                .as_ref()
-                .map(|door| door.socket.path.display().to_string()),
             control: daemon
                 .control
                 .as_ref()

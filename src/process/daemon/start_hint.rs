@@ -1,21 +1,24 @@
-//! What to do about a daemon that does not start.
+//! The next step for a daemon that does not start.
 
 use std::io;
 use std::net::SocketAddr;
 
 use super::StartError;
+use crate::door::BindError;
 use crate::door::listen::unix_socket::SocketError;
 use crate::pull::gate::DerivationsError;
 
 impl StartError {
-    /// The next step, where one is known. The errors of the configuration have theirs beside each.
+    /// Returns the next step, where one is known. Each error of the configuration has its own beside it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Door { address, source } => of_address(*address, source.kind()),
-            Self::Permits(DerivationsError::Open { path, source }) => of_permits(path, source),
-            Self::State { path, source } => is_forbidden(source).then(|| owned(&path.display().to_string())),
-            Self::Socket(error) => of_socket(error),
+            Self::Bind(BindError::Address { address, source }) => address_hint(*address, source.kind()),
+            Self::Permits(DerivationsError::Open { path, source }) => permits_hint(path, source),
+            Self::State { path, source } => {
+                is_forbidden(source).then(|| ownership_hint(&path.display().to_string()))
+            }
+            Self::Bind(BindError::Socket(error)) => socket_hint(error),
             Self::Config(_)
             | Self::NoDoor
             | Self::Permits(DerivationsError::Epoch(_) | DerivationsError::Thread { .. })
@@ -25,10 +28,10 @@ impl StartError {
     }
 }
 
-fn of_address(address: SocketAddr, kind: io::ErrorKind) -> Option<String> {
+fn address_hint(address: SocketAddr, kind: io::ErrorKind) -> Option<String> {
     if kind == io::ErrorKind::AddrInUse {
         return Some(format!(
-            "another process listens there, perhaps another pullgated: `ss -ltnp 'sport = :{}'` as root says which",
+            "another process listens there, perhaps another pullgated: run `ss -ltnp 'sport = :{}'` as root to find it",
             address.port()
         ));
     }
@@ -39,31 +42,33 @@ fn of_address(address: SocketAddr, kind: io::ErrorKind) -> Option<String> {
         ));
     }
     let is_low = kind == io::ErrorKind::PermissionDenied && address.port() < 1024;
-    is_low.then(|| "ports below 1024 want a privilege that the daemon has not: take another".to_owned())
+    is_low.then(|| {
+        "ports below 1024 need a privilege that the daemon does not have: choose another port".to_owned()
+    })
 }
 
-fn of_permits(path: &str, error: &redb::DatabaseError) -> Option<String> {
+fn permits_hint(path: &str, error: &redb::DatabaseError) -> Option<String> {
     if matches!(error, redb::DatabaseError::DatabaseAlreadyOpen) {
         let other =
-            "another pullgated uses it: end that one, or give this one another folder in `[daemon] state`";
+            "another pullgated uses it: stop that one, or give this one another folder in `[daemon] state`";
         return Some(other.to_owned());
     }
     let redb::DatabaseError::Storage(redb::StorageError::Io(error)) = error else {
         return None;
     };
-    is_forbidden(error).then(|| owned(path))
+    is_forbidden(error).then(|| ownership_hint(path))
 }
 
-fn of_socket(error: &SocketError) -> Option<String> {
+fn socket_hint(error: &SocketError) -> Option<String> {
     match error {
         SocketError::InUse { .. } => {
             Some("perhaps another pullgated runs: `systemctl status pullgated`".to_owned())
         }
-        SocketError::NoSocket { path } => Some(format!(
-            "see what it is, and remove it if nobody needs it: `ls -l {}`",
+        SocketError::NotASocket { path } => Some(format!(
+            "see what it is, and remove it if it is not needed: `ls -l {}`",
             path.display()
         )),
-        SocketError::NoGroup { group, .. } => Some(format!("make it: `sudo groupadd --system {group}`")),
+        SocketError::NoGroup { group, .. } => Some(format!("create it: `sudo groupadd --system {group}`")),
         SocketError::GroupLookup { .. } => None,
         SocketError::Group { group, .. } => Some(format!(
             "make the daemon's user a member: `sudo usermod --append --groups {group} pullgate`"
@@ -77,8 +82,8 @@ fn of_socket(error: &SocketError) -> Option<String> {
     }
 }
 
-/// Whoever tries the daemon as root first leaves files that the daemon's own user can't open.
-fn owned(path: &str) -> String {
+/// A daemon that was first run as root leaves files that the daemon's own user cannot open.
+fn ownership_hint(path: &str) -> String {
     format!("the daemon's user must own it; as it is installed: `sudo chown -R pullgate: {path}`")
 }
 
@@ -90,10 +95,10 @@ fn is_forbidden(error: &io::Error) -> bool {
 mod tests {
     use std::io;
 
-    use super::{DerivationsError, SocketError, StartError};
+    use super::{BindError, DerivationsError, SocketError, StartError};
 
     #[test]
-    fn what_the_system_forbids_has_a_next_step() {
+    fn a_permission_that_is_denied_has_a_next_step() {
         let forbidden = || io::Error::from(io::ErrorKind::PermissionDenied);
         let storage = || redb::DatabaseError::Storage(redb::StorageError::Io(forbidden()));
         for (error, part) in [
@@ -112,24 +117,24 @@ mod tests {
                 "chown -R pullgate: /var/lib/pullgate/permits.redb",
             ),
             (
-                StartError::Door {
+                StartError::Bind(BindError::Address {
                     address: "127.0.0.1:443".parse().unwrap(),
                     source: forbidden(),
-                },
+                }),
                 "below 1024",
             ),
             (
-                StartError::Door {
+                StartError::Bind(BindError::Address {
                     address: "192.0.2.1:5443".parse().unwrap(),
                     source: io::ErrorKind::AddrNotAvailable.into(),
-                },
+                }),
                 "no address 192.0.2.1:",
             ),
             (
-                StartError::Socket(SocketError::Io {
+                StartError::Bind(BindError::Socket(SocketError::Io {
                     path: "/run/elsewhere/a.sock".into(),
                     source: forbidden(),
-                }),
+                })),
                 "may not write to /run/elsewhere:",
             ),
         ] {
