@@ -1,4 +1,4 @@
-//! What is asked: untrusted text into a [`PullRequest`].
+//! Reads the untrusted text of a call into a [`PullRequest`].
 
 use std::time::Instant;
 
@@ -11,10 +11,10 @@ use crate::net::registry::{DockerAuthError, Login, Presented, Secret};
 use crate::oci::{Digest, DigestError, Reference, ReferenceError, normalised_registry};
 use crate::pull::request::{DescribedManifest, PullRequest, Purpose};
 
-/// Why a question is none.
+/// Why a call could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
-    #[error("`reference` is not an image's name: {0}")]
+    #[error("`reference` is not an image name: {0}")]
     Reference(#[from] ReferenceError),
     #[error("`{field}` is not a digest: {source}")]
     Digest {
@@ -32,22 +32,22 @@ pub(super) enum AskError {
     Credentials(#[from] RequestCredentialsError),
 }
 
-/// Why credentials are none. It never holds them.
+/// Why credentials could not be read. The error never holds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RequestCredentialsError {
     #[error(transparent)]
     Auth(#[from] DockerAuthError),
-    #[error("`registry_token` holds bytes that no header can")]
+    #[error("`registry_token` holds bytes that a header cannot carry")]
     RegistryToken,
 }
 
-/// The request that was meant.
+/// Reads a call of `peer`, to be answered by `deadline`.
 pub(super) fn read(
-    asked: v1::CheckRequest,
+    check: v1::CheckRequest,
     peer: String,
     deadline: Instant,
 ) -> Result<PullRequest, AskError> {
-    let mut reference: Reference = asked.reference.parse()?;
+    let mut reference: Reference = check.reference.parse()?;
     let digest = |field, text: &str| {
         let parsed = if text.is_empty() {
             None
@@ -59,7 +59,7 @@ pub(super) fn read(
             .map_err(|source| AskError::Digest { field, source })
     };
     let (mut described, mut of_descriptor) = (None, None);
-    if let Some(descriptor) = asked.descriptor {
+    if let Some(descriptor) = check.descriptor {
         of_descriptor = digest("descriptor.digest", &descriptor.digest)?;
         if descriptor.media_type.is_empty() {
             return Err(AskError::MediaType);
@@ -69,7 +69,7 @@ pub(super) fn read(
             media_type: descriptor.media_type,
         });
     }
-    for other in [digest("digest", &asked.digest)?, of_descriptor]
+    for other in [digest("digest", &check.digest)?, of_descriptor]
         .into_iter()
         .flatten()
     {
@@ -77,8 +77,8 @@ pub(super) fn read(
             return Err(AskError::Digests);
         }
     }
-    let presented = match asked.credentials {
-        Some(shown) => presented(shown, reference.repository.registry())?,
+    let presented = match check.credentials {
+        Some(credentials) => presented(credentials, reference.repository.registry())?,
         None => None,
     };
     Ok(PullRequest {
@@ -92,28 +92,28 @@ pub(super) fn read(
     })
 }
 
-/// What CRI's `AuthConfig` means for this registry, as containerd reads it (`internal/cri/server/images/image_pull.go`,
-/// `ParseAuth`): nothing where it is for another server; a name before `auth`; an identity token alone where there is no
+/// Reads CRI's `AuthConfig` for this registry as containerd does (`internal/cri/server/images/image_pull.go`, `ParseAuth`):
+/// credentials for another server are ignored; a user name comes before `auth`; an identity token counts only without a user
 /// name. A registry token is a bearer token.
 pub(crate) fn presented(
-    shown: v1::Credentials,
+    credentials: v1::Credentials,
     registry: &str,
 ) -> Result<Option<Presented>, RequestCredentialsError> {
-    if !shown.server_address.is_empty() && !is_for(&shown.server_address, registry) {
+    if !credentials.server_address.is_empty() && !names_registry(&credentials.server_address, registry) {
         return Ok(None);
     }
-    let login = if !shown.username.is_empty() {
+    let login = if !credentials.username.is_empty() {
         Login::Basic {
-            user: shown.username,
-            password: Secret::new(shown.password),
+            user: credentials.username,
+            password: Secret::new(credentials.password),
         }
-    } else if !shown.identity_token.is_empty() {
-        Login::IdentityToken(Secret::new(shown.identity_token))
-    } else if !shown.auth.is_empty() {
-        Login::from_docker_auth(&shown.auth)?
-    } else if !shown.registry_token.is_empty() {
-        let header = HeaderValue::try_from(format!("Bearer {}", shown.registry_token));
-        let mut header = header.map_err(|_said_no_more| RequestCredentialsError::RegistryToken)?;
+    } else if !credentials.identity_token.is_empty() {
+        Login::IdentityToken(Secret::new(credentials.identity_token))
+    } else if !credentials.auth.is_empty() {
+        Login::from_docker_auth(&credentials.auth)?
+    } else if !credentials.registry_token.is_empty() {
+        let header = HeaderValue::try_from(format!("Bearer {}", credentials.registry_token));
+        let mut header = header.map_err(|_no_details| RequestCredentialsError::RegistryToken)?;
         header.set_sensitive(true);
         return Ok(Some(Presented::Header(header)));
     } else {
@@ -122,8 +122,9 @@ pub(crate) fn presented(
     Ok(Some(Presented::Login(login)))
 }
 
-/// `https://index.docker.io/v1/`, `registry.example:5000`, `https://registry.example`.
-fn is_for(server: &str, registry: &str) -> bool {
+/// Whether a server address names this registry: `https://index.docker.io/v1/`, `registry.example:5000` or
+/// `https://registry.example`.
+fn names_registry(server: &str, registry: &str) -> bool {
     let server = server.split_once("://").map_or(server, |(_, rest)| rest);
     let host = server.split('/').next().unwrap_or_default();
     normalised_registry(host).is_ok_and(|host| host == registry)

@@ -1,4 +1,4 @@
-//! What the gate decided, as the API shows it.
+//! Turns decisions of the gate into messages of the API.
 
 use crate::base::error_chain::chain;
 use crate::base::proto::v1;
@@ -8,9 +8,9 @@ use crate::pull::policy::Generation;
 use crate::pull::record::{DecisionOutcome, RecordedDecision};
 use crate::pull::verify::CheckedSignature;
 
-/// The verdict that a judgement is.
-pub(crate) fn verdict(judgement: &Evaluation, generation: Generation) -> v1::Verdict {
-    let (outcome, found): (_, Option<&Denial>) = match &judgement.verdict {
+/// Returns the verdict of an evaluation.
+pub(crate) fn verdict(evaluation: &Evaluation, generation: Generation) -> v1::Verdict {
+    let (outcome, found): (_, Option<&Denial>) = match &evaluation.verdict {
         Verdict::Allow(permit) => match permit.warning() {
             None => (v1::Outcome::Allow, None),
             Some(denial) => (v1::Outcome::Warn, Some(denial)),
@@ -25,17 +25,17 @@ pub(crate) fn verdict(judgement: &Evaluation, generation: Generation) -> v1::Ver
         detail: text(&|denial| denial.detail.clone()),
         next_step: text(&|denial| denial.reason.next_step().to_owned()),
         retryable: found.is_some_and(|denial| denial.reason.retryable()),
-        rule: judgement.rule.clone(),
-        digest: judgement.digest().map(ToString::to_string).unwrap_or_default(),
-        root: judgement.root.map(|root| root.to_string()).unwrap_or_default(),
-        signatures: judgement.signatures().iter().map(signature).collect(),
+        rule: evaluation.rule.clone(),
+        digest: evaluation.digest().map(ToString::to_string).unwrap_or_default(),
+        root: evaluation.root.map(|root| root.to_string()).unwrap_or_default(),
+        signatures: evaluation.signatures().iter().map(signature).collect(),
         generation: generation.to_string(),
-        cached: judgement.cached,
+        cached: evaluation.cached,
     }
 }
 
-pub(crate) fn signature(judged: &CheckedSignature) -> v1::Signature {
-    let (key, reason, detail) = match &judged.outcome {
+pub(crate) fn signature(checked: &CheckedSignature) -> v1::Signature {
+    let (key, reason, detail) = match &checked.outcome {
         Ok(verified) => (
             verified.claim().signer.name().to_owned(),
             String::new(),
@@ -48,9 +48,9 @@ pub(crate) fn signature(judged: &CheckedSignature) -> v1::Signature {
         ),
     };
     v1::Signature {
-        source: judged.source.as_str().to_owned(),
-        format: judged.format.as_str().to_owned(),
-        id: judged.locator.to_string(),
+        source: checked.source.as_str().to_owned(),
+        format: checked.format.as_str().to_owned(),
+        id: checked.locator.to_string(),
         key,
         reason,
         detail,
@@ -65,9 +65,9 @@ pub(crate) fn step(step: ExplainStep) -> v1::Step {
     }
 }
 
-/// Of an admitted index, the first manifest that is for this platform.
-pub(super) fn manifest_for(judgement: &Evaluation, wanted: &v1::Platform) -> Option<v1::Descriptor> {
-    let Verdict::Allow(permit) = &judgement.verdict else {
+/// Returns the first manifest of an admitted index for this platform.
+pub(super) fn manifest_for(evaluation: &Evaluation, wanted: &v1::Platform) -> Option<v1::Descriptor> {
+    let Verdict::Allow(permit) = &evaluation.verdict else {
         return None;
     };
     let Document::Index(index) = permit.document() else {
@@ -91,7 +91,7 @@ pub(super) fn manifest_for(judgement: &Evaluation, wanted: &v1::Platform) -> Opt
         })
 }
 
-/// A decision of the record.
+/// Returns a recorded decision.
 pub(crate) fn decision(recorded: &RecordedDecision) -> v1::Decision {
     let (outcome, reason) = match recorded.outcome {
         DecisionOutcome::Allow => (v1::Outcome::Allow, ""),

@@ -1,4 +1,4 @@
-//! `PullImage`: decided before the runtime hears of it, and compared after it is done.
+//! `PullImage`: the gate decides before the runtime sees the call, and the door compares afterwards what the runtime pulled.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,9 +31,9 @@ use crate::pull::policy::Pod;
 use crate::pull::record::{Decision, DecisionOutcome};
 use crate::pull::request::{PullRequest, Purpose};
 
-/// After a pull that failed it is looked again after each of these: containerd 1.6 and 2.x write the image's name down
-/// before they unpack it and its CRI hears of that by an event, and a pull that was cancelled ends when it likes.
-const LOOK_AGAIN: [Duration; 5] = [
+/// The pauses before the rechecks of a pull that failed. containerd 1.6 and 2.x store the name of an image before they unpack
+/// it, and their CRI learns of the name by an event. A pull that was cancelled may end at any time.
+const RECHECK_PAUSES: [Duration; 5] = [
     Duration::from_millis(100),
     Duration::from_millis(400),
     Duration::from_millis(1500),
@@ -41,21 +41,21 @@ const LOOK_AGAIN: [Duration; 5] = [
     Duration::from_secs(20),
 ];
 
-/// Why a request can not be decided on.
+/// Why the gate could not be asked about a request.
 #[derive(Debug, thiserror::Error)]
 enum CriPullError {
     #[error(transparent)]
     Message(#[from] GrpcMessageError),
-    #[error("`{image}` is not an image's name: {why}")]
+    #[error("`{image}` is not an image name: {why}")]
     Reference { image: String, why: String },
-    #[error("the credentials: {0}")]
+    #[error("could not read the credentials: {0}")]
     Credentials(#[from] RequestCredentialsError),
 }
 
 /// Answers a pull.
 pub(super) async fn pull(
     shared: &Arc<CriShared>,
-    asked: CallContext,
+    context: CallContext,
     request: Request<Incoming>,
 ) -> Response<CriBody> {
     let metadata = MetadataMap::from_headers(request.headers().clone());
@@ -63,47 +63,47 @@ pub(super) async fn pull(
         Ok(deadline) => deadline,
         Err(refused) => return answer::status(refused.code(), refused.message()),
     };
-    // Whose time it is: ours, or the caller's, who has said less.
-    let is_callers =
+    // Whether the deadline is the caller's, which is then earlier than ours.
+    let is_callers_deadline =
         deadline.saturating_duration_since(Instant::now()) + Duration::from_secs(1) < shared.deadline;
     let (head, body) = request.into_parts();
-    let message = match shared.read(asked.peer, body).await {
+    let message = match shared.read(context.peer, body).await {
         Ok(message) => message,
         Err(unread) => return unread,
     };
-    let (image, request) = match read(&message, asked.peer.to_string(), deadline) {
+    let (image, request) = match read(&message, context.peer.to_string(), deadline) {
         Ok(read) => read,
         Err(CriPullError::Message(error)) => return answer::unreadable(&error),
         Err(error) => return answer::failed(Reason::Malformed, &chain(&error)),
     };
-    let began = Instant::now();
-    let judgement = shared.gate.admit(&request).await;
-    let permit = match &judgement.verdict {
+    let started = Instant::now();
+    let evaluation = shared.gate.admit(&request).await;
+    let permit = match &evaluation.verdict {
         Verdict::Allow(permit) => permit.clone(),
-        // The status that his client gives him by its own clock, with the reason in it.
-        Verdict::Deny(denial) if is_callers && denial.reason == Reason::DeadlineExceeded => {
+        // The status that the client would make by its own clock, with our reason in it.
+        Verdict::Deny(denial) if is_callers_deadline && denial.reason == Reason::DeadlineExceeded => {
             return answer::status(Code::DeadlineExceeded, &denial.to_string());
         }
         Verdict::Deny(denial) => return answer::denied(denial),
     };
-    let pulling = ForwardedPull {
+    let pull = ForwardedPull {
         shared: Arc::clone(shared),
         images: Images {
-            runtime: asked.runtime.detached(),
-            service: asked.service,
+            runtime: context.runtime.detached(),
+            service: context.service,
         },
         image,
         request,
-        judgement,
+        evaluation,
         permit,
-        began,
+        started,
     };
-    // Apart from the caller: when he gives up, the runtime may have the image all the same, and it is compared.
+    // In a task of its own: if the caller gives up, the runtime may have the image all the same, and it must be compared.
     let (still_wanted, given_up) = oneshot::channel::<()>();
-    let done = tokio::spawn(Arc::new(pulling).run(head, message, given_up));
-    let answered = done.await;
+    let forwarded = tokio::spawn(Arc::new(pull).run(head, message, given_up));
+    let answer = forwarded.await;
     drop(still_wanted);
-    answered.unwrap_or_else(|error| {
+    answer.unwrap_or_else(|error| {
         tracing::error!(%error, "A pull crashed; it is blocked");
         let detail = "pullgate itself failed on this pull; the log says where";
         answer::failed(Reason::InternalError, detail)
@@ -115,25 +115,25 @@ fn read(
     peer: String,
     deadline: Instant,
 ) -> Result<(String, PullRequest), CriPullError> {
-    let asked: cri::PullImageRequest = message.decode()?;
-    let image = asked.image.unwrap_or_default().image;
+    let pull: cri::PullImageRequest = message.decode()?;
+    let image = pull.image.unwrap_or_default().image;
     let reference: Reference = image.parse().map_err(|error| CriPullError::Reference {
         image: excerpt(&image),
         why: chain(&error),
     })?;
-    let shown = asked.auth.unwrap_or_default();
+    let auth = pull.auth.unwrap_or_default();
     let presented = presented(
         v1::Credentials {
-            username: shown.username,
-            password: shown.password,
-            auth: shown.auth,
-            server_address: shown.server_address,
-            identity_token: shown.identity_token,
-            registry_token: shown.registry_token,
+            username: auth.username,
+            password: auth.password,
+            auth: auth.auth,
+            server_address: auth.server_address,
+            identity_token: auth.identity_token,
+            registry_token: auth.registry_token,
         },
         reference.repository.registry(),
     )?;
-    let pod = asked.sandbox_config.map(|config| Pod {
+    let pod = pull.sandbox_config.map(|config| Pod {
         namespace: config.metadata.unwrap_or_default().namespace,
         labels: config.labels,
     });
@@ -149,16 +149,16 @@ fn read(
     Ok((image, request))
 }
 
-/// A pull that was let through.
+/// A pull that was admitted and is forwarded to the runtime.
 struct ForwardedPull {
     shared: Arc<CriShared>,
     images: Images,
-    /// As the runtime was asked for it.
+    /// The name by which the runtime is asked for the image.
     image: String,
     request: PullRequest,
-    judgement: Evaluation,
+    evaluation: Evaluation,
     permit: Permit,
-    began: Instant,
+    started: Instant,
 }
 
 impl ForwardedPull {
@@ -168,21 +168,21 @@ impl ForwardedPull {
         message: GrpcMessage,
         given_up: oneshot::Receiver<()>,
     ) -> Response<CriBody> {
-        // A pull that fails leaves what was there before, and that is none of its business.
+        // An image that is there already is left alone if the pull fails.
         let before = self.images.status(&self.image).await.ok().flatten();
         let pulled = tokio::select! {
             pulled = self.forward(head, message) => pulled,
-            // Whoever waits is gone. The runtime is told so; what it has by then is looked at.
+            // The caller is gone. The call to the runtime is cancelled, and what it has by then is checked.
             _gone = given_up => Err(ForwardError::GivenUp),
         };
         let failed = match pulled {
             Ok((head, answer, trailers)) if answer::code(&head, trailers.as_ref()) == Code::Ok => {
-                return match self.pulled(answer.as_ref()).await {
+                return match self.check_pulled(answer.as_ref()).await {
                     Ok(()) => answer::replayed(head, answer.as_ref(), trailers),
                     Err(denial) => answer::denied(&denial),
                 };
             }
-            // Nothing was asked of it.
+            // The runtime did not receive the call.
             Err(
                 failed @ ForwardError::Runtime(RuntimeError::Connect { .. } | RuntimeError::Protocol { .. }),
             ) => {
@@ -191,9 +191,9 @@ impl ForwardedPull {
             Ok((head, answer, trailers)) => answer::replayed(head, answer.as_ref(), trailers),
             Err(failed) => failed.answer(),
         };
-        // That it failed does not say that it left nothing: a registry that gives the runtime another image than the gate
-        // can let it fail when the image has its name already.
-        match self.left(before.as_ref()).await {
+        // A failed pull may have left an image: a registry that serves the runtime another image than the gate can let the
+        // pull fail when that image has its name already.
+        match self.check_leftover(before.as_ref()).await {
             Ok(()) | Err(Leftover::Unknown(_)) => {
                 self.recheck_later(before).await;
                 failed
@@ -202,29 +202,29 @@ impl ForwardedPull {
         }
     }
 
-    /// Compares what a pull brought: under the name, and what the runtime says that it pulled. Another pull may have moved
-    /// the name since, and who asked starts what he was told.
-    async fn pulled(&self, answer: Option<&GrpcMessage>) -> Result<(), Box<Denial>> {
-        let said = answer.and_then(|answer| answer.decode::<cri::PullImageResponse>().ok());
-        let Some(said) = said.filter(|said| !said.image_ref.is_empty()) else {
-            let detail = "the runtime does not say what it pulled".to_owned();
+    /// Compares the image under the pulled name with the admitted one, and the image that the runtime says it pulled as well:
+    /// another pull may have moved the name since, and the client starts the image that the answer names.
+    async fn check_pulled(&self, answer: Option<&GrpcMessage>) -> Result<(), Box<Denial>> {
+        let response = answer.and_then(|answer| answer.decode::<cri::PullImageResponse>().ok());
+        let Some(response) = response.filter(|response| !response.image_ref.is_empty()) else {
+            let detail = "the runtime does not report what it pulled".to_owned();
             return Err(self.revoke(Offender::Called(self.image.clone()), detail).await);
         };
         let id = self
-            .compared(self.images.status(&self.image).await, &said.image_ref)
+            .compare(self.images.status(&self.image).await, &response.image_ref)
             .await?;
-        if id != said.image_ref {
-            let found = self.images.status(&said.image_ref).await;
-            self.compared(found, &said.image_ref).await?;
+        if id != response.image_ref {
+            let found = self.images.status(&response.image_ref).await;
+            self.compare(found, &response.image_ref).await?;
         }
         Ok(())
     }
 
-    /// Compares what a pull left that failed, if anything.
-    async fn left(&self, before: Option<&cri::Image>) -> Result<(), Leftover> {
+    /// Compares the image that a failed pull left, if there is one.
+    async fn check_leftover(&self, before: Option<&cri::Image>) -> Result<(), Leftover> {
         match self.images.status(&self.image).await {
             Ok(after) if after.is_none() || after.as_ref() == before => Ok(()),
-            Ok(after) => match self.compared(Ok(after), &self.image).await {
+            Ok(after) => match self.compare(Ok(after), &self.image).await {
                 Ok(_id) => Ok(()),
                 Err(denial) => Err(Leftover::Another(denial)),
             },
@@ -232,23 +232,23 @@ impl ForwardedPull {
         }
     }
 
-    /// Goes on looking, apart from the answer. Waits where too many are looked after already.
+    /// Rechecks in a task of its own, after the answer. Waits first if too many pulls are being rechecked.
     async fn recheck_later(self: Arc<Self>, before: Option<cri::Image>) {
-        let place = Arc::clone(&self.shared.rechecks).acquire_owned().await;
+        let slot = Arc::clone(&self.shared.rechecks).acquire_owned().await;
         tokio::spawn(async move {
-            let _place = place;
+            let _slot = slot;
             let mut last = Ok(());
-            for pause in LOOK_AGAIN {
+            for pause in RECHECK_PAUSES {
                 sleep(pause).await;
-                // The record has what is wrong: nobody waits for an answer any more. The next look is taken all the same:
-                // a runtime that did not answer this one may have the image then.
-                last = self.left(before.as_ref()).await;
+                // The caller has its answer already, so a denial goes to the record alone. The rechecks go on: a runtime that
+                // did not answer this one may have the image at the next.
+                last = self.check_leftover(before.as_ref()).await;
             }
             if let Err(Leftover::Unknown(error)) = last {
                 tracing::warn!(
                     image.r#ref = self.image,
                     error,
-                    "The runtime does not say what a pull left that failed: `recheck_present` holds what was not admitted"
+                    "The runtime does not report what a failed pull left; `recheck_present` would hide an image that was not admitted"
                 );
             }
         });
@@ -273,36 +273,35 @@ impl ForwardedPull {
         Ok((head, message, trailers))
     }
 
-    /// Compares what the runtime has with what was admitted, and gives its identifier; what is another is removed. `id` is
-    /// what the runtime says it pulled.
-    async fn compared(
+    /// Compares the image that the runtime has with the admitted one, and returns its identifier. Another image is removed.
+    /// `id` is the image that the runtime says it pulled.
+    async fn compare(
         &self,
         found: Result<Option<cri::Image>, String>,
         id: &str,
     ) -> Result<String, Box<Denial>> {
-        let (wrong, detail) = match found {
-            Ok(Some(image)) => match self.is_admitted(&image).await {
+        let (offender, detail) = match found {
+            Ok(Some(image)) => match self.check_admitted(&image).await {
                 Ok(()) => return Ok(image.id),
-                // One that it calls by nothing goes by the name that was pulled.
+                // An image without an identifier is removed by the name that was pulled.
                 Err(detail) if image.id.is_empty() => (Offender::Called(self.image.clone()), detail),
                 Err(detail) => (Offender::Found(image), detail),
             },
             Ok(None) => (
                 Offender::Called(id.to_owned()),
-                "the runtime does not have what it says it pulled".to_owned(),
+                "the runtime does not have the image that it says it pulled".to_owned(),
             ),
             Err(error) => (
                 Offender::Called(id.to_owned()),
-                format!("the runtime does not say what it pulled: {error}"),
+                format!("the runtime does not report what it pulled: {error}"),
             ),
         };
-        Err(self.revoke(wrong, detail).await)
+        Err(self.revoke(offender, detail).await)
     }
 
-    /// Whether the image is the admitted one, or says how it is another: by a digest that it has in this repository, and
-    /// by what it is. Names alone prove nothing; a name with the admitted digest may have been given to another image
-    /// before.
-    async fn is_admitted(&self, image: &cri::Image) -> Result<(), String> {
+    /// Checks that the image is the admitted one, by a digest that it has in this repository and by its identifier; the error
+    /// says how it differs. Names alone prove nothing: another image may have got a name with the admitted digest before.
+    async fn check_admitted(&self, image: &cri::Image) -> Result<(), String> {
         let subject = self.permit.subject();
         let identifier = present::identifier(&image.id);
         let identifier = identifier.map_err(|error| {
@@ -314,14 +313,14 @@ impl ForwardedPull {
         })?;
         let here = present::digests(image).filter(|(repository, _)| *repository == subject.repository);
         let digests: Vec<Digest> = here.map(|(_, digest)| digest).collect();
-        // Another pull was admitted with it: the tag was moved from one signed image to the next meanwhile.
+        // Another pull was admitted with this image: the tag was moved from one signed image to the next meanwhile.
         if digests
             .iter()
-            .any(|digest| self.stands(digest, identifier.as_ref()))
+            .any(|digest| self.is_admitted_for_all_pods(digest, identifier.as_ref()))
         {
             return Ok(());
         }
-        if !digests.iter().any(|digest| self.is_named(digest)) {
+        if !digests.iter().any(|digest| self.is_of_subject(digest)) {
             let names: Vec<String> = image.repo_digests.iter().map(|name| excerpt(name)).collect();
             let pulled = if names.is_empty() {
                 "an image without a digest".to_owned()
@@ -337,11 +336,11 @@ impl ForwardedPull {
             return Ok(());
         };
         let request = PullRequest {
-            // Its time was that of the decision; the pull has taken its own since.
+            // The deadline of the request was that of the decision; the pull has taken its own time since.
             deadline: Instant::now() + self.shared.deadline,
             ..self.request.clone()
         };
-        let root = self.judgement.root.unwrap_or(*subject.digest());
+        let root = self.evaluation.root.unwrap_or(*subject.digest());
         let found = self
             .shared
             .gate
@@ -351,8 +350,8 @@ impl ForwardedPull {
             .map_err(|error| format!("the runtime has another image under the admitted name: {error}"))
     }
 
-    /// Whether this digest is the admitted one, or that of a manifest which the admitted index lists: CRI-O names both.
-    fn is_named(&self, digest: &Digest) -> bool {
+    /// Whether this digest is the admitted one, or that of a manifest in the admitted index: CRI-O names both.
+    fn is_of_subject(&self, digest: &Digest) -> bool {
         let subject = self.permit.subject();
         digest == subject.digest()
             || subject
@@ -361,9 +360,9 @@ impl ForwardedPull {
                 .any(|(child, kind)| kind == ChildKind::Manifest && child.digest == *digest)
     }
 
-    /// Whether this image may run under the rule of this pull. What stands was admitted by the rule for all pods, which
-    /// says nothing of those that have their own.
-    fn stands(&self, digest: &Digest, identifier: Option<&Digest>) -> bool {
+    /// Whether an earlier pull admitted this image under the rule of this one. The images on the node are known to be admitted
+    /// by the rule for all pods, which does not decide for pods that have a rule of their own.
+    fn is_admitted_for_all_pods(&self, digest: &Digest, identifier: Option<&Digest>) -> bool {
         let gate = &self.shared.gate;
         let repository = &self.request.reference.repository;
         self.request
@@ -373,9 +372,9 @@ impl ForwardedPull {
             && gate.image_status(repository, digest, identifier) == ImageStatus::Admitted
     }
 
-    /// Removes an image, and takes the verdict back.
-    async fn revoke(&self, wrong: Offender, detail: String) -> Box<Denial> {
-        let removed = match &wrong {
+    /// Removes an image, and revokes the verdict.
+    async fn revoke(&self, offender: Offender, detail: String) -> Box<Denial> {
+        let removed = match &offender {
             Offender::Found(image) => {
                 let repository = &self.request.reference.repository;
                 self.images.remove_from(repository, image).await
@@ -387,7 +386,7 @@ impl ForwardedPull {
             Ok(Removed::Names) => format!("{detail}; its names in this repository were removed"),
             Err(error) => {
                 tracing::error!(
-                    image = wrong.name(),
+                    image = offender.name(),
                     error,
                     "An image that was not admitted could not be removed"
                 );
@@ -397,24 +396,24 @@ impl ForwardedPull {
         self.denied(detail)
     }
 
-    /// The verdict is taken back, and the record says so.
+    /// Records and returns the denial that revokes the verdict.
     fn denied(&self, detail: String) -> Box<Denial> {
         let reason = Reason::DigestMismatch;
         self.shared.gate.record(&Decision {
             door: CriDoorSettings::NAME,
             peer: &self.request.peer,
             reference: &self.request.reference,
-            digest: self.judgement.digest(),
-            rule: &self.judgement.rule,
+            digest: self.evaluation.digest(),
+            rule: &self.evaluation.rule,
             outcome: DecisionOutcome::Deny(reason),
             detail: &detail,
             cached: false,
-            elapsed: self.began.elapsed(),
+            elapsed: self.started.elapsed(),
         });
         Box::new(Denial {
             reference: self.request.reference.clone(),
-            digest: self.judgement.digest().copied(),
-            rule: self.judgement.rule.clone(),
+            digest: self.evaluation.digest().copied(),
+            rule: self.evaluation.rule.clone(),
             reason,
             detail,
             challenge: None,
@@ -422,11 +421,11 @@ impl ForwardedPull {
     }
 }
 
-/// What the runtime must not keep.
+/// An image that the runtime must not keep.
 enum Offender {
-    /// This image.
+    /// The image was reported by the runtime.
     Found(cri::Image),
-    /// Whatever has this name or identifier: what it is is not known.
+    /// The image has this name or identifier, and the runtime did not report more about it.
     Called(String),
 }
 
@@ -439,15 +438,15 @@ impl Offender {
     }
 }
 
-/// What is there after a pull that failed, and should not be.
+/// What a failed pull may have left.
 enum Leftover {
-    /// Another image than was admitted. It was removed.
+    /// Another image than the admitted one. It was removed.
     Another(Box<Denial>),
-    /// The runtime, which is perhaps started anew, does not say. Nothing is known to be wrong.
+    /// The runtime does not report it, perhaps because it restarts.
     Unknown(String),
 }
 
-/// Why the runtime's pull did not come to an answer.
+/// Why a forwarded pull brought no answer.
 enum ForwardError {
     GivenUp,
     Runtime(RuntimeError),

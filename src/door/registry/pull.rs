@@ -1,4 +1,4 @@
-//! One request: what it asks for is put before the gate, and what the gate says is answered.
+//! One request: the gate decides on the resource that it names, and the door answers with the verdict of the gate.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,18 +31,18 @@ pub(super) struct Pulls {
 
 impl Handler for Pulls {
     async fn handle(&self, request: Request<()>, peer: &str) -> DoorAnswer {
-        let began = Instant::now();
+        let started = Instant::now();
         let response = match self.route(&request) {
-            Ok((route, asked)) => self.answer(route, &asked, peer, began).await,
+            Ok((route, client)) => self.answer(route, &client, peer, started).await,
             Err(refusal) => {
                 tracing::debug!(peer, error = chain(&refusal), "A request was refused");
                 answer::refused(&refusal)
             }
         };
         let due = if response.body().is_blob() {
-            began + self.blob_deadline
+            started + self.blob_deadline
         } else {
-            // It is written out of memory: what takes longer is a client that does not read.
+            // The answer is written from memory: it takes longer only if the client does not read.
             Instant::now() + limits::BLOB_IDLE
         };
         DoorAnswer {
@@ -52,7 +52,7 @@ impl Handler for Pulls {
     }
 }
 
-/// What a request says besides what it asks for.
+/// The parts of a request beside the resource that it names.
 struct ClientContext<'a> {
     method: &'a Method,
     headers: &'a HeaderMap,
@@ -62,8 +62,8 @@ struct ClientContext<'a> {
 impl Pulls {
     fn route<'a>(&self, request: &'a Request<()>) -> Result<(Route, ClientContext<'a>), RouteError> {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-        // `GET http://registry.example/v2/app/…`: sent by a client that takes this door for a proxy. To answer it by the
-        // path alone would be to answer for another registry than it names.
+        // `GET http://registry.example/v2/app/…`: a client sends this if it takes the door for a proxy. An answer by the path
+        // alone could be for another registry than the one that the request names.
         if uri.authority().is_some() {
             return Err(if method == Method::CONNECT {
                 RouteError::Method { allow: "GET, HEAD" }
@@ -86,23 +86,23 @@ impl Pulls {
     async fn answer(
         &self,
         route: Route,
-        asked: &ClientContext<'_>,
+        client: &ClientContext<'_>,
         peer: &str,
-        began: Instant,
+        started: Instant,
     ) -> Response<ResponseBody> {
         let pull = |reference| PullRequest {
             door: RegistryDoorSettings::NAME,
             peer: peer.to_owned(),
             reference,
-            presented: asked.presented.clone(),
-            deadline: began + self.pull_deadline,
+            presented: client.presented.clone(),
+            deadline: started + self.pull_deadline,
             pod: None,
             purpose: Purpose::Serve,
         };
-        // What is rarely asked has a place of its own: a pull would carry it along.
+        // The futures of rare requests are boxed: a pull would carry their size.
         let answered = match route {
-            Route::Base => Ok(Box::pin(self.base(asked, began)).await),
-            Route::Blob(reference) => self.blob(&pull(reference), asked, began).await,
+            Route::Base => Ok(Box::pin(self.base(client, started)).await),
+            Route::Blob(reference) => self.blob(&pull(reference), client, started).await,
             Route::Manifest(reference) => self.manifest(&pull(reference)).await,
             Route::Referrers {
                 subject,
@@ -117,7 +117,7 @@ impl Pulls {
                 Box::pin(self.tags(&pull(reference), &name, &page)).await
             }
         };
-        answered.unwrap_or_else(|denial| answer::denied(&denial, Puller::from_headers(asked.headers)))
+        answered.unwrap_or_else(|denial| answer::denied(&denial, Puller::from_headers(client.headers)))
     }
 
     async fn manifest(&self, pull: &PullRequest) -> Result<Response<ResponseBody>, Box<Denial>> {
@@ -130,31 +130,31 @@ impl Pulls {
     async fn blob(
         &self,
         pull: &PullRequest,
-        asked: &ClientContext<'_>,
-        began: Instant,
+        client: &ClientContext<'_>,
+        started: Instant,
     ) -> Result<Response<ResponseBody>, Box<Denial>> {
         let permit = self.gate.admit_blob(pull).await?;
-        // Of a HEAD a range means nothing (RFC 9110, 14.2).
-        let range = asked
+        // A range has no meaning in a HEAD (RFC 9110, 14.2).
+        let range = client
             .headers
             .get(RANGE)
-            .filter(|_| asked.method == Method::GET)
+            .filter(|_| client.method == Method::GET)
             .cloned();
         let stream = self
             .gate
-            .open_blob(&permit, asked.method.clone(), range, pull)
+            .open_blob(&permit, client.method.clone(), range, pull)
             .await?;
-        let deadline = (began + self.blob_deadline).into();
+        let deadline = (started + self.blob_deadline).into();
         Ok(answer::blob(&permit, stream, deadline))
     }
 
-    /// Of the registry that Docker's `registry-mirrors` mean, a client is told how it wants to be asked: Docker and
-    /// Podman take that from here alone. This is no pull: where the registry does not say, the pull will.
-    async fn base(&self, asked: &ClientContext<'_>, began: Instant) -> Response<ResponseBody> {
+    /// Answers `/v2/` with the challenge of the default registry, which Docker and Podman read here alone. This is not a pull:
+    /// if the registry cannot be reached, a later pull reports it.
+    async fn base(&self, client: &ClientContext<'_>, started: Instant) -> Response<ResponseBody> {
         let challenge = match &self.default_registry {
-            // Who shows credentials was told before. Whether they are good, the pull shows.
-            Some(registry) if asked.presented.is_none() => {
-                let deadline = began + self.pull_deadline.min(BASE_DEADLINE);
+            // A client that presents credentials has seen the challenge. The pull checks whether they are good.
+            Some(registry) if client.presented.is_none() => {
+                let deadline = started + self.pull_deadline.min(BASE_DEADLINE);
                 let access = Access {
                     presented: None,
                     deadline,
@@ -165,7 +165,7 @@ impl Pulls {
                         tracing::debug!(
                             registry,
                             error = chain(&error),
-                            "The registry did not say how it wants to be asked"
+                            "The registry's challenge could not be read"
                         );
                         None
                     }
@@ -176,7 +176,8 @@ impl Pulls {
         answer::base(challenge)
     }
 
-    /// A list of tags is no image, but says what there is: the rules hide it where they let nothing through.
+    /// Answers with a page of tags. A list of tags is not an image, but it shows which images exist: the rules hide it where
+    /// they admit none.
     async fn tags(
         &self,
         pull: &PullRequest,
@@ -190,10 +191,10 @@ impl Pulls {
             .tags(&name.repository, page.query().as_deref(), &pull.access())
             .await;
         let (tags, link) = listed.map_err(|error| self.gate.registry_denial(pull, &error))?;
-        // A list that ended here without a word would be a lie about what there is.
+        // A list that ended here would claim that there are no further tags.
         let next = link.as_ref().map_or(Ok(None), Page::next).map_err(|error| {
             let detail = format!(
-                "the registry's next page of tags can not be passed on: {}",
+                "could not pass on the registry's next page of tags: {}",
                 chain(&error)
             );
             self.gate.denial(pull, Reason::Malformed, detail)
@@ -202,7 +203,7 @@ impl Pulls {
         Ok(answer::tags(tags, next.as_deref()))
     }
 
-    /// What refers to a manifest that is admitted: a list, whose entries are pulled and judged by themselves.
+    /// Answers with the manifests that refer to an admitted manifest. The gate decides on each of them when it is pulled.
     async fn referrers(
         &self,
         pull: &PullRequest,
@@ -220,14 +221,14 @@ impl Pulls {
             .await;
         let listed = listed.map_err(|error| self.gate.registry_denial(pull, &error))?;
         if listed.len() > limits::CANDIDATES {
-            let detail = format!("more than {} manifests refer to it", limits::CANDIDATES);
+            let detail = format!("more than {} manifests refer to the manifest", limits::CANDIDATES);
             return Err(self.gate.denial(pull, Reason::LimitExceeded, detail));
         }
         Ok(answer::referrers(&listed, artifact_type.is_some()))
     }
 }
 
-/// The client's own credentials, if it shows any.
+/// Returns the client's own credentials, if it presents any.
 fn presented(headers: &HeaderMap) -> Result<Option<Presented>, RouteError> {
     let mut shown = headers.get_all(AUTHORIZATION).iter();
     let Some(first) = shown.next() else {
@@ -236,8 +237,8 @@ fn presented(headers: &HeaderMap) -> Result<Option<Presented>, RouteError> {
     if shown.next().is_some() {
         return Err(RouteError::Duplicate("Authorization"));
     }
-    // Podman sends user and password empty (`:` in base64) when it dropped those of another host: none is meant, and
-    // a registry would refuse them where it lets everybody in.
+    // Podman sends an empty user and password (`:` in base64) after it dropped the credentials of another host. It means no
+    // credentials, and a registry that is open to all would refuse these.
     if first.as_bytes().eq_ignore_ascii_case(b"basic og==") {
         return Ok(None);
     }
@@ -246,7 +247,8 @@ fn presented(headers: &HeaderMap) -> Result<Option<Presented>, RouteError> {
     Ok(Some(Presented::Header(credentials)))
 }
 
-/// Docker waits 15 s for `/v2/` (moby, `registry.PingV2Registry`), and asks nothing else before.
+/// The time to read the challenge for `/v2/`. Docker waits 15 s for this answer (moby, `registry.PingV2Registry`), and sends
+/// no other request before.
 const BASE_DEADLINE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -266,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_passed_on_as_they_came_and_never_printed() {
+    fn credentials_are_passed_on_unchanged_and_never_printed() {
         let shown = presented(&headers(&["Bearer secret"])).unwrap().unwrap();
         assert_eq!(
             shown,
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_credentials_are_none_and_two_are_refused() {
+    fn empty_credentials_count_as_absent_and_two_headers_are_refused() {
         for empty in ["Basic Og==", "basic Og=="] {
             assert_eq!(presented(&headers(&[empty])), Ok(None));
         }
