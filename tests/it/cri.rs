@@ -739,7 +739,7 @@ async fn a_signed_image_is_pulled_and_others_are_not() {
                 "SignatureValidationFailed: pullgate: malformed: ",
             )
             .await;
-        assert!(text.contains("is not an image's name"), "{text}");
+        assert!(text.contains("is not an image name"), "{text}");
     }
     let (recorded, _) = world
         .node
