@@ -29,7 +29,7 @@ use crate::pull::gate::Gate;
 use crate::pull::record::{
     DecisionFeed, DecisionOutcome, FeedEvent, MAX_RECORDED_DECISIONS, RecordedDecision,
 };
-use crate::pull::request::PullRequest;
+use crate::pull::request::{Extent, PullRequest};
 
 /// Checks at one time; more are refused. A check that waits for a registry takes some 20 KiB.
 const CALLS: usize = 4096;
@@ -103,6 +103,7 @@ impl AdmissionService {
         &self,
         request: Request<T>,
         check: impl FnOnce(T) -> Option<v1::CheckRequest>,
+        extent: Extent,
     ) -> Result<DecidedCall, Status> {
         let _slot = try_acquire(&self.calls)?;
         let peer = grpc::peer_of(&request)?;
@@ -112,7 +113,10 @@ impl AdmissionService {
         let platform = check.platform.clone();
         let request = ask::read(check, peer.to_string(), deadline)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let evaluation = self.gate.admit(&request).await;
+        let evaluation = match extent {
+            Extent::UntilSatisfied => self.gate.admit(&request).await,
+            Extent::Everything => self.gate.explain(&request).await,
+        };
         let verdict = tell::verdict(&evaluation, self.gate.settings().policy.generation());
         Ok(DecidedCall {
             request,
@@ -131,7 +135,7 @@ fn try_acquire(slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
 #[tonic::async_trait]
 impl Admission for AdmissionService {
     async fn check(&self, request: Request<v1::CheckRequest>) -> Result<Response<v1::CheckResponse>, Status> {
-        let decided = self.decide(request, Some).await?;
+        let decided = self.decide(request, Some, Extent::UntilSatisfied).await?;
         let manifest = decided
             .platform
             .as_ref()
@@ -146,7 +150,9 @@ impl Admission for AdmissionService {
         &self,
         request: Request<v1::ExplainRequest>,
     ) -> Result<Response<v1::ExplainResponse>, Status> {
-        let decided = self.decide(request, |request| request.check).await?;
+        let decided = self
+            .decide(request, |request| request.check, Extent::Everything)
+            .await?;
         let rule = decided.request.effective_rule(&self.gate.settings().policy);
         let steps = explain(&decided.evaluation, &rule);
         Ok(Response::new(v1::ExplainResponse {

@@ -33,7 +33,7 @@ use crate::pull::evidence::EvidenceStore;
 use crate::pull::policy::EffectiveRule;
 use crate::pull::record::{Decision, DecisionFeed, RecordedDecision, Recorder};
 
-use crate::pull::request::{DoorName, PullContext, PullRequest};
+use crate::pull::request::{DoorName, Extent, PullContext, PullRequest};
 use crate::pull::resolve::Resolver;
 
 /// The gate. One process has one, and all doors share it.
@@ -68,10 +68,23 @@ impl Gate {
     /// Evaluates one pull: policy, resolve, find, verify, decide; then remembers and records the result. A late pull or a
     /// panic ends in a denial, which is recorded like any other.
     pub async fn admit(&self, request: &PullRequest) -> Evaluation {
+        self.admit_after(request, Extent::UntilSatisfied).await
+    }
+
+    /// Evaluates a pull as [`Self::admit`] does, for a person who wants to see every record: where it has to search for
+    /// signatures, it hears every source to its end. Evidence that is remembered answers as it would answer a pull.
+    pub async fn explain(&self, request: &PullRequest) -> Evaluation {
+        self.admit_after(request, Extent::Everything).await
+    }
+
+    async fn admit_after(&self, request: &PullRequest, extent: Extent) -> Evaluation {
         let started = Instant::now();
         let settings = self.settings();
         let rule = request.effective_rule(&settings.policy);
-        let pull = self.context(request, &settings, &rule);
+        let pull = PullContext {
+            extent,
+            ..self.context(request, &settings, &rule)
+        };
         let stages = async {
             let evaluation = self.evaluate(pull, &settings).await;
             self.remember(pull, &settings, &evaluation);
@@ -124,7 +137,7 @@ impl Gate {
             return Evaluation::new(pull, Stage::Decide, verdict);
         };
         let access = pull.request.access();
-        let search = || gather(settings, rule, &subject, &access);
+        let search = || gather(settings, rule, &subject, &access, pull.extent);
         let collected = self
             .evidence
             .collect(pull, subject.digest(), signed.threshold, search)
@@ -225,6 +238,7 @@ impl Gate {
             policy: &settings.policy,
             rule,
             epoch: self.derivations.epoch(),
+            extent: Extent::UntilSatisfied,
         }
     }
 

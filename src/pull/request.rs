@@ -102,6 +102,15 @@ impl Purpose {
     }
 }
 
+/// How far a search goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Extent {
+    /// Until the rule is satisfied: for a pull.
+    UntilSatisfied,
+    /// Until every source was heard to its end: for a person who wants to see every record.
+    Everything,
+}
+
 /// One pull under the policy with which it started. A reload or a cleared cache does not change it half-way.
 #[derive(Clone, Copy)]
 pub(crate) struct PullContext<'a> {
@@ -111,6 +120,8 @@ pub(crate) struct PullContext<'a> {
     pub(crate) rule: &'a EffectiveRule,
     /// The epoch of the caches in which the pull started. Clearing the caches begins another epoch.
     pub(crate) epoch: u64,
+    /// How far the search for signatures goes.
+    pub(crate) extent: Extent,
 }
 
 impl<'a> PullContext<'a> {

@@ -10,7 +10,7 @@ use crate::net::registry::RegistryError;
 use crate::oci::{Blob, ChildKind, Digest, Document, ManifestError};
 use crate::pull::derivations::Derivation;
 use crate::pull::policy::{DefaultAction, EffectiveRule, Generation, Mode, Pods, Policy, Requirement, Rule};
-use crate::pull::request::{DoorName, PullContext, PullRequest, Purpose};
+use crate::pull::request::{DoorName, Extent, PullContext, PullRequest, Purpose};
 use crate::pull::resolve::{DescriptionMismatch, ResolveError, Subject};
 
 const MANIFEST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":2},"layers":[]}"#;
@@ -76,6 +76,7 @@ impl World {
             policy: &self.policy,
             rule: &self.rule,
             epoch: 0,
+            extent: Extent::UntilSatisfied,
         }
     }
 

@@ -13,17 +13,9 @@ use crate::base::limits;
 use crate::net::registry::Access;
 use crate::pull::evidence::Evidence;
 use crate::pull::find::{FindError, Query, Source, SourceFailure, records_of};
+use crate::pull::request::Extent;
 use crate::pull::verify::{CheckedSignature, Wanted, verify};
 use crate::signature::{Candidate, SourceName, formats_named};
-
-/// How far a search goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Extent {
-    /// Until the rule is satisfied: for a pull.
-    UntilSatisfied,
-    /// Until every source was heard to its end: for a person who wants to see every record.
-    Everything,
-}
 
 /// Looks in the sources side by side and verifies each record as it arrives. The search stops when enough distinct signers
 /// were found, or when its share of the deadline is over. A source that has not answered to the end by then becomes a

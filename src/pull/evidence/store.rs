@@ -14,12 +14,12 @@ use crate::oci::{Digest, Repository};
 use crate::pull::evidence::Evidence;
 use crate::pull::find::SourceFailure;
 use crate::pull::policy::Generation;
-use crate::pull::request::{CredentialsHash, PullContext};
+use crate::pull::request::{CredentialsHash, Extent, PullContext};
 
 /// Remembers evidence, bounded by the number of its records.
 pub(crate) struct EvidenceStore {
     stored: Cache<EvidenceKey, Arc<StoredEvidence>, ByRecords>,
-    searches: SingleFlight<(EvidenceKey, CredentialsHash), Arc<Evidence>>,
+    searches: SingleFlight<(EvidenceKey, CredentialsHash, Extent), Arc<Evidence>>,
 }
 
 /// The image and the policy to which evidence belongs. Another policy makes another key, so a reload forgets everything.
@@ -109,7 +109,7 @@ impl EvidenceStore {
         }
         // Boxed, so that a pull that memory answers does not carry the state of a search.
         let search = || Box::pin(async { Arc::new(search().await) });
-        let key = (key, pull.request.credentials_hash());
+        let key = (key, pull.request.credentials_hash(), pull.extent);
         CollectedEvidence {
             evidence: self.searches.ask(key, search, is_complete).await,
             ttl: None,

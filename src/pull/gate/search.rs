@@ -7,18 +7,20 @@ use jiff::Timestamp;
 use super::GateSettings;
 use crate::net::registry::Access;
 use crate::pull::evidence::Evidence;
-use crate::pull::evidence::search::{Extent, search};
+use crate::pull::evidence::search::search;
 use crate::pull::find::{SourceContext, sources};
 use crate::pull::policy::{Requirement, Rule};
+use crate::pull::request::Extent;
 use crate::pull::resolve::Subject;
 use crate::pull::verify::Wanted;
 
-/// Searches the sources of the image's registry, as far as the rule needs it.
+/// Searches the sources of the image's registry.
 pub(super) async fn gather(
     settings: &GateSettings,
     rule: &Arc<Rule>,
     subject: &Subject,
     access: &Access,
+    extent: Extent,
 ) -> Evidence {
     let Requirement::Signed(signed) = &rule.requirement else {
         return Evidence::default();
@@ -36,5 +38,5 @@ pub(super) async fn gather(
         signed: signed.clone(),
     };
     let sources = sources(names, &context);
-    search(&sources, wanted, access, Extent::UntilSatisfied, Timestamp::now()).await
+    search(&sources, wanted, access, extent, Timestamp::now()).await
 }

@@ -127,7 +127,7 @@ impl Check {
             pod: None,
             purpose: Purpose::Serve,
         };
-        Ok(tell::verdict(&gate.admit(&request).await, generation))
+        Ok(tell::verdict(&gate.explain(&request).await, generation))
     }
 }
 
