@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::base::limits;
 use crate::base::strict_toml::problem::Reported;
-use crate::base::strict_toml::table::{Read, Table};
+use crate::base::strict_toml::table::{Setting, Table};
 use crate::door::listen::unix_socket::SocketError;
 use crate::pull::gate::Gate;
 use crate::pull::request::DoorName;
@@ -57,7 +57,7 @@ pub(crate) trait DoorSettings: fmt::Debug + PartialEq + Send + Sync + 'static {
     const SERVES_BLOBS: bool = false;
 
     /// Reads the setting of the door out of its parent table. An absent setting is a closed door.
-    fn read(parent: &mut Table<'_>) -> Read<Self>
+    fn read(parent: &mut Table<'_>) -> Setting<Self>
     where
         Self: Sized;
 
@@ -158,7 +158,7 @@ pub(crate) struct DoorKind {
     pub(crate) json_key: &'static str,
     pub(crate) label: &'static str,
     pub(crate) serves_blobs: bool,
-    read: fn(&mut Table<'_>) -> Read<Arc<dyn AnyDoorSettings>>,
+    read: fn(&mut Table<'_>) -> Setting<Arc<dyn AnyDoorSettings>>,
 }
 
 /// The doors that a configuration opens, each with its settings.

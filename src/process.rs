@@ -1,4 +1,4 @@
-//! The process: configuration, log, metrics, and the daemon.
+//! The process: its configuration, log, metrics and daemon.
 
 pub mod config;
 pub mod telemetry;

@@ -69,12 +69,65 @@ fn check_says_warnings_on_standard_error_and_yes_all_the_same() {
     assert!(text(&output.stdout).starts_with("ok: 3 rules, 5 keys, 1 registry, 0 denied digests; "));
     let warnings = text(&output.stderr);
     assert!(
-        warnings.contains("warning: valid/warnings.toml:7:11: what no rule speaks for is pulled unchecked\n"),
+        warnings.contains(
+            "warning: valid/warnings.toml:7:11: images that no rule covers are pulled without a check\n"
+        ),
         "{warnings}"
     );
     assert!(
-        warnings.contains("the key `revoked` may not be used: the key is revoked"),
+        warnings.contains("the key `revoked` cannot be used: the key is revoked"),
         "{warnings}"
+    );
+}
+
+#[test]
+fn migrate_prints_the_changes_and_writes_them_when_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let main = folder.path().join("pullgate.toml");
+    std::fs::copy(fixture("keys/release.pem"), folder.path().join("release.pem")).unwrap();
+    let old = "[policy]\ndefault = \"reject\"\n\n[[key]]\nname = \"release\"\npublic_key = \"release.pem\"\n\n\
+               # ours\n[[rule]]\nscope = \"registry.example/**\"\nrequire = \"signed\" # always\nkeys = [\"release\"]\n";
+    std::fs::write(&main, old).unwrap();
+    let run = |arguments: &[&str]| pullgate(arguments).arg("--config").arg(&main).output().unwrap();
+
+    let output = run(&["config", "check"]);
+    assert_eq!(code(&output), 2);
+    assert!(text(&output.stderr).contains("run `pullgate config migrate --write`"));
+
+    let output = run(&["config", "migrate"]);
+    assert_eq!(code(&output), 1);
+    let expected = format!(
+        "{}:11: add `formats = [\"oracle\"]` to the rule\n",
+        main.display()
+    );
+    assert_eq!(text(&output.stdout), expected);
+    assert_eq!(text(&output.stderr), "1 change in 1 file; `--write` makes it\n");
+    assert_eq!(std::fs::read_to_string(&main).unwrap(), old);
+
+    let output = run(&["config", "migrate", "--write", "--json"]);
+    assert_eq!(code(&output), 0);
+    let document = json(&output);
+    assert_eq!(document["written"], true);
+    assert_eq!(document["files"][0]["changes"][0]["line"], 11);
+    let new = old.replace("# always\n", "# always\nformats = [\"oracle\"]\n");
+    assert_eq!(std::fs::read_to_string(&main).unwrap(), new);
+
+    assert_eq!(code(&run(&["config", "check"])), 0);
+    let output = run(&["config", "migrate"]);
+    assert_eq!(code(&output), 0);
+    assert_eq!(text(&output.stdout), "ok: nothing to migrate\n");
+
+    std::fs::write(&main, format!("{old}treshold = 2\n")).unwrap();
+    let output = run(&["config", "migrate", "--write"]);
+    assert_eq!(code(&output), 2);
+    assert!(text(&output.stderr).contains("unknown key `treshold`"));
+    assert!(
+        !text(&output.stderr).contains("formats"),
+        "the migration solves that one"
+    );
+    assert_eq!(
+        std::fs::read_to_string(&main).unwrap(),
+        format!("{old}treshold = 2\n")
     );
 }
 

@@ -109,7 +109,7 @@ fn a_registry_without_endpoint_is_reached_at_its_host() {
     assert_eq!(hub.signatures, SourceName::DEFAULT);
     assert_eq!(hub.credentials, Credentials::Passthrough);
     assert_eq!(endpoints(other), ["https://registry.example:8443/"]);
-    assert_eq!(other.signatures, [SourceName("tag")]);
+    assert_eq!(other.signatures, [SourceName("directory")]);
     assert_eq!(
         third.credentials,
         Credentials::Helper("docker-credential-pass".to_owned())
@@ -318,7 +318,7 @@ fn a_file_in_the_usual_folder_that_nothing_includes_is_told_of() {
         let warnings = load(&folder.path().join("pullgate.toml")).warnings;
         let told = warnings.iter().any(|warning| {
             let text = warning.to_string();
-            text.contains("policy.d/a.toml` counts for nothing") && text.contains("add `include")
+            text.contains("policy.d/a.toml` is ignored") && text.contains("add `include")
         });
         assert_eq!(told, warned, "{warnings:?}");
     }
@@ -526,7 +526,7 @@ fn a_revoked_key_is_revoked_under_every_name_it_has() {
     let file = folder.path().join("pullgate.toml");
     let key =
         |name: &str, more: &str| format!("[[key]]\nname = \"{name}\"\npublic_key = \"key.pem\"\n{more}\n");
-    let rule = "[[rule]]\nscope = \"registry.example/**\"\nrequire = \"signed\"\nkeys = [\"copy\"]\n";
+    let rule = "[[rule]]\nscope = \"registry.example/**\"\nrequire = \"signed\"\nformats = [\"oracle\"]\nkeys = [\"copy\"]\n";
     let text = format!(
         "[policy]\ndefault = \"reject\"\n{}{}{rule}",
         key("copy", ""),

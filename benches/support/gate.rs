@@ -70,7 +70,7 @@ impl<'a> Setup<'a> {
         }
         writeln!(
             text,
-            "[[rule]]\nscope = \"{HOST}/**\"\nrequire = \"signed\"\nkeys = [\"release\"]"
+            "[[rule]]\nscope = \"{HOST}/**\"\nrequire = \"signed\"\nformats = [\"oracle\"]\nkeys = [\"release\"]"
         )
         .unwrap();
         for number in 1..self.rules {
@@ -85,7 +85,7 @@ impl<'a> Setup<'a> {
             );
             writeln!(
                 text,
-                "[[rule]]\nscope = \"{scope}\"\nrequire = \"signed\"\nkeys = [\"release\", \"{key}\"]"
+                "[[rule]]\nscope = \"{scope}\"\nrequire = \"signed\"\nformats = [\"oracle\"]\nkeys = [\"release\", \"{key}\"]"
             )
             .unwrap();
         }

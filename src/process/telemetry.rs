@@ -1,4 +1,4 @@
-//! The daemon's log, and the address where its metrics are read.
+//! The log of the daemon, and the HTTP address of its metrics.
 
 mod json_lines;
 
@@ -24,35 +24,35 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::process::telemetry::json_lines::{Lines, Writing};
 
-/// What is logged when `PULLGATE_LOG` does not say (its syntax: tracing-subscriber's `EnvFilter` directives).
+/// The filter of the log where `PULLGATE_LOG` is not set (syntax: the `EnvFilter` directives of tracing-subscriber).
 const DEFAULT_FILTER: &str = "info";
 
-/// The version of the text format that is answered (OpenMetrics 1.0).
+/// The media type of the metrics (OpenMetrics 1.0).
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Scrapes at one time. A scraper that hangs must not take the daemon's file descriptors.
+/// The number of scrapes at one time. A scraper that hangs must not use up the daemon's file descriptors.
 const SCRAPES: usize = 8;
 
-/// A scraper that takes longer is cut.
+/// The time after which a scrape is cut off.
 const SCRAPE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The log of a process. Dropping it waits until the last line is written; nothing is written after that.
+/// The log of a process. Dropping it waits until the last line is written; later lines are lost.
 #[derive(Debug)]
 #[must_use = "the log ends when it is dropped"]
 pub struct Log {
     _writing: Option<Writing>,
 }
 
-/// Sets up the log: under systemd the journal with its native fields, on a terminal text, elsewhere one JSON object a
-/// line on standard output.
+/// Sets up the log: under systemd the journal with its native fields, on a terminal text, elsewhere one JSON object for each
+/// line of standard output.
 ///
 /// # Errors
-/// When the thread that writes can't be started.
+/// When the thread that writes cannot be started.
 pub fn init_log() -> io::Result<Log> {
     let filter =
         EnvFilter::try_from_env("PULLGATE_LOG").unwrap_or_else(|_unset| EnvFilter::new(DEFAULT_FILTER));
     let log = tracing_subscriber::registry().with(filter);
-    // systemd sets it when standard output is the journal (systemd.exec(5), "$JOURNAL_STREAM").
+    // systemd sets the variable when standard output is the journal (systemd.exec(5), "$JOURNAL_STREAM").
     if std::env::var_os("JOURNAL_STREAM").is_some()
         && let Ok(journal) = tracing_journald::layer()
     {
@@ -62,7 +62,7 @@ pub fn init_log() -> io::Result<Log> {
         log.with(tracing_subscriber::fmt::layer()).init();
         Ok(Log { _writing: None })
     } else {
-        let (lines, writing) = Lines::to(io::stdout())?;
+        let (lines, writing) = Lines::new(io::stdout())?;
         log.with(lines).init();
         Ok(Log {
             _writing: Some(writing),
@@ -70,7 +70,7 @@ pub fn init_log() -> io::Result<Log> {
     }
 }
 
-/// A bound address for metrics, not yet served.
+/// The address of the metrics, bound but not yet served.
 #[derive(Debug)]
 pub struct MetricsDoor {
     listener: TcpListener,
@@ -80,22 +80,22 @@ impl MetricsDoor {
     /// Binds the address.
     ///
     /// # Errors
-    /// When it can't be bound.
+    /// When the address cannot be bound.
     pub async fn bind(address: SocketAddr) -> Result<Self, io::Error> {
         Ok(Self {
             listener: TcpListener::bind(address).await?,
         })
     }
 
-    /// The address that was bound (the port, where the configuration said 0).
+    /// Returns the bound address, with the real port where the configuration has port 0.
     ///
     /// # Errors
-    /// When the system does not say.
+    /// When the system does not report the address.
     pub fn local_addr(&self) -> Result<SocketAddr, io::Error> {
         self.listener.local_addr()
     }
 
-    /// Answers `GET /metrics` until the process ends.
+    /// Serves `GET /metrics` until the process ends.
     pub async fn serve(self, metrics: Arc<Registry>) {
         let places = Arc::new(Semaphore::new(SCRAPES));
         loop {
@@ -105,7 +105,7 @@ impl MetricsDoor {
             let stream = match self.listener.accept().await {
                 Ok((stream, _peer)) => stream,
                 Err(error) => {
-                    tracing::warn!(%error, "A connection for metrics could not be accepted");
+                    tracing::warn!(%error, "Could not accept a connection for metrics");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
@@ -119,7 +119,7 @@ impl MetricsDoor {
                     .keep_alive(false)
                     .serve_connection(TokioIo::new(stream), service);
                 if let Ok(Err(error)) = tokio::time::timeout(SCRAPE_DEADLINE, connection).await {
-                    tracing::debug!(%error, "A scrape broke off");
+                    tracing::debug!(%error, "A scrape was cut off");
                 }
                 drop(place);
             });

@@ -58,13 +58,11 @@ pub trait Source: fmt::Debug + Send + Sync {
     fn find<'a>(&'a self, query: Query<'a>) -> BoxStream<'a, Result<Candidate, FindError>>;
 }
 
-/// Makes the sources of these names, each once, in this order. `tag` is the older name of the fallback tag, which is a
-/// part of [`referrers`] now.
+/// Makes the sources of these names, each once, in this order.
 #[must_use]
 pub fn sources(names: &[SourceName], context: &SourceContext) -> Vec<Arc<dyn Source>> {
     let mut sources: Vec<Arc<dyn Source>> = Vec::with_capacity(names.len());
-    for name in names {
-        let name = if *name == TAG { referrers::NAME } else { *name };
+    for &name in names {
         let is_known = sources.iter().any(|source| source.name() == name);
         let build = SOURCES.iter().find(|(known, _)| *known == name);
         if let (false, Some((_, build))) = (is_known, build) {
@@ -77,13 +75,8 @@ pub fn sources(names: &[SourceName], context: &SourceContext) -> Vec<Arc<dyn Sou
 /// Returns the words that `[[registry]] signatures` may use.
 #[must_use]
 pub fn source_names() -> Vec<SourceName> {
-    let mut names: Vec<_> = SOURCES.iter().map(|(name, _)| *name).collect();
-    names.insert(1, TAG);
-    names
+    SOURCES.iter().map(|(name, _)| *name).collect()
 }
-
-/// The word for the fallback tag alone, which configurations still use.
-const TAG: SourceName = SourceName("tag");
 
 /// Yields the records of one source within its budget: each record is charged once, whatever the number of formats that
 /// it is given to, and a record that the source lists twice is yielded once.

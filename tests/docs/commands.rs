@@ -297,6 +297,7 @@ public_key = "keys/release.pem"
 [[rule]]
 scope = "registry.example/shop/**"
 require = "signed"
+formats = ["oracle"]
 keys = ["release"]
 [[registry]]
 host = "registry.example"

@@ -183,10 +183,11 @@ fn every_table_lists_the_keys_that_the_loader_knows() {
             .and_then(|problem| problem.hint)
             .unwrap();
         let (_, list) = known
-            .split_once(" may hold ")
+            .split_once(" accepts ")
             .unwrap_or_else(|| panic!("{heading}: {known}"));
         let known: BTreeSet<String> = list
             .split(", ")
+            .flat_map(|keys| keys.split(" and "))
             .map(|key| key.trim_matches('`').to_owned())
             .collect();
         assert_eq!(documented, known, "{heading}");
@@ -221,14 +222,16 @@ fn bounds_are_those_of_the_loader() {
             };
             let set = opened.replace(
                 '%',
-                &format!("scope = \"a.example/b\"\nrequire = \"signed\"\n{key} = {beyond}"),
+                &format!(
+                    "scope = \"a.example/b\"\nrequire = \"signed\"\nformats = [\"oracle\"]\n{key} = {beyond}"
+                ),
             );
             let hints: Vec<_> = refused(&set)
                 .problems
                 .into_iter()
                 .filter_map(|problem| problem.hint)
                 .collect();
-            let wanted = format!("it may be from {bounds}");
+            let wanted = format!("choose a value from {bounds}");
             assert!(hints.contains(&wanted), "{heading} {key}: {wanted}: {hints:?}");
             compared += 1;
         }
@@ -277,7 +280,7 @@ fn what_a_later_release_brings_does_not_load_and_says_so() {
             panic!("{errors}")
         };
         assert!(
-            problem.message.ends_with("is not known to this release"),
+            problem.message.ends_with("is not supported by this release"),
             "{problem}"
         );
     }

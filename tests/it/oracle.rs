@@ -103,7 +103,7 @@ impl Site {
              [policy]\ndefault = \"reject\"\n\
              [[key]]\nname = \"release\"\npublic_key = \"keys/release.pem\"\n\
              [[key]]\nname = \"vault\"\npublic_key = \"keys/vault.pem\"\nkms_key_id = \"{key}\"\nkms_key_version_id = \"{version}\"\n\
-             [[rule]]\nscope = \"{HOST}/**\"\nrequire = \"signed\"\nkeys = [\"vault\", \"release\"]\n\
+             [[rule]]\nscope = \"{HOST}/**\"\nrequire = \"signed\"\nformats = [\"oracle\"]\nkeys = [\"vault\", \"release\"]\n\
              [[registry]]\nhost = \"{HOST}\"\nendpoint = \"{endpoint}\"\n{registry}\n\
              [registry.oracle]\nendpoint = \"{api}\"\n{oracle}"
         )

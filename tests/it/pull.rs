@@ -233,7 +233,7 @@ async fn signatures_are_found_under_the_fallback_tag_and_in_the_directory() {
     put_into_directory(&node.state(), &stored.digest, "release", &record);
     node.pull(&image("acme/app:v2")).await.unwrap();
     // Only where the configuration says so.
-    let elsewhere = configured(registry.url(), "signatures = [\"referrers\", \"tag\"]", SIGNED);
+    let elsewhere = configured(registry.url(), "signatures = [\"referrers\"]", SIGNED);
     let node = Node::start_in(node.stop().await, &elsewhere).await;
     node.assert_denied(&image("acme/app:v2"), Reason::Unsigned).await;
 }
@@ -498,7 +498,7 @@ async fn a_signature_is_read_out_of_the_list_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let key = pullgate::tool::sign::PrivateKey::generate(2048).unwrap();
     put(&registry, REPOSITORY, "v1");
-    let rule = "[[rule]]\nscope = \"registry.example/**\"\nrequire = \"signed\"\nkeys = [\"made\"]\n\
+    let rule = "[[rule]]\nscope = \"registry.example/**\"\nrequire = \"signed\"\nformats = [\"oracle\"]\nkeys = [\"made\"]\n\
                 [[key]]\nname = \"made\"\npublic_key = \"made.pem\"\n";
     std::fs::write(folder.path().join("made.pem"), key.public_pem()).unwrap();
     sign_by_library(&registry, &key).await;

@@ -59,8 +59,7 @@ pub fn put_signed(registry: &EmbeddedRegistry, tag: &str, key: &Signer) -> Descr
 }
 
 /// The rule of most tests: whatever the registry holds must be signed by `release`.
-pub const SIGNED: &str =
-    "[[rule]]\nscope = \"registry.example/**\"\nrequire = \"signed\"\nkeys = [\"release\"]\n";
+pub const SIGNED: &str = "[[rule]]\nscope = \"registry.example/**\"\nrequire = \"signed\"\nformats = [\"oracle\"]\nkeys = [\"release\"]\n";
 
 /// A configuration: the usual tables, a registry at `endpoint`, and whatever else the test wants.
 pub fn config(endpoint: &str, rest: &str) -> String {

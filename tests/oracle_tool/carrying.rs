@@ -21,8 +21,8 @@ impl Site {
         self.run(&import).await.ok();
         let name = format!("k-{}", &self.version[self.version.len() - 10..]);
         let rule = format!(
-            "{more}[[rule]]\nscope = \"phx.ocir.io/**\"\nrequire = \"signed\"\nkeys = [\"{name}\"]\n\
-             [[rule]]\nscope = \"mirror.example/**\"\nrequire = \"signed\"\nkeys = [\"{name}\"]\n\
+            "{more}[[rule]]\nscope = \"phx.ocir.io/**\"\nrequire = \"signed\"\nformats = [\"oracle\"]\nkeys = [\"{name}\"]\n\
+             [[rule]]\nscope = \"mirror.example/**\"\nrequire = \"signed\"\nformats = [\"oracle\"]\nkeys = [\"{name}\"]\n\
              signed_repository = \"{REPOSITORY}\"\n"
         );
         self.write("pullgate.toml", &self.configuration(&rule));

@@ -60,7 +60,9 @@ async fn the_current_version_is_imported_and_a_gate_loads_it() {
     assert_eq!(shown.json()["fingerprint"], version["fingerprint"]);
     assert_eq!(shown.json()["kind"], "RSA");
     // A node takes the files as they are.
-    let rule = format!("[[rule]]\nscope = \"phx.ocir.io/**\"\nrequire = \"signed\"\nkeys = [\"{name}\"]\n");
+    let rule = format!(
+        "[[rule]]\nscope = \"phx.ocir.io/**\"\nrequire = \"signed\"\nformats = [\"oracle\"]\nkeys = [\"{name}\"]\n"
+    );
     site.write("pullgate.toml", &site.configuration(&rule));
     site.run(&["config", "check"]).await.ok();
     let loaded = site.run(&["config", "show", "--json"]).await.ok().json();

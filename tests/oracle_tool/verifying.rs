@@ -76,7 +76,9 @@ async fn a_good_signature_is_valid_without_asking_the_vault() {
         &site.key[site.key.len() - 10..],
         &site.version[site.version.len() - 10..]
     );
-    let rule = format!("[[rule]]\nscope = \"phx.ocir.io/**\"\nrequire = \"signed\"\nkeys = [\"{name}\"]\n");
+    let rule = format!(
+        "[[rule]]\nscope = \"phx.ocir.io/**\"\nrequire = \"signed\"\nformats = [\"oracle\"]\nkeys = [\"{name}\"]\n"
+    );
     site.write("pullgate.toml", &site.configuration(&rule));
     let ran = site
         .run(&["signature", "verify", &site.tagged(), "--from", "oracle"])

@@ -82,16 +82,19 @@ ca = {json.dumps(str(authority))}
 [[rule]]
 scope = "{origin.FACES}/shop/**"
 require = "signed"
+formats = ["oracle"]
 keys = ["release"]
 
 [[rule]]
 scope = "{origin.HOST}/shop/**"
 require = "signed"
+formats = ["oracle"]
 keys = ["release"]
 
 [[rule]]
 scope = "{origin.HOST}/archive/**"
 require = "signed"
+formats = ["oracle"]
 keys = ["old"]
 """
         for name, (_, configured, not_after) in KEYS.items():

@@ -322,6 +322,7 @@ default = "reject"
 [[rule]]
 scope = "{HOST}/{NAMESPACE}/**"
 require = "signed"
+formats = ["oracle"]
 keys = {json.dumps(names)}
 [[registry]]
 host = "{HOST}"

@@ -1,8 +1,8 @@
-//! Durations as texts: a whole number and its unit.
+//! Durations in text: an integer and its unit.
 
 use std::time::Duration;
 
-/// Unit and milliseconds, largest first.
+/// Each unit and its milliseconds, largest first.
 const UNITS: [(&str, u64); 5] = [
     ("d", 86_400_000),
     ("h", 3_600_000),
@@ -11,15 +11,15 @@ const UNITS: [(&str, u64); 5] = [
     ("ms", 1),
 ];
 
-/// A text that is not a duration.
+/// The text is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a duration")]
 pub(crate) struct NotADuration(String);
 
-/// Reads `500ms`, `30s`, `5m`, `1h` or `7d`.
+/// Parses `500ms`, `30s`, `5m`, `1h` or `7d`.
 ///
 /// # Errors
-/// [`NotADuration`] for everything else, and for what does not fit 64 bits of milliseconds.
+/// [`NotADuration`] for all other text, and for durations beyond 64 bits of milliseconds.
 pub(crate) fn parse(text: &str) -> Result<Duration, NotADuration> {
     let refused = || NotADuration(text.escape_debug().to_string());
     let digits = text
@@ -36,8 +36,8 @@ pub(crate) fn parse(text: &str) -> Result<Duration, NotADuration> {
         .ok_or_else(refused)
 }
 
-/// The duration as it would be written, in the largest unit that has no rest.
-pub(crate) fn show(duration: Duration) -> String {
+/// Writes the duration as [`parse`] reads it, in the largest unit that leaves no remainder.
+pub(crate) fn to_text(duration: Duration) -> String {
     let millis = duration.as_millis();
     UNITS
         .iter()
@@ -54,10 +54,10 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{NotADuration, parse, show};
+    use super::{NotADuration, parse, to_text};
 
     #[test]
-    fn reads_a_number_and_a_unit() {
+    fn an_integer_with_a_unit_is_a_duration() {
         for (text, millis) in [
             ("0s", 0),
             ("500ms", 500),
@@ -71,8 +71,8 @@ mod tests {
     }
 
     #[test]
-    fn refuses_everything_else() {
-        for hostile in [
+    fn other_text_is_not_a_duration() {
+        for text in [
             "",
             "30",
             "s",
@@ -88,19 +88,19 @@ mod tests {
             "99999999999999999999s",
             "18446744073709551615d",
         ] {
-            assert_eq!(parse(hostile), Err(NotADuration(hostile.to_owned())), "{hostile}");
+            assert_eq!(parse(text), Err(NotADuration(text.to_owned())), "{text}");
         }
     }
 
     proptest! {
         #[test]
-        fn what_is_shown_reads_as_the_same(millis in any::<u32>()) {
+        fn a_written_duration_parses_to_itself(millis in any::<u32>()) {
             let duration = Duration::from_millis(u64::from(millis));
-            prop_assert_eq!(parse(&show(duration)), Ok(duration));
+            prop_assert_eq!(parse(&to_text(duration)), Ok(duration));
         }
 
         #[test]
-        fn never_panics(text in "\\PC*") {
+        fn parsing_never_panics(text in "\\PC*") {
             let _either = parse(&text);
         }
     }

@@ -1,4 +1,10 @@
-//! What is wrong with a configuration, and where: all of it at once, with the line shown.
+//! The problems of a configuration: all of them at once, each with its file, line, column and an excerpt.
+//!
+//! The excerpt is drawn here rather than by `annotate-snippets` (tried with version 0.12.18). The first line of a problem,
+//! `file:line:column: message`, is what journals are searched for and what editors follow, and `config check --json` gives
+//! the same numbers; the library prints a headline of its own and the position on the second line. It draws from the whole
+//! source text, so the secrets would have to be starred in a copy of the file and every span moved to that copy. And it
+//! panics when a span ends within a character, which a reload must not risk for the sake of an excerpt.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -6,31 +12,51 @@ use std::path::{Path, PathBuf};
 
 use crate::base::printable::printable_character;
 
-/// Characters of a line that are shown: a line may be as long as its file.
-const SHOWN: usize = 120;
+/// The longest part of a line that an excerpt shows, in characters. A line may be as long as its file.
+const EXCERPT_CHARACTERS: usize = 120;
 
-/// Problems that are shown. Nobody reads more, and a megabyte of something else must not become minutes of text.
-const PROBLEMS: usize = 1000;
+/// The most problems that are shown. More would not be read, and a megabyte of something that is not a configuration must
+/// not become minutes of text.
+const MAX_PROBLEMS: usize = 1000;
 
-/// One thing that is wrong, or worth a warning.
+/// One problem of a configuration, or one warning about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The file.
     pub file: PathBuf,
-    /// The line, from 1. 0 when the file as a whole is meant.
+    /// The line, counted from 1; 0 when the problem concerns the file as a whole.
     pub line: usize,
-    /// The column in characters, from 1. 0 when the file as a whole is meant.
+    /// The column in characters, counted from 1; 0 when the problem concerns the file as a whole.
     pub column: usize,
-    /// How many characters of the line are meant; at least 1.
+    /// The number of characters of the line that the problem concerns; at least 1.
     pub width: usize,
-    /// The line, made printable; of a long one the part around the column.
+    /// The line, made printable; of a long line the part around the column.
     pub line_text: String,
-    /// How many characters of `line_text` come before the column.
+    /// The number of characters of `line_text` before the column.
     pub indent: usize,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
-    /// What to do.
+    /// The next step for the administrator.
     pub hint: Option<String>,
+    /// Whether it was right in an earlier release, and `pullgate config migrate` rewrites it.
+    pub is_outdated: bool,
+}
+
+impl Problem {
+    /// Returns a problem that concerns a file as a whole, such as a file that could not be read.
+    pub(crate) fn whole_file(path: &Path, message: String, hint: Option<String>) -> Self {
+        Self {
+            file: path.to_owned(),
+            line: 0,
+            column: 0,
+            width: 1,
+            line_text: String::new(),
+            indent: 0,
+            message,
+            hint,
+            is_outdated: false,
+        }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -49,7 +75,7 @@ impl fmt::Display for Problem {
             let number = self.line.to_string();
             writeln!(formatter, "  {number} | {}", self.line_text)?;
             let gutter = " ".repeat(number.len());
-            // A tab stays a tab, so that the caret stands under its column whatever the width of a tab.
+            // A tab stays a tab, so that the caret is below its column for any width of a tab.
             let indent: String = self
                 .line_text
                 .chars()
@@ -69,10 +95,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a configuration, in the order the files are read, and by line.
+/// All problems of a configuration, in the order in which its files are read, and by line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors {
-    /// Never empty.
+    /// The problems; never empty.
     pub problems: Vec<Problem>,
 }
 
@@ -90,7 +116,7 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// A file of the configuration, read whole.
+/// The path and the text of one file of the configuration.
 #[derive(Debug)]
 pub(crate) struct ConfigSource {
     pub(crate) path: PathBuf,
@@ -98,26 +124,38 @@ pub(crate) struct ConfigSource {
 }
 
 impl ConfigSource {
-    /// The folder that relative paths in this file start from.
+    /// Returns the folder that relative paths in this file start from.
     pub(crate) fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
     }
 }
 
-/// A place in one of the files: bytes `start..end` of its text.
+/// A place in one of the files: the bytes `start..end` of its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct At {
-    /// Index of the file, in the order they are read.
+pub(crate) struct SourceSpan {
+    /// The index of the file, in the order in which the files are read.
     pub(crate) file: usize,
     pub(crate) start: usize,
     pub(crate) end: usize,
 }
 
-/// Proof that a problem has been reported: whoever holds one need not say anything more.
+impl SourceSpan {
+    /// Returns the first byte of a file, for problems that concern the file as a whole.
+    pub(crate) const fn start_of(file: usize) -> Self {
+        Self {
+            file,
+            start: 0,
+            end: 0,
+        }
+    }
+}
+
+/// Proof that a problem has been reported. A function that fails with it has nothing more to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reported(());
 
-/// Problems as they are found. One reader of tables hands it to the next, so it is written through a shared reference.
+/// Collects problems and warnings while the files are read. Many readers of tables hold it at one time, so it is written
+/// through a shared reference.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     problems: RefCell<Vec<Note>>,
@@ -126,137 +164,172 @@ pub(crate) struct Report {
 
 #[derive(Debug)]
 struct Note {
-    at: At,
+    span: SourceSpan,
     message: String,
-    /// A second place that the message speaks of.
-    also: Option<At>,
+    /// The place of the first of two duplicates.
+    first: Option<SourceSpan>,
     hint: Option<String>,
+    is_outdated: bool,
+}
+
+impl Note {
+    fn new(span: SourceSpan, message: impl Into<String>, hint: Option<String>) -> Self {
+        Self {
+            span,
+            message: message.into(),
+            first: None,
+            hint,
+            is_outdated: false,
+        }
+    }
 }
 
 impl Report {
-    /// Something that refuses the configuration.
-    pub(crate) fn problem(&self, at: At, message: impl Into<String>, hint: Option<String>) -> Reported {
+    /// Reports a problem: the configuration will not load.
+    pub(crate) fn problem(
+        &self,
+        span: SourceSpan,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) -> Reported {
+        self.problems.borrow_mut().push(Note::new(span, message, hint));
+        Reported(())
+    }
+
+    /// Reports a spelling of an earlier release, which `pullgate config migrate` rewrites. The hint names that command after
+    /// `alternative`, the change that the administrator can make by hand.
+    pub(crate) fn outdated(
+        &self,
+        span: SourceSpan,
+        message: impl Into<String>,
+        alternative: &str,
+    ) -> Reported {
+        let hint = format!("{alternative}, or run `pullgate config migrate --write` for all files");
         self.problems.borrow_mut().push(Note {
-            at,
-            message: message.into(),
-            also: None,
-            hint,
+            is_outdated: true,
+            ..Note::new(span, message, Some(hint))
         });
         Reported(())
     }
 
-    /// What hangs on something that has been reported already.
-    pub(crate) fn again(&self) -> Reported {
-        debug_assert!(!self.problems.borrow().is_empty(), "nothing has been reported");
+    /// Returns the proof for a consequence of a problem that has been reported already.
+    pub(crate) fn already_reported(&self) -> Reported {
+        debug_assert!(!self.problems.borrow().is_empty(), "no problem has been reported");
         Reported(())
     }
 
-    /// The same thing stands in two places.
-    pub(crate) fn twice(
+    /// Reports a duplicate, and names the place of the first one.
+    pub(crate) fn duplicate(
         &self,
-        at: At,
-        first: At,
+        span: SourceSpan,
+        first: SourceSpan,
         message: impl Into<String>,
         hint: Option<String>,
     ) -> Reported {
         self.problems.borrow_mut().push(Note {
-            at,
-            message: message.into(),
-            also: Some(first),
-            hint,
+            first: Some(first),
+            ..Note::new(span, message, hint)
         });
         Reported(())
     }
 
-    /// Something that the administrator should know.
-    pub(crate) fn warning(&self, at: At, message: impl Into<String>, hint: Option<String>) {
-        self.warnings.borrow_mut().push(Note {
-            at,
-            message: message.into(),
-            also: None,
-            hint,
-        });
+    /// Reports something that loads and that the administrator should know.
+    pub(crate) fn warning(&self, span: SourceSpan, message: impl Into<String>, hint: Option<String>) {
+        self.warnings.borrow_mut().push(Note::new(span, message, hint));
     }
 
-    /// Whether nothing is wrong so far.
+    /// Whether no problem has been reported so far.
     pub(crate) fn is_empty(&self) -> bool {
         self.problems.borrow().is_empty()
     }
 
-    /// The outcome and the warnings where nothing is wrong; else the problems.
+    /// Succeeds when a migration solves all problems that have been reported; otherwise returns the others.
+    pub(crate) fn without_outdated(self, sources: &[&ConfigSource]) -> Result<(), ConfigErrors> {
+        let mut notes = self.problems.into_inner();
+        notes.retain(|note| !note.is_outdated);
+        if notes.is_empty() {
+            return Ok(());
+        }
+        Err(ConfigErrors {
+            problems: render_all(notes, sources),
+        })
+    }
+
+    /// Returns the outcome with the warnings, or all problems.
     pub(crate) fn finish<T>(
         self,
         outcome: Result<T, Reported>,
         sources: &[&ConfigSource],
     ) -> Result<(T, Vec<Problem>), ConfigErrors> {
-        let problems = rendered(self.problems.into_inner(), sources);
+        let problems = render_all(self.problems.into_inner(), sources);
         match outcome {
-            Ok(value) if problems.is_empty() => Ok((value, rendered(self.warnings.into_inner(), sources))),
-            // Not empty: there is no `Reported` without a problem.
+            Ok(value) if problems.is_empty() => Ok((value, render_all(self.warnings.into_inner(), sources))),
+            // Not empty: a `Reported` exists only after a problem.
             Ok(_) | Err(Reported(())) => Err(ConfigErrors { problems }),
         }
     }
 }
 
-fn rendered(mut notes: Vec<Note>, sources: &[&ConfigSource]) -> Vec<Problem> {
-    notes.sort_by_key(|note| (note.at.file, note.at.start));
-    let more = notes.len().saturating_sub(PROBLEMS);
+fn render_all(mut notes: Vec<Note>, sources: &[&ConfigSource]) -> Vec<Problem> {
+    notes.sort_by_key(|note| (note.span.file, note.span.start));
+    let more = notes.len().saturating_sub(MAX_PROBLEMS);
     let last = notes
-        .get(PROBLEMS)
-        .map(|note| source(note.at, sources).0.to_owned());
-    notes.truncate(PROBLEMS);
+        .get(MAX_PROBLEMS)
+        .map(|note| source(note.span, sources).0.to_owned());
+    notes.truncate(MAX_PROBLEMS);
     let shown = notes.into_iter().map(|note| render(note, sources));
     shown
-        .chain(last.map(|file| whole_file(&file, format!("and {more} more from here on"), None)))
+        .chain(last.map(|file| Problem::whole_file(&file, format!("{more} more problems follow"), None)))
         .collect()
 }
 
 fn render(note: Note, sources: &[&ConfigSource]) -> Problem {
-    let (file, text) = source(note.at, sources);
-    let place = locate(text, note.at.start);
-    let meant = text
-        .get(note.at.start..note.at.end.min(place.line_end))
+    let (file, text) = source(note.span, sources);
+    let position = locate(text, note.span.start);
+    let width = text
+        .get(note.span.start..note.span.end.min(position.line_end))
         .unwrap_or_default()
         .chars()
         .count();
-    let before = place.column.saturating_sub(1);
-    // A long line is shown from a little before what is meant.
-    let skipped = if place.line_text.chars().count() > SHOWN {
-        before.saturating_sub(SHOWN / 3)
+    let before = position.column.saturating_sub(1);
+    // The excerpt of a long line starts a little before the column.
+    let skipped = if position.line_text.chars().count() > EXCERPT_CHARACTERS {
+        before.saturating_sub(EXCERPT_CHARACTERS / 3)
     } else {
         0
     };
-    let shown = without_passwords(place.line_text);
+    let shown = star_secrets(position.line_text);
     let line_text = shown
         .chars()
         .skip(skipped)
-        .take(SHOWN)
-        .map(shown_character)
+        .take(EXCERPT_CHARACTERS)
+        .map(excerpt_character)
         .collect();
     let indent = before.saturating_sub(skipped);
     let mut message = note.message;
-    if let Some(also) = note.also {
-        let (file, text) = source(also, sources);
+    if let Some(first) = note.first {
+        let (file, text) = source(first, sources);
         message = format!(
-            "{message}; it stands at `{}:{}` as well",
+            "{message}; the first is at `{}:{}`",
             file.display(),
-            locate(text, also.start).line
+            locate(text, first.start).line
         );
     }
     Problem {
         file: file.to_owned(),
-        line: place.line,
-        column: place.column,
-        width: meant.clamp(1, SHOWN.saturating_sub(indent).max(1)),
+        line: position.line,
+        column: position.column,
+        width: width.clamp(1, EXCERPT_CHARACTERS.saturating_sub(indent).max(1)),
         line_text,
         indent,
         message,
         hint: note.hint,
+        is_outdated: note.is_outdated,
     }
 }
 
-fn source<'s>(at: At, sources: &[&'s ConfigSource]) -> (&'s Path, &'s str) {
-    sources.get(at.file).map_or((Path::new(""), ""), |source| {
+fn source<'s>(span: SourceSpan, sources: &[&'s ConfigSource]) -> (&'s Path, &'s str) {
+    sources.get(span.file).map_or((Path::new(""), ""), |source| {
         (source.path.as_path(), source.text.as_str())
     })
 }
@@ -265,10 +338,11 @@ struct SourcePosition<'t> {
     line: usize,
     column: usize,
     line_text: &'t str,
-    /// Byte offset at which the line ends.
+    /// The byte offset of the line's end.
     line_end: usize,
 }
 
+/// Finds the line and the column of a byte offset.
 fn locate(text: &str, offset: usize) -> SourcePosition<'_> {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline.saturating_add(1));
@@ -287,8 +361,9 @@ fn locate(text: &str, offset: usize) -> SourcePosition<'_> {
     }
 }
 
-/// The line with everything between `://` and `@` starred out, one for one: errors end up in journals and build logs.
-fn without_passwords(line: &str) -> String {
+/// Replaces each character between `://` and `@` by a star: problems end up in journals and build logs, and the user part
+/// of a URL may be a password. The number of characters stays, so that the caret does too.
+fn star_secrets(line: &str) -> String {
     let mut pieces = line.split("://");
     let mut shown = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
@@ -305,25 +380,11 @@ fn without_passwords(line: &str) -> String {
     shown
 }
 
-/// A tab stays a tab: the caret stands below the right column for any width of a tab.
-fn shown_character(character: char) -> char {
+/// Makes a character printable, one for one. A tab stays: the caret is below its column for any width of a tab.
+fn excerpt_character(character: char) -> char {
     if character == '\t' {
         character
     } else {
         printable_character(character)
-    }
-}
-
-/// A problem of a file that could not be read at all.
-pub(crate) fn whole_file(path: &Path, message: String, hint: Option<String>) -> Problem {
-    Problem {
-        file: path.to_owned(),
-        line: 0,
-        column: 0,
-        width: 1,
-        line_text: String::new(),
-        indent: 0,
-        message,
-        hint,
     }
 }

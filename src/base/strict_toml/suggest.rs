@@ -1,48 +1,73 @@
-//! Words of errors: what was probably meant, and what there is.
+//! The parts of hints that name settings: the name that was probably meant, and lists of names.
 
-use std::fmt::Display;
+use strsim::osa_distance;
 
-/// Names that are compared with one that is unknown.
-const NAMES: usize = 1024;
+/// The longest name that is compared. No setting is longer, and the comparison takes time proportional to the length,
+/// which the author of the file chooses.
+const MAX_NAME_BYTES: usize = 64;
 
-/// The names, for a sentence.
-pub(crate) fn list<N: Display>(names: &[N]) -> String {
-    names
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+/// The most names that one unknown name is compared with, for the same reason.
+const MAX_CANDIDATES: usize = 1024;
+
+/// Joins names for a sentence: `` `a`, `b` and `c` `` with the conjunction "and".
+pub(crate) fn quoted_list(names: &[&str], conjunction: &str) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        None => String::new(),
+        Some((only, [])) => only.clone(),
+        Some((last, others)) => format!("{} {conjunction} {last}", others.join(", ")),
+    }
 }
 
-/// The name that was probably meant: other case, or a letter or two away.
-pub(crate) fn nearest<'n>(name: &str, names: &[&'n str]) -> Option<&'n str> {
-    // Nothing known is longer; a hostile key must not buy time here.
-    if name.len() > 64 {
+/// Finds the candidate that was probably meant: the same letters in another case or with other dashes, or one or two
+/// typing errors away. Two adjacent letters that are exchanged count as one error.
+pub(crate) fn nearest<'n>(unknown: &str, candidates: &[&'n str]) -> Option<&'n str> {
+    if unknown.len() > MAX_NAME_BYTES {
         return None;
     }
-    let plain = name.to_lowercase().replace('-', "_");
-    names
+    let unknown = normalised(unknown);
+    candidates
         .iter()
-        .take(NAMES)
-        .map(|known| (distance(&plain, &known.to_lowercase().replace('-', "_")), *known))
-        .filter(|(distance, known)| *distance <= if known.len() < 5 { 1 } else { 2 })
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known)
+        .take(MAX_CANDIDATES)
+        .map(|candidate| (osa_distance(&unknown, &normalised(candidate)), *candidate))
+        // In a word of four letters two errors leave too little in common.
+        .filter(|(errors, candidate)| *errors <= if candidate.len() < 5 { 1 } else { 2 })
+        .min_by_key(|(errors, _)| *errors)
+        .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein's distance.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (index, left) in one.chars().enumerate() {
-        let mut next = vec![index.saturating_add(1)];
-        let mut last = index.saturating_add(1);
-        for ((right, diagonal), above) in other.iter().zip(&row).zip(row.iter().skip(1)) {
-            let changed = diagonal.saturating_add(usize::from(left != *right));
-            last = changed.min(above.saturating_add(1)).min(last.saturating_add(1));
-            next.push(last);
+fn normalised(name: &str) -> String {
+    name.to_lowercase().replace('-', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{nearest, quoted_list};
+
+    #[test]
+    fn a_misspelt_name_finds_the_one_that_was_meant() {
+        let names = ["keys", "threshold", "signed_repository", "mode"];
+        for (unknown, meant) in [
+            ("kyes", Some("keys")),
+            ("key", Some("keys")),
+            ("KEYS", Some("keys")),
+            ("Signed-Repository", Some("signed_repository")),
+            ("threshhold", Some("threshold")),
+            ("treshhold", Some("threshold")),
+            ("kex", None),
+            ("colour", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(unknown, &names), meant, "{unknown}");
         }
-        row = next;
+        assert_eq!(nearest(&"k".repeat(65), &[&"k".repeat(65)]), None);
     }
-    row.last().copied().unwrap_or_default()
+
+    #[test]
+    fn a_list_reads_as_a_sentence() {
+        assert_eq!(quoted_list(&[], "or"), "");
+        assert_eq!(quoted_list(&["a"], "or"), "`a`");
+        assert_eq!(quoted_list(&["a", "b"], "or"), "`a` or `b`");
+        assert_eq!(quoted_list(&["a", "b", "c"], "and"), "`a`, `b` and `c`");
+    }
 }

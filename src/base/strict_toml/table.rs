@@ -1,4 +1,4 @@
-//! A strict reader of TOML tables: it goes on after a problem, and a key that nobody asked for is a problem.
+//! One TOML table while its settings are read.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -6,253 +6,235 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{At, ConfigSource, Report, Reported};
-use super::value::Text;
-use crate::base::strict_toml::suggest::{list, nearest};
+use super::problem::{ConfigSource, Report, Reported, SourceSpan};
+use super::suggest::{nearest, quoted_list};
 
-/// What a getter answers: the value, `None` where the key is absent, or the proof that its problem was reported.
-pub(crate) type Read<T> = Result<Option<T>, Reported>;
+/// An optional setting: its value, `None` where the key is absent, or the proof that its problem was reported.
+pub(crate) type Setting<T> = Result<Option<T>, Reported>;
 
-/// One table, and which of its keys have been asked for.
+/// A string and its place in the file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Text<'d> {
+    pub(crate) text: &'d str,
+    pub(crate) span: SourceSpan,
+}
+
+/// One table, and the keys that have been asked for.
 pub(crate) struct Table<'d> {
     report: &'d Report,
     source: &'d ConfigSource,
     file: usize,
-    /// As people name it: `[daemon]`, `[[rule]]`.
+    /// The name in problems and hints, with its backticks: `` `[daemon]` ``, `` `[[rule]]` ``.
     name: &'static str,
-    at: At,
+    span: SourceSpan,
     entries: &'d DeTable<'d>,
     known: Vec<&'static str>,
-    /// Keys that were asked for only to be refused.
-    later: Vec<&'static str>,
+    /// Keys that this release knows only in order to refuse them.
+    unsupported: Vec<&'static str>,
 }
 
 impl<'d> Table<'d> {
-    /// The root of a file.
+    /// Opens the root table of a file. `file` is the index of the file among the sources of the report.
     pub(crate) fn root(
         report: &'d Report,
         source: &'d ConfigSource,
         file: usize,
         entries: &'d DeTable<'d>,
     ) -> Self {
-        let at = At {
-            file,
-            start: 0,
-            end: 0,
-        };
         Self {
             report,
             source,
             file,
             name: "the file",
-            at,
+            span: SourceSpan::start_of(file),
             entries,
             known: Vec::new(),
-            later: Vec::new(),
+            unsupported: Vec::new(),
         }
     }
 
-    /// Where problems go.
+    /// Returns the report that problems are written to.
     pub(crate) const fn report(&self) -> &'d Report {
         self.report
     }
 
-    /// Where the table begins.
-    pub(crate) const fn at(&self) -> At {
-        self.at
+    /// Returns the place of the table's header.
+    pub(crate) const fn span(&self) -> SourceSpan {
+        self.span
     }
 
-    /// Where the key (not its value) stands, or the table where it does not.
-    pub(crate) fn at_key(&self, key: &str) -> At {
+    /// Returns the place of the key (without its value), or of the table where the key is absent.
+    pub(crate) fn key_span(&self, key: &str) -> SourceSpan {
         self.entries
             .get_key_value(key)
-            .map_or(self.at, |(key, _)| self.place(key.span()))
+            .map_or(self.span, |(key, _)| self.span_of(key.span()))
     }
 
-    /// Where the key's value stands, or the table where it does not.
-    pub(crate) fn at_value(&self, key: &str) -> At {
+    /// Returns the place of the key's value, or of the table where the key is absent.
+    pub(crate) fn value_span(&self, key: &str) -> SourceSpan {
         self.entries
             .get(key)
-            .map_or(self.at, |value| self.place(value.span()))
+            .map_or(self.span, |value| self.span_of(value.span()))
     }
 
-    /// Whether the key stands here, whatever its value.
+    /// Whether the key is present, with a valid value or not.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
 
-    /// A path as this file means it: relative to the file.
+    /// Resolves a path against the folder of this file.
     pub(crate) fn path(&self, text: &str) -> PathBuf {
         self.source.folder().join(text)
     }
 
-    /// A table below this one.
-    pub(crate) fn table(&mut self, key: &'static str, name: &'static str) -> Read<Self> {
-        let Some((at, value)) = self.value(key) else {
+    /// Reads a table below this one.
+    pub(crate) fn table(&mut self, key: &'static str, name: &'static str) -> Setting<Self> {
+        let Some((span, value)) = self.value(key) else {
             return Ok(None);
         };
         if let DeValue::Table(entries) = value {
-            return Ok(Some(self.below(name, at, entries)));
+            return Ok(Some(self.child(name, span, entries)));
         }
-        let hint = format!("it stands once, as {name}");
-        Err(self.mistyped(at, key, "one table", value, hint))
+        let hint = if name.starts_with("`[") {
+            format!("write it once, as {name}")
+        } else {
+            format!("write it in braces: `{key} = {{ … }}`")
+        };
+        Err(self.wrong_type(span, key, "a table", value, hint))
     }
 
-    /// A value that is either a text or a table.
-    pub(crate) fn text_or_table(&mut self, key: &'static str, name: &'static str) -> Read<TextOrTable<'d>> {
-        let Some((at, value)) = self.value(key) else {
-            return Ok(None);
-        };
-        if let DeValue::Table(entries) = value {
-            return Ok(Some(TextOrTable::Table(self.below(name, at, entries))));
-        }
-        let DeValue::String(text) = value else {
-            return Err(self.mistyped(
-                at,
-                key,
-                "a text or a table",
-                value,
-                "put a text in quotation marks".to_owned(),
-            ));
-        };
-        Ok(Some(TextOrTable::Text(Text { text, at })))
-    }
-
-    /// Each of the tables `[[key]]`, in order. What is not a table is reported, and left out.
+    /// Reads each of the tables `[[key]]`, in order. Items that are not tables are reported and left out.
     pub(crate) fn tables(&mut self, key: &'static str, name: &'static str) -> Vec<Self> {
-        let Some((at, value)) = self.value(key) else {
+        let Some((span, value)) = self.value(key) else {
             return Vec::new();
         };
         let DeValue::Array(items) = value else {
             let hint = format!("write it as {name}, with two brackets");
-            self.mistyped(at, key, "a list of tables", value, hint);
+            self.wrong_type(span, key, "a list of tables", value, hint);
             return Vec::new();
         };
         if items.is_empty() {
-            self.report.problem(
-                at,
-                format!("`{key}` is an empty list"),
-                Some(format!("take `{key}` out")),
-            );
+            let hint = Some(format!("remove `{key}`"));
+            self.report
+                .problem(span, format!("`{key}` is an empty list"), hint);
         }
         let mut tables = Vec::with_capacity(items.len());
         for item in items.iter() {
-            let at = self.place(item.span());
+            let span = self.span_of(item.span());
             if let DeValue::Table(entries) = item.get_ref() {
-                tables.push(self.below(name, at, entries));
+                tables.push(self.child(name, span, entries));
             } else {
                 let hint = format!("write each as {name}");
-                self.mistyped(at, key, "a list of tables", item.get_ref(), hint);
+                self.wrong_type(span, key, "a list of tables", item.get_ref(), hint);
             }
         }
         tables
     }
 
-    /// A key that a later release will know: a setting that does nothing is not taken.
-    pub(crate) fn later(&mut self, key: &'static str, what: &str) {
-        self.later.push(key);
+    /// Refuses a key of a feature that this release does not have, rather than ignore a setting.
+    pub(crate) fn refuse_unsupported(&mut self, key: &'static str, feature: &str) {
+        self.unsupported.push(key);
         if self.has(key) {
             self.report.problem(
-                self.at_key(key),
-                format!("`{key}` is not known to this release"),
-                Some(format!("this release does not have {what}; take the setting out")),
+                self.key_span(key),
+                format!("`{key}` is not supported by this release"),
+                Some(format!("remove it: this release does not include {feature}")),
             );
         }
     }
 
-    /// A key that must be there and is not.
+    /// Refuses a key that has no meaning in this place. `why` follows the key's name.
+    pub(crate) fn refuse(&mut self, key: &'static str, why: &str, hint: &str) {
+        self.known.push(key);
+        if self.has(key) {
+            self.report.problem(
+                self.key_span(key),
+                format!("`{key}` {why}"),
+                Some(hint.to_owned()),
+            );
+        }
+    }
+
+    /// Reports that a required key is absent. `example` is the value that the hint shows.
     pub(crate) fn missing(&self, key: &str, example: &str) -> Reported {
         self.report.problem(
-            self.at,
+            self.span,
             format!("`{key}` is missing in {}", self.name),
             Some(format!("add `{key} = {example}`")),
         )
     }
 
-    /// Refuses a key that has no meaning here.
-    pub(crate) fn refuse(&mut self, key: &'static str, why: &str, hint: &str) {
-        self.known.push(key);
-        if self.has(key) {
-            self.report
-                .problem(self.at_key(key), format!("`{key}` {why}"), Some(hint.to_owned()));
-        }
-    }
-
-    /// Takes these keys as known, whatever their values.
-    pub(crate) fn allow(&mut self, keys: &[&'static str]) {
+    /// Accepts these keys without reading their values.
+    pub(crate) fn accept_unread(&mut self, keys: &[&'static str]) {
         self.known.extend_from_slice(keys);
     }
 
-    /// Reports every key that nobody asked for.
+    /// Ends the reading of this table: reports every key that was not asked for.
     pub(crate) fn finish(self) {
         for (key, _) in self.entries {
             let name: &str = key.get_ref();
-            if self.known.contains(&name) || self.later.contains(&name) {
+            if self.known.contains(&name) || self.unsupported.contains(&name) {
                 continue;
             }
             let hint = nearest(name, &self.known).map_or_else(
-                || format!("{} may hold {}", self.name, list(&self.known)),
+                || format!("{} accepts {}", self.name, quoted_list(&self.known, "and")),
                 |near| format!("did you mean `{near}`?"),
             );
             self.report.problem(
-                self.place(key.span()),
+                self.span_of(key.span()),
                 format!("unknown key `{}` in {}", name.escape_debug(), self.name),
                 Some(hint),
             );
         }
     }
 
-    pub(crate) fn value(&mut self, key: &'static str) -> Option<(At, &'d DeValue<'d>)> {
+    /// Returns the value of a key, and from then on takes the key as known.
+    pub(super) fn value(&mut self, key: &'static str) -> Option<(SourceSpan, &'d DeValue<'d>)> {
         self.known.push(key);
         let entry: &'d Spanned<DeValue<'d>> = self.entries.get(key)?;
-        Some((self.place(entry.span()), entry.get_ref()))
+        Some((self.span_of(entry.span()), entry.get_ref()))
     }
 
-    fn below(&self, name: &'static str, at: At, entries: &'d DeTable<'d>) -> Self {
+    /// Opens a table that is the value of a key of this one.
+    pub(super) fn child(&self, name: &'static str, span: SourceSpan, entries: &'d DeTable<'d>) -> Self {
         Self {
             name,
-            at,
+            span,
             entries,
             known: Vec::new(),
-            later: Vec::new(),
+            unsupported: Vec::new(),
             ..*self
         }
     }
 
-    pub(crate) fn place(&self, span: Range<usize>) -> At {
-        At {
+    /// Returns the place of these bytes of the file.
+    pub(super) const fn span_of(&self, bytes: Range<usize>) -> SourceSpan {
+        SourceSpan {
             file: self.file,
-            start: span.start,
-            end: span.end,
+            start: bytes.start,
+            end: bytes.end,
         }
     }
 
-    pub(crate) fn mistyped(
+    /// Reports a value of the wrong kind.
+    pub(super) fn wrong_type(
         &self,
-        at: At,
+        span: SourceSpan,
         key: &str,
-        wanted: &str,
+        expected: &str,
         value: &DeValue<'_>,
         hint: String,
     ) -> Reported {
         let found = match value {
-            DeValue::String(_) => "a text",
-            DeValue::Integer(_) => "a whole number",
+            DeValue::String(_) => "a string",
+            DeValue::Integer(_) => "an integer",
             DeValue::Float(_) => "a number with a fraction",
-            DeValue::Boolean(_) => "`true` or `false`",
+            DeValue::Boolean(_) => "a boolean",
             DeValue::Datetime(_) => "a date",
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
         };
-        self.report
-            .problem(at, format!("`{key}` is {wanted}, not {found}"), Some(hint))
+        let message = format!("`{key}` must be {expected}, not {found}");
+        self.report.problem(span, message, Some(hint))
     }
-}
-
-/// What [`Table::text_or_table`] found.
-pub(crate) enum TextOrTable<'d> {
-    /// A text.
-    Text(Text<'d>),
-    /// A table.
-    Table(Table<'d>),
 }

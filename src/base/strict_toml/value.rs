@@ -1,4 +1,4 @@
-//! Values of a table, each read as what it is meant to be.
+//! The typed values of a table: strings, lists, numbers, durations, instants and words of a fixed set.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -11,63 +11,82 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::duration;
-use super::problem::{At, Report, Reported};
-use super::table::{Read, Table};
-use crate::base::strict_toml::suggest::{list, nearest};
+use super::problem::{Report, Reported, SourceSpan};
+use super::suggest::{nearest, quoted_list};
+use super::table::{Setting, Table, Text};
 
-/// A text and where it stands.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Text<'d> {
-    pub(crate) text: &'d str,
-    pub(crate) at: At,
+/// A value that may be written in short as a string, or in full as a table.
+pub(crate) enum TextOrTable<'d> {
+    Text(Text<'d>),
+    Table(Table<'d>),
 }
 
 impl<'d> Table<'d> {
-    /// A text that is not empty.
-    pub(crate) fn text(&mut self, key: &'static str) -> Read<Text<'d>> {
-        let Some((at, value)) = self.value(key) else {
+    /// Reads a string that is not empty.
+    pub(crate) fn text(&mut self, key: &'static str) -> Setting<Text<'d>> {
+        let Some((span, value)) = self.value(key) else {
             return Ok(None);
         };
         let DeValue::String(text) = value else {
-            return Err(self.mistyped(at, key, "a text", value, "put it in quotation marks".to_owned()));
+            let hint = "put it in quotation marks".to_owned();
+            return Err(self.wrong_type(span, key, "a string", value, hint));
         };
         if text.trim().is_empty() {
-            let hint = Some(format!("set it, or take `{key}` out"));
-            return Err(self.report().problem(at, format!("`{key}` is empty"), hint));
+            let hint = Some(format!("set it, or remove `{key}`"));
+            return Err(self.report().problem(span, format!("`{key}` is empty"), hint));
         }
-        Ok(Some(Text { text, at }))
+        Ok(Some(Text { text, span }))
     }
 
-    /// A text that must be there. `example` shows how it is written.
+    /// Reads a string that must be present. `example` is the value that the hint shows.
     pub(crate) fn required_text(&mut self, key: &'static str, example: &str) -> Result<Text<'d>, Reported> {
         self.text(key)?.ok_or_else(|| self.missing(key, example))
     }
 
-    /// A list of texts: not empty, none twice.
-    pub(crate) fn texts(&mut self, key: &'static str) -> Read<Vec<Text<'d>>> {
+    /// Reads a value that is either a string or a table. `name` is that of the table.
+    pub(crate) fn text_or_table(
+        &mut self,
+        key: &'static str,
+        name: &'static str,
+    ) -> Setting<TextOrTable<'d>> {
+        let Some((span, value)) = self.value(key) else {
+            return Ok(None);
+        };
+        if let DeValue::Table(entries) = value {
+            return Ok(Some(TextOrTable::Table(self.child(name, span, entries))));
+        }
+        let DeValue::String(text) = value else {
+            let hint = "put a string in quotation marks".to_owned();
+            return Err(self.wrong_type(span, key, "a string or a table", value, hint));
+        };
+        Ok(Some(TextOrTable::Text(Text { text, span })))
+    }
+
+    /// Reads a list of strings that is not empty and in which each string appears once.
+    pub(crate) fn texts(&mut self, key: &'static str) -> Setting<Vec<Text<'d>>> {
         self.each(key, Ok)
     }
 
-    /// A list of texts, not empty and none twice, that are each read by `read`. All of them are, so that all that is
-    /// wrong is said.
+    /// Reads a list of strings as [`Table::texts`] does, and each item with `read`. Every item is read, so that every
+    /// problem is reported.
     pub(crate) fn each<T>(
         &mut self,
         key: &'static str,
         read: impl Fn(Text<'d>) -> Result<T, Reported>,
-    ) -> Read<Vec<T>> {
-        let Some((at, value)) = self.value(key) else {
+    ) -> Setting<Vec<T>> {
+        let Some((span, value)) = self.value(key) else {
             return Ok(None);
         };
         let DeValue::Array(items) = value else {
             let item = value.as_str().unwrap_or("…").escape_debug();
             let hint = format!("write `{key} = [\"{item}\"]`");
-            return Err(self.mistyped(at, key, "a list of texts", value, hint));
+            return Err(self.wrong_type(span, key, "a list of strings", value, hint));
         };
         if items.is_empty() {
-            let hint = Some(format!("list at least one, or take `{key}` out"));
+            let hint = Some(format!("name at least one, or remove `{key}`"));
             return Err(self
                 .report()
-                .problem(at, format!("`{key}` is an empty list"), hint));
+                .problem(span, format!("`{key}` is an empty list"), hint));
         }
         let mut seen = BTreeSet::new();
         let each: Vec<_> = items
@@ -83,115 +102,130 @@ impl<'d> Table<'d> {
         item: &'d Spanned<DeValue<'d>>,
         seen: &mut BTreeSet<&'d str>,
     ) -> Result<Text<'d>, Reported> {
-        let at = self.place(item.span());
+        let span = self.span_of(item.span());
         let DeValue::String(text) = item.get_ref() else {
             let hint = "put each in quotation marks".to_owned();
-            return Err(self.mistyped(at, key, "a list of texts", item.get_ref(), hint));
+            return Err(self.wrong_type(span, key, "a list of strings", item.get_ref(), hint));
         };
-        let twice = !seen.insert(text);
-        if !twice && !text.trim().is_empty() {
-            return Ok(Text { text, at });
+        if text.trim().is_empty() {
+            let message = format!("`{key}` contains an empty string");
+            return Err(self.report().problem(span, message, Some("remove it".to_owned())));
         }
-        let message = if twice {
-            format!("`{}` stands twice in `{key}`", text.escape_debug())
-        } else {
-            format!("an empty text in `{key}`")
-        };
-        Err(self.report().problem(at, message, Some("take it out".to_owned())))
+        if !seen.insert(text) {
+            let message = format!("`{}` appears twice in `{key}`", text.escape_debug());
+            return Err(self
+                .report()
+                .problem(span, message, Some("remove one of them".to_owned())));
+        }
+        Ok(Text { text, span })
     }
 
-    /// `true` or `false`.
-    pub(crate) fn boolean(&mut self, key: &'static str) -> Read<bool> {
-        let Some((at, value)) = self.value(key) else {
+    /// Reads `true` or `false`.
+    pub(crate) fn boolean(&mut self, key: &'static str) -> Setting<bool> {
+        let Some((span, value)) = self.value(key) else {
             return Ok(None);
         };
-        let hint = || format!("write `{key} = true`, without quotation marks");
+        let hint = || format!("write `{key} = true` or `{key} = false`, without quotation marks");
         value
             .as_bool()
-            .ok_or_else(|| self.mistyped(at, key, "`true` or `false`", value, hint()))
+            .ok_or_else(|| self.wrong_type(span, key, "`true` or `false`", value, hint()))
             .map(Some)
     }
 
-    /// A whole number within these bounds.
-    pub(crate) fn count(&mut self, key: &'static str, bounds: RangeInclusive<usize>) -> Read<(usize, At)> {
-        let Some((at, value)) = self.value(key) else {
+    /// Reads an integer within these bounds.
+    pub(crate) fn count(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<usize>,
+    ) -> Setting<(usize, SourceSpan)> {
+        let Some((span, value)) = self.value(key) else {
             return Ok(None);
         };
         let DeValue::Integer(integer) = value else {
             let hint = format!("write `{key} = {}`", bounds.start());
-            return Err(self.mistyped(at, key, "a whole number", value, hint));
+            return Err(self.wrong_type(span, key, "an integer", value, hint));
         };
         match usize::from_str_radix(integer.as_str(), integer.radix()) {
-            Ok(count) if bounds.contains(&count) => Ok(Some((count, at))),
-            Ok(_) | Err(_) => Err(self.report().problem(
-                at,
-                format!("`{key}` is out of bounds"),
-                Some(format!("it may be from {} to {}", bounds.start(), bounds.end())),
-            )),
+            Ok(count) if bounds.contains(&count) => Ok(Some((count, span))),
+            // Out of bounds, negative, or too large for a `usize`.
+            Ok(_) | Err(_) => Err(self.out_of_bounds(span, key, bounds.start(), bounds.end())),
         }
     }
 
-    /// A duration such as `"30s"` within these bounds.
-    pub(crate) fn duration(&mut self, key: &'static str, bounds: RangeInclusive<Duration>) -> Read<Duration> {
-        let Some((at, value)) = self.value(key) else {
+    /// Reads a duration such as `"30s"` within these bounds.
+    pub(crate) fn duration(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<Duration>,
+    ) -> Setting<Duration> {
+        let Some((span, value)) = self.value(key) else {
             return Ok(None);
         };
         let DeValue::String(text) = value else {
             let hint = format!("write it with its unit: `{key} = \"30s\"`");
-            return Err(self.mistyped(at, key, "a duration as a text", value, hint));
+            return Err(self.wrong_type(span, key, "a duration in quotation marks", value, hint));
         };
         match duration::parse(text) {
             Ok(duration) if bounds.contains(&duration) => Ok(Some(duration)),
-            Ok(_) => Err(self.report().problem(
-                at,
-                format!("`{key}` is out of bounds"),
-                Some(format!(
-                    "it may be from {} to {}",
-                    duration::show(*bounds.start()),
-                    duration::show(*bounds.end())
-                )),
-            )),
+            Ok(_) => {
+                let (least, most) = (
+                    duration::to_text(*bounds.start()),
+                    duration::to_text(*bounds.end()),
+                );
+                Err(self.out_of_bounds(span, key, least, most))
+            }
             Err(error) => Err(self.report().problem(
-                at,
+                span,
                 error.to_string(),
                 Some("write it as `30s`, `5m` or `1h`".to_owned()),
             )),
         }
     }
 
-    /// An instant with its offset from UTC.
-    pub(crate) fn instant(&mut self, key: &'static str) -> Read<(Timestamp, At)> {
-        let Some((at, value)) = self.value(key) else {
+    fn out_of_bounds(
+        &self,
+        span: SourceSpan,
+        key: &str,
+        least: impl Display,
+        most: impl Display,
+    ) -> Reported {
+        let hint = Some(format!("choose a value from {least} to {most}"));
+        self.report()
+            .problem(span, format!("`{key}` is out of bounds"), hint)
+    }
+
+    /// Reads an instant: date, time and offset from UTC.
+    pub(crate) fn instant(&mut self, key: &'static str) -> Setting<(Timestamp, SourceSpan)> {
+        let Some((span, value)) = self.value(key) else {
             return Ok(None);
         };
         let DeValue::Datetime(datetime) = value else {
             let hint = format!("write it without quotation marks: `{key} = 2026-01-01T00:00:00Z`");
-            return Err(self.mistyped(at, key, "a date with a time", value, hint));
+            return Err(self.wrong_type(span, key, "a date with a time", value, hint));
         };
         if datetime.date.is_none() || datetime.time.is_none() || datetime.offset.is_none() {
             let hint = Some("write date, time and offset: `2026-01-01T00:00:00Z`".to_owned());
-            return Err(self
-                .report()
-                .problem(at, format!("`{key}` does not name one instant"), hint));
+            let message = format!("`{key}` does not name one instant");
+            return Err(self.report().problem(span, message, hint));
         }
-        // The parser of TOML has checked its form: what is left to fail is a year beyond 9999 in UTC.
+        // The TOML parser has checked the form, so the only failure left is a year outside the range of a timestamp.
         let Ok(instant) = datetime.to_string().parse::<Timestamp>() else {
-            let hint = Some("leave an open end out".to_owned());
-            let message = format!("`{key}` is beyond the instants that can be counted");
-            return Err(self.report().problem(at, message, hint));
+            let hint = Some(format!("remove `{key}` if there is no such limit"));
+            let message = format!("`{key}` is outside the years that can be represented");
+            return Err(self.report().problem(span, message, hint));
         };
-        Ok(Some((instant, at)))
+        Ok(Some((instant, span)))
     }
 }
 
 impl Text<'_> {
-    /// The text as a `T`; else its error is the problem.
+    /// Parses the string as a `T`. A parse error is reported as the problem.
     pub(crate) fn parse<T: FromStr<Err: Display>>(&self, hint: &str, report: &Report) -> Result<T, Reported> {
         let parsed = self.text.parse::<T>();
-        parsed.map_err(|error| report.problem(self.at, error.to_string(), Some(hint.to_owned())))
+        parsed.map_err(|error| report.problem(self.span, error.to_string(), Some(hint.to_owned())))
     }
 
-    /// One of a few words.
+    /// Reads the string as one of a fixed set of words.
     pub(crate) fn choice<T: Copy>(
         &self,
         key: &str,
@@ -206,14 +240,11 @@ impl Text<'_> {
             .ok_or_else(|| {
                 let names: Vec<&'static str> = choices.iter().map(|choice| name(*choice)).collect();
                 let hint = nearest(self.text, &names).map_or_else(
-                    || format!("it may be {}", list(&names)),
+                    || format!("write {}", quoted_list(&names, "or")),
                     |near| format!("did you mean `{near}`?"),
                 );
-                report.problem(
-                    self.at,
-                    format!("`{}` is not a value of `{key}`", self.text.escape_debug()),
-                    Some(hint),
-                )
+                let message = format!("`{}` is not a value of `{key}`", self.text.escape_debug());
+                report.problem(self.span, message, Some(hint))
             })
     }
 }

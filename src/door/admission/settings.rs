@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 
 use super::AdmissionDoor;
-use crate::base::strict_toml::table::{Read, Table};
+use crate::base::strict_toml::table::{Setting, Table};
 use crate::door::listen::socket_settings::SocketSettings;
 use crate::door::{BindError, Door, DoorLimits, DoorSettings, DoorView, ListenAddress, ParentTable};
 use crate::pull::request::DoorName;
@@ -23,7 +23,7 @@ impl DoorSettings for AdmissionDoorSettings {
     const PARENT: ParentTable = ParentTable::Daemon;
     const LABEL: &'static str = "admission";
 
-    fn read(daemon: &mut Table<'_>) -> Read<Self> {
+    fn read(daemon: &mut Table<'_>) -> Setting<Self> {
         let socket = SocketSettings::read(daemon, "admission", "`admission`", DEFAULT_MODE)?;
         Ok(socket.map(|socket| Self { socket }))
     }

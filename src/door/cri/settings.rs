@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::CriDoor;
 use crate::base::strict_toml::problem::Reported;
-use crate::base::strict_toml::table::{Read, Table};
+use crate::base::strict_toml::table::{Setting, Table};
 use crate::door::listen::socket_settings::SocketSettings;
 use crate::door::{BindError, Door, DoorLimits, DoorSettings, DoorView, ListenAddress};
 use crate::pull::request::DoorName;
@@ -30,7 +30,7 @@ impl DoorSettings for CriDoorSettings {
     const NAME: DoorName = DoorName::new("cri");
     const LABEL: &'static str = "CRI door";
 
-    fn read(door: &mut Table<'_>) -> Read<Self> {
+    fn read(door: &mut Table<'_>) -> Setting<Self> {
         match door.table("cri", "`[door.cri]`")? {
             Some(table) => Self::read_table(table).map(Some),
             None => Ok(None),
@@ -78,7 +78,7 @@ impl CriDoorSettings {
             && socket.path == *runtime
         {
             table.report().problem(
-                table.at_key("runtime"),
+                table.key_span("runtime"),
                 "`runtime` is the door's own socket",
                 Some("name the socket of the runtime: `/run/containerd/containerd.sock`".to_owned()),
             );

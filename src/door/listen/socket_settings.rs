@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::base::strict_toml::problem::Reported;
-use crate::base::strict_toml::table::{Read, Table, TextOrTable};
-use crate::base::strict_toml::value::Text;
+use crate::base::strict_toml::table::{Setting, Table, Text};
+use crate::base::strict_toml::value::TextOrTable;
 
 /// Longest path of a socket. The kernel accepts 107 bytes (unix(7), `sun_path`); the temporary name that a socket has
 /// while it is created takes four of them.
@@ -31,7 +31,7 @@ impl SocketSettings {
         key: &'static str,
         name: &'static str,
         default_mode: u32,
-    ) -> Read<Self> {
+    ) -> Setting<Self> {
         match table.text_or_table(key, name)? {
             None => Ok(None),
             Some(TextOrTable::Text(text)) => Ok(Some(Self {
@@ -57,7 +57,7 @@ impl SocketSettings {
         let path = path.and_then(|text| socket_path(table, text));
         let mode = socket_mode(table);
         let group = table.text("group").map(|text| {
-            text.map(|Text { text, at, .. }| {
+            text.map(|Text { text, span }| {
                 // A warning only: the file may be checked on another machine than the one that it is for. A lookup that
                 // fails says nothing about the group; the daemon reports it when it creates the socket.
                 if matches!(group_id(text), Ok(None)) {
@@ -65,7 +65,7 @@ impl SocketSettings {
                         format!("the daemon will not start without it: `sudo groupadd --system {text}`");
                     table
                         .report()
-                        .warning(at, format!("there is no group `{text}` here"), Some(hint));
+                        .warning(span, format!("there is no group `{text}` here"), Some(hint));
                 }
                 text.to_owned()
             })
@@ -79,7 +79,7 @@ impl SocketSettings {
 }
 
 /// Reads an address with its port.
-pub(crate) fn address(table: &mut Table<'_>, key: &'static str, example: &str) -> Read<SocketAddr> {
+pub(crate) fn address(table: &mut Table<'_>, key: &'static str, example: &str) -> Setting<SocketAddr> {
     let Some(text) = table.text(key)? else {
         return Ok(None);
     };
@@ -89,7 +89,7 @@ pub(crate) fn address(table: &mut Table<'_>, key: &'static str, example: &str) -
         Err(std::net::AddrParseError { .. }) => {
             let hint = Some(format!("write address and port: `{key} = \"{example}\"`"));
             let message = format!("`{}` is not an address with a port", text.text.escape_debug());
-            Err(table.report().problem(text.at, message, hint))
+            Err(table.report().problem(text.span, message, hint))
         }
     }
 }
@@ -114,12 +114,12 @@ fn socket_path(table: &Table<'_>, text: Text<'_>) -> Result<PathBuf, Reported> {
         "a socket's path has at most {PATH_BYTES} bytes, and `{}` has {length}",
         path.display()
     );
-    Err(table.report().problem(text.at, message, hint))
+    Err(table.report().problem(text.span, message, hint))
 }
 
 /// Reads a mode in octal, as chmod(1) takes it. Write permission is what lets a process connect (unix(7)), so bits other
 /// than read and write have no meaning.
-fn socket_mode(table: &mut Table<'_>) -> Read<u32> {
+fn socket_mode(table: &mut Table<'_>) -> Setting<u32> {
     let Some(text) = table.text("mode")? else {
         return Ok(None);
     };
@@ -128,7 +128,7 @@ fn socket_mode(table: &mut Table<'_>) -> Read<u32> {
         Ok(_) | Err(_) => {
             let hint = Some("write it in octal, without execute bits: `mode = \"0660\"`".to_owned());
             let message = format!("`{}` is not the mode of a socket", text.text.escape_debug());
-            Err(table.report().problem(text.at, message, hint))
+            Err(table.report().problem(text.span, message, hint))
         }
     }
 }

@@ -12,8 +12,7 @@ use super::RegistryDoor;
 use crate::base::limits::CERTIFICATE_BYTES;
 use crate::base::strict_toml::file;
 use crate::base::strict_toml::problem::{Report, Reported};
-use crate::base::strict_toml::table::{Read, Table};
-use crate::base::strict_toml::value::Text;
+use crate::base::strict_toml::table::{Setting, Table, Text};
 use crate::door::listen::socket_settings::address;
 use crate::door::{BindError, Door, DoorLimits, DoorSettings, DoorView, ListenAddress};
 use crate::oci::Repository;
@@ -46,7 +45,7 @@ impl DoorSettings for RegistryDoorSettings {
     const LABEL: &'static str = "registry door";
     const SERVES_BLOBS: bool = true;
 
-    fn read(door: &mut Table<'_>) -> Read<Self> {
+    fn read(door: &mut Table<'_>) -> Setting<Self> {
         match door.table("registry", "`[door.registry]`")? {
             Some(table) => Self::read_table(table).map(Some),
             None => Ok(None),
@@ -102,7 +101,7 @@ impl RegistryDoorSettings {
                 let hint =
                     "listen on 127.0.0.1, or set `tls = { certificate = \"…\", key = \"…\" }`".to_owned();
                 Err(report.problem(
-                    table.at_value("listen"),
+                    table.value_span("listen"),
                     "plain http is served on a loopback address only",
                     Some(hint),
                 ))
@@ -120,7 +119,7 @@ impl RegistryDoorSettings {
 }
 
 impl TlsFiles {
-    fn read(table: &mut Table<'_>) -> Read<Self> {
+    fn read(table: &mut Table<'_>) -> Setting<Self> {
         let Some(mut inner) = table.table("tls", "`tls`")? else {
             return Ok(None);
         };
@@ -159,7 +158,7 @@ fn pem_file(
     let report = table.report();
     let path = table.path(text.text);
     let bytes = file::read(&path, CERTIFICATE_BYTES)
-        .map_err(|error| report.problem(text.at, error.to_string(), error.hint()))?;
+        .map_err(|error| report.problem(text.span, error.to_string(), error.hint()))?;
     let why = match count(&bytes) {
         Ok(0) => lacks.to_owned(),
         Ok(_) => return Ok(path),
@@ -168,7 +167,7 @@ fn pem_file(
     let hint = Some(
         "`certificate` is the PEM file of the chain, leaf first; `key` that of its private key".to_owned(),
     );
-    Err(report.problem(text.at, format!("`{}` {why}", path.display()), hint))
+    Err(report.problem(text.span, format!("`{}` {why}", path.display()), hint))
 }
 
 /// Reads the host of a registry, which must be spelled as normalised image names spell it.
@@ -178,14 +177,14 @@ pub(crate) fn registry_host<'d>(text: Text<'d>, report: &Report) -> Result<&'d s
         Ok(repository) => {
             let hint = Some(format!("write `{}`", repository.registry()));
             Err(report.problem(
-                text.at,
+                text.span,
                 format!("images never name the host `{}`", text.text),
                 hint,
             ))
         }
         Err(error) => {
             let hint = Some("write host, or host and port, as they stand in image names".to_owned());
-            Err(report.problem(text.at, error.to_string(), hint))
+            Err(report.problem(text.span, error.to_string(), hint))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Files that a configuration is made of: bounded, and each failure names its file.
+//! The files of a configuration: the main file, and the files that `include` names.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use crate::base::limits::{CONFIG_BYTES, INCLUDED_FILES};
 use crate::base::strict_toml::file::FileError;
 pub(super) use crate::base::strict_toml::file::read;
-use crate::base::strict_toml::problem::{At, ConfigSource, Report};
-use crate::base::strict_toml::value::Text;
+use crate::base::strict_toml::problem::{ConfigSource, Report, SourceSpan};
+use crate::base::strict_toml::table::Text;
 
-/// Reads a file of the configuration.
+/// Reads a file of the configuration, which must be UTF-8 and at most [`CONFIG_BYTES`] long.
 ///
 /// # Errors
-/// As [`FileError`] says.
+/// See [`FileError`].
 pub(super) fn source(path: &Path) -> Result<ConfigSource, FileError> {
     let bytes = read(path, CONFIG_BYTES)?;
     match String::from_utf8(bytes) {
@@ -35,26 +35,26 @@ pub(super) fn source(path: &Path) -> Result<ConfigSource, FileError> {
 
 /// Reads what `include` names: files as they are named, then sorted by name within one pattern, none twice.
 pub(super) fn included(main: &ConfigSource, patterns: &[Text<'_>], report: &Report) -> Vec<ConfigSource> {
-    let mut paths: Vec<(PathBuf, At)> = Vec::new();
+    let mut paths: Vec<(PathBuf, SourceSpan)> = Vec::new();
     for pattern in patterns {
         for path in matches(main, *pattern, report) {
             if same_file(&path, &main.path) {
-                let hint = Some("keep the included files in a folder of their own".to_owned());
+                let hint = Some("keep included files in a separate folder".to_owned());
                 report.problem(
-                    pattern.at,
-                    format!("`{}` includes this file itself", pattern.text),
+                    pattern.span,
+                    format!("`{}` matches this file itself", pattern.text),
                     hint,
                 );
             } else if paths.len() == INCLUDED_FILES {
-                let hint = Some("put several tables into one file".to_owned());
+                let hint = Some("put several tables into each file".to_owned());
                 report.problem(
-                    pattern.at,
+                    pattern.span,
                     format!("more than {INCLUDED_FILES} files are included"),
                     hint,
                 );
                 return Vec::new();
             } else if !paths.iter().any(|(known, _)| *known == path) {
-                paths.push((path, pattern.at));
+                paths.push((path, pattern.span));
             }
         }
     }
@@ -70,13 +70,13 @@ pub(super) fn included(main: &ConfigSource, patterns: &[Text<'_>], report: &Repo
     sources
 }
 
-/// The folder that the documentation and the packages have for included files, beside the main one.
+/// The folder in which the packages and the documentation place included files, beside the main file.
 const USUAL_FOLDER: &str = "policy.d";
 
-/// Warns of files that lie where included ones usually do and that nothing includes: whoever wrote a rule there believes
-/// that it holds.
+/// Warns about files in the usual folder for included files that no pattern of `include` matches. The author of a rule in
+/// such a file believes that it is in force.
 pub(super) fn warn_of_left_out(main: &ConfigSource, included: &[ConfigSource], report: &Report) {
-    // That a folder which is named can't be read is said where `include` is.
+    // A folder that `include` names and that cannot be read is reported at `include`.
     let Ok(listed) = listed(&main.folder().join(USUAL_FOLDER), "*.toml") else {
         return;
     };
@@ -88,7 +88,7 @@ pub(super) fn warn_of_left_out(main: &ConfigSource, included: &[ConfigSource], r
     if unknown.is_empty() {
         return;
     }
-    // Under another spelling, or behind a link.
+    // The same file may be included under another spelling, or behind a symbolic link.
     let known: BTreeSet<PathBuf> = included
         .iter()
         .filter_map(|source| source.path.canonicalize().ok())
@@ -96,19 +96,12 @@ pub(super) fn warn_of_left_out(main: &ConfigSource, included: &[ConfigSource], r
     let mut left_out = unknown
         .into_iter()
         .filter(|path| path.canonicalize().map_or(true, |path| !known.contains(&path)));
-    let start = At {
-        file: 0,
-        start: 0,
-        end: 0,
-    };
-    // One of them tells what is wrong; a folder may hold thousands.
+    let start = SourceSpan::start_of(0);
+    // One example is enough; the folder may contain thousands.
     if let Some(path) = left_out.next() {
         report.warning(
             start,
-            format!(
-                "`{}` counts for nothing: `include` does not name it",
-                path.display()
-            ),
+            format!("`{}` is ignored: no `include` pattern matches it", path.display()),
             Some(format!("add `include = [\"{USUAL_FOLDER}/*.toml\"]`")),
         );
     }
@@ -118,12 +111,16 @@ fn matches(main: &ConfigSource, pattern: Text<'_>, report: &Report) -> Vec<PathB
     let whole = main.folder().join(pattern.text);
     let (folder, name) = pattern.text.rsplit_once('/').unwrap_or(("", pattern.text));
     if folder.contains('*') {
-        let hint = Some("name each folder: `policy.d/*.toml`".to_owned());
-        report.problem(pattern.at, "`*` stands in the last part of a path only", hint);
+        let hint = Some("name each folder in full: `policy.d/*.toml`".to_owned());
+        report.problem(
+            pattern.span,
+            "`*` is allowed only in the last part of a path",
+            hint,
+        );
         return Vec::new();
     }
     if !name.contains('*') {
-        // That it is missing shows when it is read.
+        // A missing file is reported when it is read.
         return vec![whole];
     }
     let folder = whole.parent().unwrap_or(Path::new("")).to_owned();
@@ -131,21 +128,21 @@ fn matches(main: &ConfigSource, pattern: Text<'_>, report: &Report) -> Vec<PathB
         Ok(paths) => paths,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             report.warning(
-                pattern.at,
+                pattern.span,
                 format!("there is no folder `{}`", folder.display()),
-                Some("make it, or take it out of `include`: its rules count for nothing".to_owned()),
+                Some("create it, or remove it from `include`".to_owned()),
             );
             Vec::new()
         }
         Err(source) => {
             let error = FileError::Io { path: folder, source };
-            report.problem(pattern.at, error.to_string(), error.hint());
+            report.problem(pattern.span, error.to_string(), error.hint());
             Vec::new()
         }
     }
 }
 
-/// The files of a folder whose names match, sorted by name.
+/// Lists the files of a folder whose names match, sorted by name.
 fn listed(folder: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
     let names: Vec<_> = std::fs::read_dir(folder)?
         .map(|entry| entry.map(|entry| entry.file_name()))
@@ -155,8 +152,8 @@ fn listed(folder: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
-/// Whether a name matches a pattern in which `*` stands for any characters. Hidden files match no pattern, as in a
-/// shell: editors keep their locks and copies there.
+/// Whether a name matches a pattern in which `*` stands for any characters. As in a shell, `*` does not match the dot of a
+/// hidden file, because editors keep their locks and copies there.
 fn wildcard(pattern: &str, name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     if name.starts_with(b".") && !pattern.starts_with('.') {
@@ -179,7 +176,7 @@ fn wildcard(pattern: &str, name: &OsStr) -> bool {
     rest.ends_with(last.as_bytes())
 }
 
-/// What follows the first occurrence of `piece`.
+/// Returns the bytes after the first occurrence of `piece`.
 fn find<'b>(bytes: &'b [u8], piece: &[u8]) -> Option<&'b [u8]> {
     (0..=bytes.len()).find_map(|start| bytes.get(start..)?.strip_prefix(piece))
 }
@@ -187,7 +184,7 @@ fn find<'b>(bytes: &'b [u8], piece: &[u8]) -> Option<&'b [u8]> {
 fn same_file(one: &Path, other: &Path) -> bool {
     match (std::fs::canonicalize(one), std::fs::canonicalize(other)) {
         (Ok(one), Ok(other)) => one == other,
-        // Whatever is wrong shows when it is read.
+        // A file that cannot be resolved is reported when it is read.
         (Ok(_) | Err(_), Ok(_) | Err(_)) => one == other,
     }
 }
@@ -199,7 +196,7 @@ mod tests {
     use super::wildcard;
 
     #[test]
-    fn a_star_stands_for_any_characters() {
+    fn a_star_matches_any_characters() {
         for (pattern, name) in [
             ("*.toml", "a.toml"),
             ("*", "a"),

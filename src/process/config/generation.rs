@@ -1,4 +1,4 @@
-//! Which policy this is: SHA-256 over everything that a verdict depends on, in one order, whatever the files' order.
+//! The generation of a policy: SHA-256 over everything that a verdict depends on, independent of the order in the files.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +9,12 @@ use crate::net::registry::{Credentials, RegistryConfig};
 use crate::oci::Digest;
 use crate::pull::policy::{DefaultAction, Generation, Pods, Requirement, Rule, Signed, SignedRepository};
 
-/// Begins the hash. Counted up when pullgate judges the same configuration in another way, so that nothing admitted
-/// before is taken over.
+/// The first text in the hash. Its number is increased when a release of pullgate decides differently under the same
+/// configuration, so that stored derivations of the earlier release are not used.
 const DOMAIN: &str = "pullgate generation 2";
 
-/// The generation of these settings. Paths, comments and the order of tables are not in it: same meaning, same
-/// generation.
+/// Computes the generation of these settings. Paths, comments and the order of tables are not part of it, so that files of
+/// the same meaning have the same generation.
 pub(super) fn generation(
     default: DefaultAction,
     rules: &Rules,

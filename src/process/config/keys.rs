@@ -9,14 +9,13 @@ use jiff::Timestamp;
 use super::files;
 use crate::base::error_chain::chain;
 use crate::base::limits::KEY_BYTES;
-use crate::base::strict_toml::problem::{At, Report, Reported};
-use crate::base::strict_toml::table::Table;
-use crate::base::strict_toml::value::Text;
+use crate::base::strict_toml::problem::{Report, Reported, SourceSpan};
+use crate::base::strict_toml::table::{Table, Text};
 use crate::signature::check_key_kind;
 use crate::signature::oracle::{KMS_KEY_ID, KMS_KEY_VERSION_ID};
 use crate::trust::{Authority, KeyError, PublicKey, Salt, SigningAlgorithm, TrustedKey, Validity};
 
-/// Longest name of a key: it stands in journal lines and on terminals.
+/// The longest name of a key. Journal lines and tables on terminals show it.
 const NAME: usize = 64;
 
 /// Every `[[key]]` by its name.
@@ -27,8 +26,8 @@ pub(super) struct Keys {
 
 #[derive(Debug)]
 struct KeyEntry {
-    at: At,
-    /// A key that did not load is known by name all the same: its rules need no problem of their own.
+    span: SourceSpan,
+    /// A key that did not load is still known by its name, so that its rules report no second problem.
     key: Result<Arc<Authority>, Reported>,
 }
 
@@ -44,21 +43,21 @@ impl Keys {
         table.finish();
         let Ok(name) = name else { return };
         if let Some(first) = self.by_name.get(name.text) {
-            let hint = Some("rules name keys by it: give each key its own".to_owned());
-            report.twice(
-                name.at,
-                first.at,
+            let hint = Some("give each key a name of its own: rules refer to keys by name".to_owned());
+            report.duplicate(
+                name.span,
+                first.span,
                 format!("two keys have the name `{}`", name.text),
                 hint,
             );
             return;
         }
         self.by_name
-            .insert(name.text.to_owned(), KeyEntry { at: name.at, key });
+            .insert(name.text.to_owned(), KeyEntry { span: name.span, key });
     }
 
-    /// Revokes every key that has a revoked one's public key under another name: who takes a key out because it leaked
-    /// must not have to find every copy of it.
+    /// Revokes every key that has the public key of a revoked one under another name. An administrator who revokes a leaked
+    /// key must not have to find every copy of it.
     pub(super) fn spread_revocation(&mut self) {
         let revoked: BTreeSet<_> = self
             .loaded()
@@ -74,22 +73,22 @@ impl Keys {
         }
     }
 
-    /// The key of this name: `None` where there is none.
+    /// Returns the key of this name, or `None` where no `[[key]]` has the name.
     pub(super) fn get(&self, name: &str) -> Option<Result<Arc<Authority>, Reported>> {
         self.by_name.get(name).map(|entry| entry.key.clone())
     }
 
-    /// Every name.
+    /// Returns all names.
     pub(super) fn names(&self) -> Vec<&str> {
         self.by_name.keys().map(String::as_str).collect()
     }
 
     /// Every key that loaded, by name, and its position in the file.
-    pub(super) fn loaded(&self) -> impl Iterator<Item = (&TrustedKey, At)> {
+    pub(super) fn loaded(&self) -> impl Iterator<Item = (&TrustedKey, SourceSpan)> {
         self.by_name
             .values()
             .filter_map(|entry| match entry.key.as_deref() {
-                Ok(Authority::Key(key)) => Some((key, entry.at)),
+                Ok(Authority::Key(key)) => Some((key, entry.span)),
                 Err(Reported { .. }) => None,
             })
     }
@@ -106,12 +105,10 @@ fn check_name<'d>(name: Text<'d>, report: &Report) -> Result<Text<'d>, Reported>
     if name.text.len() <= NAME && name.text.bytes().all(plain) {
         return Ok(name);
     }
-    let hint = Some(format!(
-        "a name has at most {NAME} letters, digits, `.`, `_` and `-`"
-    ));
+    let hint = Some(format!("use at most {NAME} letters, digits, `.`, `_` and `-`"));
     Err(report.problem(
-        name.at,
-        format!("`{}` is not a name of a key", name.text.escape_debug()),
+        name.span,
+        format!("`{}` is not a name for a key", name.text.escape_debug()),
         hint,
     ))
 }
@@ -153,15 +150,15 @@ fn public_key(table: &mut Table<'_>) -> Result<PublicKey, Reported> {
     let text = table.required_text("public_key", "\"keys/release.pem\"")?;
     let report = table.report();
     if text.text.contains("-----BEGIN") {
-        let hint = Some("put the PEM into a file and name the file here".to_owned());
-        return Err(report.problem(text.at, "`public_key` is the path of a file", hint));
+        let hint = Some("write the PEM to a file, and set `public_key` to its path".to_owned());
+        return Err(report.problem(text.span, "`public_key` must be the path of a PEM file", hint));
     }
     let path = table.path(text.text);
     let pem = files::read(&path, KEY_BYTES)
-        .map_err(|error| report.problem(text.at, error.to_string(), error.hint()))?;
+        .map_err(|error| report.problem(text.span, error.to_string(), error.hint()))?;
     let refused = |error: &(dyn Error + 'static), hint: Option<&str>| {
         let message = format!("`{}`: {}", path.display(), chain(error));
-        report.problem(text.at, message, hint.map(str::to_owned))
+        report.problem(text.span, message, hint.map(str::to_owned))
     };
     let hint = "give the PEM file of an RSA public key, or of a certificate of one";
     let key = PublicKey::from_pem(&pem).map_err(|error| {
@@ -204,19 +201,28 @@ fn ocid(table: &mut Table<'_>, key: &'static str, prefix: &str) -> Result<Option
         .chars()
         .any(|character| character.is_whitespace() || character.is_control())
     {
-        let hint = Some("copy it as the OCI console shows it".to_owned());
+        let hint = Some("copy it from the OCI console".to_owned());
         return Err(table.report().problem(
-            text.at,
-            format!("`{key}` holds a space or a control character"),
+            text.span,
+            format!("`{key}` contains a space or a control character"),
             hint,
         ));
     }
     if !text.text.starts_with(prefix) {
-        // Records name both, and one is easily pasted for the other: then no signature would ever match.
-        let hint = Some(format!("OCI Vault's begin with `{prefix}`"));
-        table
-            .report()
-            .warning(text.at, format!("`{key}` does not look like one"), hint);
+        // Records contain both identifiers, and an administrator may paste one for the other; then no signature matches.
+        let hint = Some(format!("identifiers of this kind begin with `{prefix}`"));
+        table.report().warning(
+            text.span,
+            format!(
+                "`{key}` does not look like the OCID of a {}",
+                if key == "kms_key_id" {
+                    "key in OCI Vault"
+                } else {
+                    "key version in OCI Vault"
+                }
+            ),
+            hint,
+        );
     }
     Ok(Some(text.text.to_owned()))
 }
@@ -228,7 +234,7 @@ fn window(table: &mut Table<'_>) -> Result<(Option<Timestamp>, Option<Timestamp>
     if let (Some((begin, _)), Some((end, at))) = (not_before, not_after)
         && end <= begin
     {
-        let hint = Some(format!("it must be later than {begin}"));
+        let hint = Some(format!("choose an instant later than {begin}"));
         return Err(table
             .report()
             .problem(at, "`not_after` is not after `not_before`", hint));

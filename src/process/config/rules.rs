@@ -1,31 +1,30 @@
-//! `[[rule]]` and `[deny]`: what each scope requires.
+//! `[[rule]]` and `[deny]`: the requirements of each scope.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::keys::Keys;
-use crate::base::strict_toml::problem::{At, Report, Reported};
-use crate::base::strict_toml::suggest::{list, nearest};
-use crate::base::strict_toml::table::Table;
-use crate::base::strict_toml::value::Text;
+use crate::base::strict_toml::problem::{Report, Reported, SourceSpan};
+use crate::base::strict_toml::suggest::{nearest, quoted_list};
+use crate::base::strict_toml::table::{Table, Text};
 use crate::oci::{Digest, Repository};
 use crate::pull::policy::{Mode, Pods, Requirement, Rule, Scope, ScopeError, Signed, SignedRepository};
 use crate::signature::FormatName;
 use crate::trust::Authority;
 
-/// Largest `threshold` that can be meant.
+/// The largest `threshold` that is accepted.
 const THRESHOLD: usize = 1024;
 
-/// Every rule, and where it stands.
+/// Every rule, with the place of its scope.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
-    rules: Vec<(Rule, At)>,
-    /// By scope, namespace and labels.
-    scopes: BTreeMap<(String, String, Labels), At>,
+    rules: Vec<(Rule, SourceSpan)>,
+    /// The place of each scope, by scope, namespace and labels.
+    scopes: BTreeMap<(String, String, Labels), SourceSpan>,
 }
 
-/// The words of `require`.
+/// The values of `require`.
 #[derive(Clone, Copy)]
 enum Require {
     Digest,
@@ -53,11 +52,12 @@ impl Require {
 }
 
 impl Rules {
-    /// Reads one `[[rule]]`. `every_key`: whether all files could be read, so that a name not among `keys` is unknown.
+    /// Reads one `[[rule]]`. `every_key` says whether all files could be read, so that a name that is not in `keys` is an
+    /// unknown name.
     pub(super) fn add(&mut self, mut table: Table<'_>, keys: &Keys, every_key: bool) {
         let report = table.report();
         let text = table.required_text("scope", "\"registry.example/project/**\"");
-        let scope = text.and_then(|text| scope(text, report).map(|scope| (scope, text.at)));
+        let scope = text.and_then(|text| scope(text, report).map(|scope| (scope, text.span)));
         let (namespaces, labels) = (namespaces(&mut table), labels(&mut table));
         let rule = read(
             &mut table,
@@ -69,19 +69,19 @@ impl Rules {
         let (Ok((scope, at)), Ok(namespaces), Ok(labels)) = (scope, namespaces, labels) else {
             return;
         };
-        // Empty stands for all of them.
+        // An empty list means all namespaces.
         let all = std::iter::once("").filter(|_| namespaces.is_empty());
         for namespace in namespaces.iter().map(String::as_str).chain(all) {
             let place = (scope.as_str().to_owned(), namespace.to_owned(), labels.clone());
             if let Some(first) = self.scopes.get(&place) {
-                let hint = Some("one rule speaks for a scope: put them together, or take one out".to_owned());
+                let hint = Some("merge the two rules, or remove one: a scope has one rule".to_owned());
                 let of = match (namespace, labels.is_empty()) {
                     ("", true) => String::new(),
                     ("", false) => " for the same labels".to_owned(),
                     (namespace, true) => format!(" for the namespace `{namespace}`"),
                     (namespace, false) => format!(" for the same labels in the namespace `{namespace}`"),
                 };
-                report.twice(at, *first, format!("the scope `{scope}` has two rules{of}"), hint);
+                report.duplicate(at, *first, format!("the scope `{scope}` has two rules{of}"), hint);
                 return;
             }
             self.scopes.insert(place, at);
@@ -92,13 +92,13 @@ impl Rules {
         }
     }
 
-    /// Each rule, and where its scope stands.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Rule, At)> {
+    /// Returns each rule with the place of its scope.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Rule, SourceSpan)> {
         self.rules.iter().map(|(rule, at)| (rule, *at))
     }
 
-    /// The rules alone.
-    pub(super) fn into_rules(self) -> impl Iterator<Item = (Rule, At)> {
+    /// Returns the rules, each with the place of its scope.
+    pub(super) fn into_rules(self) -> impl Iterator<Item = (Rule, SourceSpan)> {
         self.rules.into_iter()
     }
 }
@@ -116,25 +116,29 @@ fn scope(text: Text<'_>, report: &Report) -> Result<Scope, Reported> {
         let hint = match &error {
             ScopeError::NotNormalised { normalised } => Some(format!("write `scope = \"{normalised}\"`")),
             ScopeError::NoHost => Some(format!(
-                "write `docker.io/{0}`, or another registry's host before it",
+                "write `docker.io/{0}`, or put the host of another registry in front",
                 text.text.escape_debug()
             )),
-            ScopeError::NotARepository => {
-                Some("take the tag or digest out; `require = \"digest\"` names digests".to_owned())
-            }
-            ScopeError::NoPath { whole } => {
-                Some(format!("write `scope = \"{whole}\"`, or go on with a path"))
-            }
+            ScopeError::NotARepository => Some(
+                "remove the tag or digest; to allow certain digests, use `require = \"digest\"`".to_owned(),
+            ),
+            ScopeError::NoPath { whole } => Some(format!("write `scope = \"{whole}\"`, or append a path")),
             ScopeError::Wildcard => {
                 Some("write `registry.example/project/**`, or `registry.example/*/name`".to_owned())
             }
-            ScopeError::Part(_) | ScopeError::TooLong => Some("write it as images are named".to_owned()),
+            ScopeError::Part(_) | ScopeError::TooLong => {
+                Some("write it as in image names: lower-case letters, digits and separators".to_owned())
+            }
         };
-        report.problem(text.at, format!("`{}`: {error}", text.text.escape_debug()), hint)
+        report.problem(
+            text.span,
+            format!("`{}`: {error}", text.text.escape_debug()),
+            hint,
+        )
     })
 }
 
-/// Names of Kubernetes namespaces: labels of DNS (RFC 1123, section 2.1).
+/// Reads names of Kubernetes namespaces, which are DNS labels (RFC 1123, section 2.1).
 fn namespaces(table: &mut Table<'_>) -> Result<BTreeSet<String>, Reported> {
     let report = table.report();
     let read = table.each("namespaces", |text| {
@@ -144,41 +148,48 @@ fn namespaces(table: &mut Table<'_>) -> Result<BTreeSet<String>, Reported> {
         if (1..=63).contains(&name.len()) && name.bytes().all(inner) && edges {
             return Ok(name.to_owned());
         }
-        let hint = Some("name it as `kubectl get namespaces` does; there are no wildcards".to_owned());
+        let hint = Some(
+            "write one name that `kubectl get namespaces` shows; wildcards are not supported".to_owned(),
+        );
         let message = format!("`{}` is not the name of a namespace", name.escape_debug());
-        Err(report.problem(text.at, message, hint))
+        Err(report.problem(text.span, message, hint))
     })?;
     Ok(read.unwrap_or_default().into_iter().collect())
 }
 
 type Labels = BTreeMap<String, String>;
 
-/// `name=value`, as `kubectl get pods -l` takes them (apimachinery, `validation.IsQualifiedName`, `IsValidLabelValue`).
+/// Reads `name=value` labels in the syntax of `kubectl get pods -l` (apimachinery, `validation.IsQualifiedName`, `IsValidLabelValue`).
 fn labels(table: &mut Table<'_>) -> Result<Labels, Reported> {
     let report = table.report();
     let read = table.each("labels", |text| {
         let label = text.text.split_once('=');
         let label = label.filter(|(name, value)| is_label_name(name) && is_label_value(value));
         label
-            .map(|(name, value)| (name.to_owned(), (value.to_owned(), text.at)))
+            .map(|(name, value)| (name.to_owned(), (value.to_owned(), text.span)))
             .ok_or_else(|| {
-                let hint = Some("write it as `kubectl get pods -l` takes it: \"tier=web\"".to_owned());
-                let message = format!("`{}` is not a label and its value", text.text.escape_debug());
-                report.problem(text.at, message, hint)
+                let hint = Some("write name and value as for `kubectl get pods -l`: \"tier=web\"".to_owned());
+                let message = format!("`{}` is not a label with a value", text.text.escape_debug());
+                report.problem(text.span, message, hint)
             })
     })?;
     let mut labels = Labels::new();
     for (name, (value, at)) in read.unwrap_or_default() {
         if labels.get(&name).is_some_and(|other| *other != value) {
-            let hint = Some("a label has one value: make a rule for each".to_owned());
-            return Err(report.problem(at, format!("no pod has two values of `{name}`"), hint));
+            let hint = Some("write a rule for each value".to_owned());
+            return Err(report.problem(
+                at,
+                format!("a pod cannot have two values of the label `{name}`"),
+                hint,
+            ));
         }
         labels.insert(name, value);
     }
     Ok(labels)
 }
 
-/// Letters, digits, `-`, `_` and `.`, at most 63, and neither begins nor ends with a sign; a host and `/` may go before it.
+/// Whether this is the name of a label: at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends;
+/// optionally preceded by a DNS name and `/`.
 fn is_label_name(name: &str) -> bool {
     let (host, name) = match name.split_once('/') {
         Some((host, name)) => (Some(host), name),
@@ -214,8 +225,8 @@ fn read(
     let require = match require {
         Ok(require) => require,
         Err(reported) => {
-            // What the other keys should be hangs on it.
-            table.allow(&[
+            // The meaning of the other keys depends on it.
+            table.accept_unread(&[
                 "keys",
                 "threshold",
                 "formats",
@@ -230,20 +241,24 @@ fn read(
         for key in ["keys", "threshold", "formats", "signed_repository"] {
             table.refuse(
                 key,
-                "belongs to a rule that is `signed`",
-                "set `require = \"signed\"`, or take it out",
+                "is allowed only with `require = \"signed\"`",
+                "set `require = \"signed\"`, or remove it",
             );
         }
     }
     if !matches!(require, Require::Digest) {
         table.refuse(
             "digests",
-            "belongs to a rule that is `digest`",
-            "set `require = \"digest\"`, or take it out",
+            "is allowed only with `require = \"digest\"`",
+            "set `require = \"digest\"`, or remove it",
         );
     }
     if matches!(require, Require::InsecureAcceptAnything) {
-        table.refuse("mode", "says nothing where anything goes", "take it out");
+        table.refuse(
+            "mode",
+            "has no effect in a rule that accepts anything",
+            "remove it",
+        );
         return Ok((Requirement::InsecureAcceptAnything, Mode::Enforce));
     }
     let mode = mode(table);
@@ -265,7 +280,7 @@ fn mode(table: &mut Table<'_>) -> Result<Mode, Reported> {
 
 fn digests(table: &mut Table<'_>) -> Result<BTreeSet<Digest>, Reported> {
     let report = table.report();
-    let hint = "write it as a registry shows it: `sha256:` and 64 digits and letters";
+    let hint = "write `sha256:` followed by 64 lower-case hexadecimal digits";
     match table.each("digests", |text| text.parse::<Digest>(hint, report))? {
         Some(digests) => Ok(digests.into_iter().collect()),
         None => Err(table.missing("digests", "[\"sha256:…\"]")),
@@ -301,15 +316,15 @@ fn chosen_keys(table: &mut Table<'_>, keys: &Keys, every_key: bool) -> Result<Ve
                 None if known.is_empty() => {
                     format!("add a `[[key]]` with `name = \"{}\"`", name.text.escape_debug())
                 }
-                // A long list helps nobody.
-                None if known.len() > 12 => "no `[[key]]` has this name".to_owned(),
-                None => format!("there is {}", list(&known)),
+                // A long list would not help.
+                None if known.len() > 12 => "use the `name` of a `[[key]]`".to_owned(),
+                None => format!("use {}", quoted_list(&known, "or")),
             };
-            let message = format!("no key has the name `{}`", name.text.escape_debug());
-            Err(report.problem(name.at, message, Some(hint)))
+            let message = format!("no `[[key]]` has the name `{}`", name.text.escape_debug());
+            Err(report.problem(name.span, message, Some(hint)))
         }
-        // It may stand in the file that could not be read.
-        None => Err(report.again()),
+        // It may be in the file that could not be read.
+        None => Err(report.already_reported()),
     })?;
     chosen.ok_or_else(|| table.missing("keys", "[\"release\"]"))
 }
@@ -331,28 +346,35 @@ fn threshold(
             .collect();
         if count > distinct.len() {
             let message = format!(
-                "`threshold` is above the number of distinct keys, {}",
+                "`threshold` is greater than the number of distinct keys, {}",
                 distinct.len()
             );
             let hint = if distinct.len() < authorities.len() {
-                "two names of one public key count as one"
+                "name another key: two names of one public key count as one"
             } else {
-                "lower it, or name more keys"
+                "lower it, or add keys to the rule"
             };
             return Err(table.report().problem(at, message, Some(hint.to_owned())));
         }
     }
-    // `count` is at least 1: its bounds say so.
+    // The bounds above exclude 0.
     Ok(NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN))
 }
 
+/// The formats that the rule accepts. They have no default: a release with another format must not widen a rule that was
+/// written before.
 fn formats(table: &mut Table<'_>) -> Result<BTreeSet<FormatName>, Reported> {
     let report = table.report();
     let all = FormatName::all();
     let read = |text: Text<'_>| text.choice("formats", &all, FormatName::as_str, report);
-    Ok(table
-        .each("formats", read)?
-        .map_or_else(|| BTreeSet::from_iter(all.iter().copied()), BTreeSet::from_iter))
+    let formats = table.each("formats", read)?;
+    formats.map(BTreeSet::from_iter).ok_or_else(|| {
+        report.outdated(
+            table.value_span("require"),
+            "`formats` is missing in a rule with `require = \"signed\"`",
+            "write `formats = [\"oracle\"]`",
+        )
+    })
 }
 
 fn signed_repository(
@@ -369,12 +391,13 @@ fn signed_repository(
         text.text.strip_suffix("/**")
     };
     if prefix.is_some() && scope.is_some_and(|scope| !scope.as_str().ends_with("/**")) {
-        let message = "`**` stands for what the `**` of the scope matched, and there is none";
-        let hint = Some("end the rule's `scope` with `/**` too, or name one repository".to_owned());
-        return Err(report.problem(text.at, message, hint));
+        let message =
+            "`**` repeats the part that `**` of the scope matched, but the scope does not end with `**`";
+        let hint = Some("end `scope` with `/**` too, or name one repository".to_owned());
+        return Err(report.problem(text.span, message, hint));
     }
     if text.text != "**" {
-        check_path(prefix.unwrap_or(text.text), text.at, report)?;
+        check_path(prefix.unwrap_or(text.text), text.span, report)?;
     }
     Ok(Some(prefix.map_or_else(
         || SignedRepository::Exact(text.text.to_owned()),
@@ -382,13 +405,14 @@ fn signed_repository(
     )))
 }
 
-/// A repository as signers write it: its path alone.
-fn check_path(path: &str, at: At, report: &Report) -> Result<(), Reported> {
-    // The host is there to read the path by.
+/// Checks a repository as signers write it: the path without a host.
+fn check_path(path: &str, at: SourceSpan, report: &Report) -> Result<(), Reported> {
+    // A path is parsed together with a host; any host serves.
     Repository::new("registry.example", path)
         .map(|_| ())
         .map_err(|error| {
-            let hint = Some("name it as the signature does: without the registry's host".to_owned());
+            let hint =
+                Some("write the repository without the registry's host, as signatures contain it".to_owned());
             report.problem(at, error.to_string(), hint)
         })
 }

@@ -1,8 +1,8 @@
-//! The log as JSON, one object a line, written behind the pulls.
+//! The log as JSON, one object for each line, written by a thread of its own.
 //!
-//! A line costs a pull neither a system call nor a wait for the pull beside it, which together took a quarter of the
-//! time of a warm one. They gather for a moment, and a thread of its own writes what has gathered. Whoever stops the log
-//! waits for the last line; a process that is killed loses what a moment holds.
+//! A pull that logs makes no system call and does not wait for the line of another pull; the two together took a quarter of
+//! the time of a warm pull. Lines are collected for a moment, and the thread writes the collected lines. Dropping the log
+//! waits for the last line. A process that is killed loses the lines of one such moment.
 
 use std::io::{self, Write};
 use std::mem::swap;
@@ -18,23 +18,24 @@ use tracing_serde::{AsSerde as _, SerdeMapVisitor};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// How long lines gather. Nobody who reads along notices.
-const GATHERED: Duration = Duration::from_millis(5);
+/// The time for which lines are collected. A person who follows the log does not notice it.
+const COLLECTING: Duration = Duration::from_millis(5);
 
-/// What may wait for an output that does not take it, in bytes. Then who has a line waits as well: a decision that is
-/// not written down is not made.
-const MOST: usize = 1024 * 1024;
+/// The most bytes that wait for an output that does not accept them. Beyond it a pull that logs waits too, because a decision
+/// that is not written down must not take effect.
+const MAX_WAITING: usize = 1024 * 1024;
 
-/// How long the end of the log waits for an output that does not take it. A process must end when it is told to.
-const LAST: Duration = Duration::from_secs(5);
+/// The time for which the end of the log waits for an output that does not accept the last lines. A process must end when it
+/// is asked to.
+const LAST_WRITE: Duration = Duration::from_secs(5);
 
-/// The usual line of a decision.
+/// The usual length of the line of a decision, in bytes.
 const LINE: usize = 640;
 
-/// Writes each event as one line.
+/// The layer of the subscriber: writes each event as one line.
 pub(super) struct Lines(Arc<LineQueue>);
 
-/// Ends the writing of lines when it is dropped, after the last one.
+/// Ends the log when it is dropped, after the last line is written.
 #[derive(Debug)]
 pub(super) struct Writing {
     shared: Arc<LineQueue>,
@@ -44,22 +45,22 @@ pub(super) struct Writing {
 #[derive(Debug, Default)]
 struct LineQueue {
     gathered: Mutex<LineBatch>,
-    /// There is something to write, or there will never be.
+    /// Signals that there are lines to write, or that the log has ended.
     filled: Condvar,
-    /// There is room again.
+    /// Signals that there is room for lines again.
     emptied: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct LineBatch {
     lines: Vec<u8>,
-    /// Nothing is added any more.
+    /// No more lines are added.
     has_ended: bool,
-    /// Nothing is written any more.
+    /// No more lines are written.
     is_written: bool,
 }
 
-/// However the thread that writes ends, nobody may wait for it afterwards.
+/// Marks the log as ended when the writing thread ends in any way, so that no pull waits for it afterwards.
 struct Writer<'a>(&'a LineQueue);
 
 impl Drop for Writer<'_> {
@@ -73,11 +74,11 @@ impl Drop for Writer<'_> {
 }
 
 impl Lines {
-    /// Lines that go to this output, and what ends them.
+    /// Starts the writing thread for this output. Returns the layer and the guard that ends the log.
     ///
     /// # Errors
-    /// When no thread can be started.
-    pub(super) fn to(output: impl Write + Send + 'static) -> io::Result<(Self, Writing)> {
+    /// When the thread cannot be started.
+    pub(super) fn new(output: impl Write + Send + 'static) -> io::Result<(Self, Writing)> {
         let shared = Arc::<LineQueue>::default();
         let ours = Arc::clone(&shared);
         let writer = thread::Builder::new()
@@ -99,10 +100,10 @@ impl<S: Subscriber> Layer<S> for Lines {
                 line.push(b'\n');
                 self.0.add(&line);
             }
-            // A value that does not say what it is.
+            // A field whose value cannot be serialised.
             Err(error) => {
                 let target = event.metadata().target();
-                say(format_args!("a line of {target} could not be written: {error}"));
+                say(format_args!("could not write a log line of {target}: {error}"));
             }
         }
     }
@@ -123,11 +124,11 @@ fn serialise(event: &Event<'_>, line: &mut Vec<u8>) -> Result<(), serde_json::Er
 impl LineQueue {
     fn add(&self, line: &[u8]) {
         let mut gathered = self.lock();
-        while gathered.lines.len() > MOST && !gathered.has_ended {
+        while gathered.lines.len() > MAX_WAITING && !gathered.has_ended {
             gathered = wait(&self.emptied, gathered);
         }
         if gathered.has_ended {
-            // What is said after the end is the end of a pull that was cut off: there is nobody to write it.
+            // Only a pull that was cut off logs after the end, and the writing thread is gone.
             return;
         }
         let was_empty = gathered.lines.is_empty();
@@ -150,10 +151,10 @@ impl LineQueue {
             let has_ended = gathered.has_ended;
             if !has_ended {
                 drop(gathered);
-                thread::sleep(GATHERED);
+                thread::sleep(COLLECTING);
                 gathered = self.lock();
             }
-            // The two buffers take turns.
+            // The two buffers alternate.
             swap(&mut gathered.lines, &mut lines);
             drop(gathered);
             self.emptied.notify_all();
@@ -167,7 +168,7 @@ impl LineQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, LineBatch> {
-        // Nothing in here stops half-way.
+        // No code panics while it holds the lock.
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -181,17 +182,17 @@ impl Drop for Writing {
         let waited = self
             .shared
             .emptied
-            .wait_timeout_while(gathered, LAST, |gathered| !gathered.is_written);
+            .wait_timeout_while(gathered, LAST_WRITE, |gathered| !gathered.is_written);
         let (gathered, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let is_written = gathered.is_written;
         drop(gathered);
         if !is_written {
             return say(format_args!(
-                "the end of the log could not be written: nobody reads it"
+                "could not write the end of the log: the output does not accept it"
             ));
         }
         if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
-            say(format_args!("the thread that writes the log crashed"));
+            say(format_args!("the thread that writes the log panicked"));
         }
     }
 }
@@ -200,16 +201,17 @@ fn wait<'a>(condition: &Condvar, gathered: MutexGuard<'a, LineBatch>) -> MutexGu
     condition.wait(gathered).unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Says that the log can't be written, once until it can be again; whether it can't.
+/// Reports on standard error that the log cannot be written, once until it can be written again. Returns whether it cannot.
 fn reported(written: io::Result<()>, was_failing: bool) -> bool {
     let Err(error) = written else { return false };
     if !was_failing {
-        say(format_args!("the log could not be written: {error}"));
+        say(format_args!("could not write the log: {error}"));
     }
     true
 }
 
-/// Where else, when the log itself fails. Both outputs may lead to the same reader that is gone: then nobody is told.
+/// Writes to standard error, the only place left when the log itself fails. Both may lead to the same reader that is gone;
+/// then the message is lost.
 fn say(what: std::fmt::Arguments<'_>) {
     let _unheard = writeln!(io::stderr(), "pullgated: {what}");
 }

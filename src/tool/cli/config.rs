@@ -1,5 +1,6 @@
-//! `pullgate config check` and `pullgate config show`.
+//! `pullgate config`: check the configuration, show it, and migrate it from an earlier release.
 
+mod migrate;
 mod view;
 
 use std::io::Write;
@@ -12,13 +13,15 @@ use super::output::{CliError, Exit, columns, counted};
 use crate::base::printable::printable;
 use crate::door::DOORS;
 use crate::process::config::{self, Problem};
-use crate::tool::cli::config::view::{ConfigView, ShownKey, ShownRegistry, ShownRule};
+use crate::tool::cli::config::view::{ConfigView, KeyView, RegistryView, RuleView};
 
 /// Verbs of `pullgate config`.
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Say everything that is wrong with the configuration, and what will surprise
+    /// Check the configuration, and print every problem and warning
     Check,
+    /// Rewrite the configuration of an earlier release, or print the changes that it needs
+    Migrate(migrate::MigrateArgs),
     /// Show the rules, keys and registries that are in force once the configuration is loaded
     Show,
 }
@@ -27,6 +30,7 @@ impl ConfigCommand {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         match self {
             Self::Check => check(context, out),
+            Self::Migrate(arguments) => arguments.run(context, out),
             Self::Show => show(context, out),
         }
     }
@@ -36,8 +40,8 @@ fn check(context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
     let loaded = config::Config::load(&context.config_path);
     if context.json {
         let (exit, checked) = match &loaded {
-            Ok(config) => (Exit::Yes, Checked::new(true, &[], &config.warnings)),
-            Err(errors) => (Exit::Usage, Checked::new(false, &errors.problems, &[])),
+            Ok(config) => (Exit::Yes, CheckView::new(true, &[], &config.warnings)),
+            Err(errors) => (Exit::Usage, CheckView::new(false, &errors.problems, &[])),
         };
         write_json(out, &checked)?;
         return Ok(exit);
@@ -63,7 +67,7 @@ fn check(context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
 
 fn show(context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
     let config = context.config()?;
-    let shown = ConfigView::of(&config);
+    let shown = ConfigView::new(&config);
     if context.json {
         write_json(out, &shown)?;
         return Ok(Exit::Yes);
@@ -83,7 +87,7 @@ fn show(context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
     }
     writeln!(out, "state          {}", printable(&shown.state))?;
 
-    let rules = shown.rules.iter().map(ShownRule::cells).collect();
+    let rules = shown.rules.iter().map(RuleView::cells).collect();
     section(
         context,
         out,
@@ -91,7 +95,7 @@ fn show(context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         &["SCOPE", "REQUIRES", "KEYS", "SIGNED AS", "MODE"],
         rules,
     )?;
-    let keys = shown.keys.iter().map(ShownKey::cells).collect();
+    let keys = shown.keys.iter().map(KeyView::cells).collect();
     section(
         context,
         out,
@@ -99,7 +103,7 @@ fn show(context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         &["KEY", "FINGERPRINT", "BITS", "FROM", "UNTIL"],
         keys,
     )?;
-    let registries = shown.registries.iter().map(ShownRegistry::cells).collect();
+    let registries = shown.registries.iter().map(RegistryView::cells).collect();
     section(
         context,
         out,
@@ -134,17 +138,17 @@ fn write_json(out: &mut dyn Write, value: &impl Serialize) -> Result<(), CliErro
     Ok(())
 }
 
-/// What `config check --json` prints.
+/// The document that `config check --json` prints.
 #[derive(Serialize)]
-struct Checked {
+struct CheckView {
     ok: bool,
-    problems: Vec<ShownProblem>,
-    warnings: Vec<ShownProblem>,
+    problems: Vec<ProblemView>,
+    warnings: Vec<ProblemView>,
 }
 
-impl Checked {
+impl CheckView {
     fn new(ok: bool, problems: &[Problem], warnings: &[Problem]) -> Self {
-        let shown = |problems: &[Problem]| problems.iter().map(ShownProblem::of).collect();
+        let shown = |problems: &[Problem]| problems.iter().map(ProblemView::new).collect();
         Self {
             ok,
             problems: shown(problems),
@@ -154,7 +158,7 @@ impl Checked {
 }
 
 #[derive(Serialize)]
-struct ShownProblem {
+struct ProblemView {
     file: String,
     line: usize,
     column: usize,
@@ -162,8 +166,8 @@ struct ShownProblem {
     hint: Option<String>,
 }
 
-impl ShownProblem {
-    fn of(problem: &Problem) -> Self {
+impl ProblemView {
+    fn new(problem: &Problem) -> Self {
         Self {
             file: problem.file.display().to_string(),
             line: problem.line,

@@ -34,6 +34,7 @@ public_key = "keys/qa.pem"
 [[rule]]
 scope = "registry.example/a/**"
 require = "signed"
+formats = ["oracle"]
 keys = ["release", "qa"]
 
 [[rule]]
@@ -76,7 +77,7 @@ fn the_same_meaning_is_the_same_generation() {
         ),
         (
             r#"require = "signed""#,
-            "require = \"signed\"\nthreshold = 1\nmode = \"enforce\"\nformats = [\"oracle\"]",
+            "require = \"signed\"\nthreshold = 1\nmode = \"enforce\"",
             "defaults of rules",
         ),
         (
@@ -228,7 +229,7 @@ fn another_meaning_is_another_generation() {
         ),
         (
             r#"host = "registry.example""#,
-            "host = \"registry.example\"\nsignatures = [\"tag\", \"referrers\", \"directory\"]",
+            "host = \"registry.example\"\nsignatures = [\"directory\", \"referrers\"]",
             "sources",
         ),
         (

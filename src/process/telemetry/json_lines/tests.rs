@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use super::{LAST, Lines, MOST};
+use super::{LAST_WRITE, Lines, MAX_WAITING};
 
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
@@ -37,7 +37,7 @@ impl Written {
 #[test]
 fn an_event_is_one_line_of_json() {
     let written = Written::default();
-    let (lines, writing) = Lines::to(written.clone()).unwrap();
+    let (lines, writing) = Lines::new(written.clone()).unwrap();
     tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
         let digest = "sha256:00";
         tracing::warn!(
@@ -67,11 +67,11 @@ fn an_event_is_one_line_of_json() {
 }
 
 #[test]
-fn no_line_is_lost_or_torn() {
+fn each_line_is_written_once_and_in_one_piece() {
     const THREADS: usize = 8;
     const EACH: usize = 500;
     let written = Written::default();
-    let (lines, writing) = Lines::to(written.clone()).unwrap();
+    let (lines, writing) = Lines::new(written.clone()).unwrap();
     let log = tracing::Dispatch::new(tracing_subscriber::registry().with(lines));
     thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -95,13 +95,13 @@ fn no_line_is_lost_or_torn() {
     }
 }
 
-/// An output that takes something only when it is told to, as a pipe that nobody reads.
+/// An output that accepts bytes only when the test says so, like a pipe without a reader.
 struct Stuck(Receiver<()>, Written);
 
 impl Write for Stuck {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Once nobody tells it any more it takes all.
-        let _told = self.0.recv();
+        // After the sender is dropped it accepts everything.
+        let _allowed = self.0.recv();
         self.1.write(bytes)
     }
 
@@ -111,17 +111,17 @@ impl Write for Stuck {
 }
 
 #[test]
-fn an_output_that_takes_nothing_holds_up_who_has_something_to_say() {
+fn a_full_log_makes_the_next_line_wait() {
     let written = Written::default();
-    let (take, told): (Sender<()>, _) = channel();
-    let (lines, writing) = Lines::to(Stuck(told, written.clone())).unwrap();
-    let (said, counted) = channel();
-    let talking = thread::spawn(move || {
+    let (allow, allowed): (Sender<()>, _) = channel();
+    let (lines, writing) = Lines::new(Stuck(allowed, written.clone())).unwrap();
+    let (logged, counted) = channel();
+    let logging = thread::spawn(move || {
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
             let text = "x".repeat(64 * 1024);
             for number in 0..64 {
                 tracing::info!(number, "{text}");
-                let _listens = said.send(number);
+                let _received = logged.send(number);
             }
         });
     });
@@ -129,13 +129,13 @@ fn an_output_that_takes_nothing_holds_up_who_has_something_to_say() {
     while let Ok(number) = counted.recv_timeout(Duration::from_millis(500)) {
         last = number;
     }
-    // What is being written, what has gathered up to the bound, and the line that went over it.
+    // The lines being written, the lines collected up to the bound, and the line that exceeded it.
     assert!(
         (1..63).contains(&last),
-        "{last} lines of 64 KiB fit into {MOST} bytes"
+        "{last} lines of 64 KiB fit into {MAX_WAITING} bytes"
     );
-    drop(take);
-    talking.join().unwrap();
+    drop(allow);
+    logging.join().unwrap();
     drop(writing);
     assert_eq!(written.lines().len(), 64);
 }
@@ -154,10 +154,10 @@ impl Write for Gone {
 }
 
 #[test]
-fn an_output_that_is_gone_holds_up_nobody() {
-    let (lines, writing) = Lines::to(Gone).unwrap();
+fn an_output_that_fails_makes_no_line_wait() {
+    let (lines, writing) = Lines::new(Gone).unwrap();
     tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
-        let text = "x".repeat(MOST);
+        let text = "x".repeat(MAX_WAITING);
         for _ in 0..4 {
             tracing::info!("{text}");
         }
@@ -165,12 +165,12 @@ fn an_output_that_is_gone_holds_up_nobody() {
     drop(writing);
 }
 
-/// An output that brings down whoever writes to it.
+/// An output that panics.
 struct Crashes;
 
 impl Write for Crashes {
     fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
-        panic!("what is printed of this is what the test is about")
+        panic!("this panic is part of the test")
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -179,10 +179,10 @@ impl Write for Crashes {
 }
 
 #[test]
-fn nobody_waits_for_a_thread_that_is_gone() {
-    let (lines, writing) = Lines::to(Crashes).unwrap();
+fn no_line_waits_for_a_thread_that_is_gone() {
+    let (lines, writing) = Lines::new(Crashes).unwrap();
     tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
-        let text = "x".repeat(MOST);
+        let text = "x".repeat(MAX_WAITING);
         for _ in 0..4 {
             tracing::info!("{text}");
         }
@@ -191,14 +191,14 @@ fn nobody_waits_for_a_thread_that_is_gone() {
 }
 
 #[test]
-fn the_end_does_not_wait_for_an_output_that_never_takes_anything() {
-    let (take, told): (Sender<()>, _) = channel();
-    let (lines, writing) = Lines::to(Stuck(told, Written::default())).unwrap();
+fn the_end_of_the_log_does_not_wait_for_an_output_that_accepts_nothing() {
+    let (allow, allowed): (Sender<()>, _) = channel();
+    let (lines, writing) = Lines::new(Stuck(allowed, Written::default())).unwrap();
     tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
         tracing::info!("a line");
     });
-    let began = Instant::now();
+    let started = Instant::now();
     drop(writing);
-    assert!(began.elapsed() < LAST * 4, "{:?}", began.elapsed());
-    drop(take);
+    assert!(started.elapsed() < LAST_WRITE * 4, "{:?}", started.elapsed());
+    drop(allow);
 }

@@ -1,4 +1,4 @@
-//! What `pullgate config show` shows.
+//! The view of a configuration that `pullgate config show` prints.
 
 use std::collections::BTreeMap;
 
@@ -13,51 +13,51 @@ use crate::pull::policy::{Requirement, Rule};
 use crate::signature::oracle::{KMS_KEY_ID, KMS_KEY_VERSION_ID};
 use crate::trust::{Authority, Salt, TrustedKey};
 
-/// What `config show --json` prints: every setting, whether the files name it or not.
+/// The document that `config show --json` prints: every setting, including defaults.
 #[derive(Serialize)]
 pub(super) struct ConfigView {
     pub(super) path: String,
-    /// In the order in which they count.
+    /// The included files, in the order in which they are read.
     pub(super) included: Vec<String>,
     pub(super) generation: String,
     pub(super) default: &'static str,
-    pub(super) rules: Vec<ShownRule>,
-    pub(super) keys: Vec<ShownKey>,
+    pub(super) rules: Vec<RuleView>,
+    pub(super) keys: Vec<KeyView>,
     pub(super) denied: Vec<String>,
-    pub(super) registries: Vec<ShownRegistry>,
+    pub(super) registries: Vec<RegistryView>,
     /// By the key of each door; absent settings are a closed door.
     #[serde(flatten)]
     doors: BTreeMap<&'static str, Option<serde_json::Value>>,
     pub(super) state: String,
     pub(super) control: Option<String>,
     pub(super) metrics: Option<String>,
-    cache: ShownCache,
-    limits: ShownLimits,
+    cache: CacheView,
+    limits: LimitsView,
 }
 
 #[derive(Serialize)]
-pub(super) struct ShownRule {
+pub(super) struct RuleView {
     scope: String,
-    /// Absent where it speaks for all.
+    /// Absent for a rule of all namespaces.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     namespaces: Vec<String>,
-    /// Absent where it speaks for pods with whatever labels.
+    /// Absent for a rule of all labels.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<String, String>,
-    /// As people and logs name it.
+    /// The name in logs and in tables for people.
     #[serde(skip)]
     name: String,
     require: &'static str,
-    /// Absent where anything goes: nothing is enforced there.
+    /// Absent for a rule that accepts anything, which enforces nothing.
     mode: Option<&'static str>,
     #[serde(flatten)]
-    signed: Option<ShownSigned>,
+    signed: Option<SignedView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     digests: Option<Vec<String>>,
 }
 
 #[derive(Serialize)]
-struct ShownSigned {
+struct SignedView {
     keys: Vec<NamedKey>,
     threshold: usize,
     formats: Vec<&'static str>,
@@ -73,7 +73,7 @@ struct NamedKey {
 }
 
 #[derive(Serialize)]
-pub(super) struct ShownKey {
+pub(super) struct KeyView {
     name: String,
     fingerprint: String,
     bits: usize,
@@ -89,18 +89,18 @@ pub(super) struct ShownKey {
 }
 
 #[derive(Serialize)]
-pub(super) struct ShownRegistry {
+pub(super) struct RegistryView {
     host: String,
     endpoints: Vec<String>,
     private_ca: bool,
     credentials: String,
     signatures: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    oracle: Option<ShownOracle>,
+    oracle: Option<OracleView>,
 }
 
 #[derive(Serialize)]
-struct ShownOracle {
+struct OracleView {
     endpoint: String,
     compartment_id: Option<String>,
     compartment_id_in_subtree: bool,
@@ -108,7 +108,7 @@ struct ShownOracle {
 }
 
 #[derive(Serialize)]
-struct ShownCache {
+struct CacheView {
     positive: String,
     negative: String,
     verdicts: usize,
@@ -116,7 +116,7 @@ struct ShownCache {
 }
 
 #[derive(Serialize)]
-struct ShownLimits {
+struct LimitsView {
     pull: String,
     blob: String,
     connections: usize,
@@ -124,7 +124,7 @@ struct ShownLimits {
 }
 
 impl ConfigView {
-    pub(super) fn of(config: &config::Config) -> Self {
+    pub(super) fn new(config: &config::Config) -> Self {
         let config::Config {
             path,
             included,
@@ -142,12 +142,12 @@ impl ConfigView {
             included: included.iter().map(|path| path.display().to_string()).collect(),
             generation: policy.generation().to_string(),
             default: policy.default_action().as_str(),
-            rules: policy.rules().iter().map(|rule| ShownRule::of(rule)).collect(),
-            keys: policy.keys().map(ShownKey::of).collect(),
+            rules: policy.rules().iter().map(|rule| RuleView::new(rule)).collect(),
+            keys: policy.keys().map(KeyView::new).collect(),
             denied: policy.denied().iter().map(ToString::to_string).collect(),
             registries: registries
                 .iter()
-                .map(|registry| ShownRegistry::of(registry, oracle))
+                .map(|registry| RegistryView::new(registry, oracle))
                 .collect(),
             doors: DOORS
                 .iter()
@@ -159,13 +159,13 @@ impl ConfigView {
                 .as_ref()
                 .map(|socket| socket.path.display().to_string()),
             metrics: daemon.metrics.map(|address| address.to_string()),
-            cache: ShownCache {
+            cache: CacheView {
                 positive: show_duration(cache.positive),
                 negative: show_duration(cache.negative),
                 verdicts: cache.verdicts,
                 permits: cache.permits,
             },
-            limits: ShownLimits {
+            limits: LimitsView {
                 pull: show_duration(limits.pull),
                 blob: show_duration(limits.blob),
                 connections: limits.connections,
@@ -175,8 +175,8 @@ impl ConfigView {
     }
 }
 
-impl ShownRule {
-    pub(super) fn of(rule: &Rule) -> Self {
+impl RuleView {
+    pub(super) fn new(rule: &Rule) -> Self {
         let anything = matches!(rule.requirement, Requirement::InsecureAcceptAnything);
         let (signed, digests) = match &rule.requirement {
             Requirement::Digest(digests) => (None, Some(digests.iter().map(ToString::to_string).collect())),
@@ -186,7 +186,7 @@ impl ShownRule {
                     name: authority.facts().name().to_owned(),
                     shown: BTreeMap::from([authority.facts().shown()]),
                 };
-                let signed = ShownSigned {
+                let signed = SignedView {
                     keys: signed
                         .authorities
                         .iter()
@@ -240,8 +240,8 @@ impl ShownRule {
     }
 }
 
-impl ShownKey {
-    pub(super) fn of(key: &TrustedKey) -> Self {
+impl KeyView {
+    pub(super) fn new(key: &TrustedKey) -> Self {
         Self {
             name: key.name.to_string(),
             fingerprint: key.public_key.fingerprint().to_string(),
@@ -281,8 +281,8 @@ fn salt(key: &TrustedKey) -> Option<&'static str> {
         .map(Salt::as_str)
 }
 
-impl ShownRegistry {
-    pub(super) fn of(registry: &RegistryConfig, oracle: &[(String, OracleRegistryConfig)]) -> Self {
+impl RegistryView {
+    pub(super) fn new(registry: &RegistryConfig, oracle: &[(String, OracleRegistryConfig)]) -> Self {
         let oracle = oracle.iter().find(|(host, _)| *host == registry.host);
         Self {
             host: registry.host.clone(),
@@ -295,7 +295,7 @@ impl ShownRegistry {
                 Credentials::Passthrough => "passthrough".to_owned(),
             },
             signatures: registry.signatures.iter().map(|source| source.as_str()).collect(),
-            oracle: oracle.map(|(_, source)| ShownOracle {
+            oracle: oracle.map(|(_, source)| OracleView {
                 endpoint: source.artifacts.to_string(),
                 compartment_id: source.compartment_id.as_ref().map(ToString::to_string),
                 compartment_id_in_subtree: source.in_subtree,

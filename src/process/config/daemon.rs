@@ -1,4 +1,4 @@
-//! `[daemon]`, `[cache]`, `[limits]` and `[door.*]`: the process rather than the policy.
+//! `[daemon]`, `[cache]`, `[limits]` and `[door.*]`: the settings of the process, as opposed to the policy.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub(super) fn cache(table: Option<Table<'_>>) -> Result<CacheSettings, Reported>
     })
 }
 
-/// Reads `[limits]`: with it, how long the daemon drains.
+/// Reads `[limits]`, and the time to drain.
 pub(super) fn limits(table: Option<Table<'_>>) -> Result<(DoorLimits, Duration), Reported> {
     let (known, drain) = (DoorLimits::default(), DaemonSettings::default().drain);
     let Some(mut table) = table else {
@@ -83,8 +83,8 @@ pub(super) fn doors(table: Option<Table<'_>>) -> Result<ConfiguredDoors, Reporte
         return Ok(ConfiguredDoors::default());
     };
     let doors = ConfiguredDoors::read(DOORS, ParentTable::Door, &mut table);
-    table.later("proxy", "the proxy door");
-    table.later("docker", "the Docker authorization door");
+    table.refuse_unsupported("proxy", "the proxy door");
+    table.refuse_unsupported("docker", "the Docker authorization door");
     table.finish();
     doors
 }
