@@ -19,7 +19,7 @@ use super::{
     ParentTable, ServeContext, cri, registry, test_gate,
 };
 use crate::base::strict_toml::problem::{ConfigErrors, ConfigSource, Report};
-use crate::base::strict_toml::table::{Read, Table};
+use crate::base::strict_toml::table::{Setting, Table};
 use crate::pull::request::DoorName;
 
 const LATEST: Duration = Duration::from_secs(10);
@@ -42,7 +42,7 @@ impl DoorSettings for GreetingSettings {
     const NAME: DoorName = DoorName::new("greeting");
     const LABEL: &'static str = "greeting door";
 
-    fn read(door: &mut Table<'_>) -> Read<Self> {
+    fn read(door: &mut Table<'_>) -> Setting<Self> {
         let Some(mut table) = door.table("greeting", "`[door.greeting]`")? else {
             return Ok(None);
         };
