@@ -2,16 +2,27 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use rsa::pkcs8::DecodePrivateKey as _;
+use sha2::Sha256;
 
 use super::{Denial, Evaluation, Stage, Verdict, explain};
 use crate::base::reason::Reason;
 use crate::net::registry::RegistryError;
 use crate::oci::{Blob, ChildKind, Digest, Document, ManifestError};
 use crate::pull::derivations::Derivation;
-use crate::pull::policy::{DefaultAction, EffectiveRule, Generation, Mode, Pods, Policy, Requirement, Rule};
+use crate::pull::evidence::Evidence;
+use crate::pull::find::{FindError, SourceFailure};
+use crate::pull::policy::{
+    DefaultAction, EffectiveRule, Generation, Mode, Pods, Policy, Requirement, Rule, Signed,
+};
 use crate::pull::request::{DoorName, Extent, PullContext, PullRequest, Purpose};
 use crate::pull::resolve::{DescriptionMismatch, ResolveError, Subject};
+use crate::pull::verify::{CheckedSignature, VerifyError, Wanted, verify};
+use crate::signature::{Candidate, FORMATS, Locator, RequiredRepository, SignatureError, SourceName};
+use crate::trust::{Authority, PublicKey, Salt, SigningAlgorithm, TrustedKey, Validity};
 
 const MANIFEST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":2},"layers":[]}"#;
 
@@ -446,4 +457,244 @@ fn a_permit_with_a_warning_does_not_satisfy_the_rule() {
         let evaluation = Evaluation::new(world.pull(), Stage::Decide, world.decide());
         assert_eq!(evaluation.is_satisfied(), satisfied, "{:?}", world.rule);
     }
+}
+
+const PUBLIC: &[u8] = include_bytes!("../../../tests/fixtures/keys/rsa-2048.public.pem");
+const PRIVATE: &str = include_str!("../../../tests/fixtures/keys/rsa-2048.private.pem");
+const OTHER: &[u8] = include_bytes!("../../../tests/fixtures/oracle/keys/other-2048.v1.public.pem");
+
+fn key(name: &str, pem: &[u8]) -> Arc<Authority> {
+    let schemes = SigningAlgorithm::every_scheme(Salt::Any);
+    let key = TrustedKey::new(name, PublicKey::from_pem(pem).unwrap(), schemes);
+    let validity = Validity {
+        not_after: Some(at(2000)),
+        ..Validity::default()
+    };
+    Arc::new(Authority::Key(TrustedKey { validity, ..key }))
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// A rule of two keys, and evidence with one good signature by the first of them.
+fn signed(threshold: usize) -> (World, Signed) {
+    let signed = Signed {
+        authorities: vec![key("release", PUBLIC), key("other", OTHER)],
+        threshold: threshold.try_into().unwrap(),
+        formats: FORMATS.iter().map(|format| format.name()).collect(),
+        signed_repository: None,
+    };
+    let world = World::with_rule(Requirement::Signed(signed.clone()), Mode::Enforce);
+    (world, signed)
+}
+
+fn good_signature(signed: &Signed) -> CheckedSignature {
+    let message = serde_json::json!({
+        "description": "",
+        "imageDigest": subject().digest().to_string(),
+        "kmsKeyId": "key",
+        "kmsKeyVersionId": "v1",
+        "metadata": "",
+        "region": "local",
+        "repositoryName": "app",
+        "signingAlgorithm": "SHA_256_RSA_PKCS_PSS",
+    })
+    .to_string();
+    let private = rsa::PrivateKey::from_pkcs8_pem(PRIVATE).unwrap();
+    let record = serde_json::json!({
+        "kmsKeyId": "key",
+        "kmsKeyVersionId": "v1",
+        "signingAlgorithm": "SHA_256_RSA_PKCS_PSS",
+        "message": STANDARD.encode(&message),
+        "signature": STANDARD.encode(private.pss_sign::<Sha256>(message.as_bytes()).unwrap()),
+    });
+    let candidate = Candidate {
+        format: FORMATS[0],
+        source: SourceName("directory"),
+        locator: Locator::File("record.json".into()),
+        unverified_media_type: None,
+        unverified: record.to_string().into(),
+    };
+    let wanted = Wanted {
+        digest: *subject().digest(),
+        pulled: subject().repository.clone(),
+        required_repository: RequiredRepository::AsPulled,
+        signed: signed.clone(),
+    };
+    let checked = verify(&candidate, &wanted, at(1000));
+    assert!(checked.outcome.is_ok(), "{checked:?}");
+    checked
+}
+
+fn bad_signature(locator: &str, error: SignatureError) -> CheckedSignature {
+    CheckedSignature {
+        source: SourceName("directory"),
+        locator: Locator::File(locator.into()),
+        format: FORMATS[0].name(),
+        outcome: Err(VerifyError::Signature(error)),
+    }
+}
+
+#[test]
+fn a_signed_rule_is_satisfied_by_its_threshold_of_keys() {
+    for (threshold, now, reason) in [
+        (1, 1000, None),
+        (1, 1999, None),
+        (1, 2000, Some(Reason::KeyExpired)),
+        (2, 1000, Some(Reason::ThresholdNotMet)),
+    ] {
+        let (world, signed) = signed(threshold);
+        let mut evidence = Evidence::from_sources(vec![SourceName("directory")]);
+        evidence.add(good_signature(&signed));
+        let verdict = world.pull().decide(subject(), Some(&evidence), at(now));
+        match reason {
+            None => assert_eq!(allowed(verdict), None, "{threshold} at {now}"),
+            Some(reason) => assert_eq!(denial(verdict).reason, reason, "{threshold} at {now}"),
+        }
+    }
+}
+
+#[test]
+fn a_denial_counts_the_keys_that_signed() {
+    let (world, signed) = signed(2);
+    let mut evidence = Evidence::from_sources(vec![SourceName("directory")]);
+    evidence.add(good_signature(&signed));
+    let denial = denial(world.pull().decide(subject(), Some(&evidence), at(1000)));
+    assert_eq!(denial.detail, "1 of the 2 required keys signed it");
+}
+
+#[test]
+fn without_evidence_an_image_is_unsigned() {
+    let (world, _) = signed(1);
+    let evidence = Evidence::from_sources(vec![SourceName("referrers"), SourceName("directory")]);
+    for evidence in [None, Some(&evidence)] {
+        let denial = denial(world.pull().decide(subject(), evidence, at(1000)));
+        assert_eq!(denial.reason, Reason::Unsigned);
+    }
+    let denial = denial(world.pull().decide(subject(), Some(&evidence), at(1000)));
+    assert_eq!(
+        denial.detail,
+        "no signature found (looked in: referrers, directory)"
+    );
+}
+
+#[test]
+fn the_most_telling_failure_is_reported_whatever_the_order() {
+    let (world, _) = signed(1);
+    let untrusted = || {
+        let key = "stranger".to_owned();
+        bad_signature("a", SignatureError::UntrustedKey { key })
+    };
+    let altered = || {
+        let key = "release".to_owned();
+        bad_signature("b", SignatureError::BadSignature { key })
+    };
+    let reason = |checked: Vec<CheckedSignature>, is_late: bool| {
+        let mut evidence = Evidence::from_sources(vec![SourceName("directory")]);
+        for checked in checked {
+            evidence.add(checked);
+        }
+        if is_late {
+            evidence.fail(SourceFailure {
+                source: SourceName("directory"),
+                error: FindError::DeadlineExceeded,
+            });
+        }
+        denial(world.pull().decide(subject(), Some(&evidence), at(1000))).reason
+    };
+    assert_eq!(reason(vec![untrusted()], false), Reason::UntrustedKey);
+    assert_eq!(reason(vec![untrusted(), altered()], false), Reason::BadSignature);
+    assert_eq!(reason(vec![altered(), untrusted()], false), Reason::BadSignature);
+    assert_eq!(
+        reason(vec![altered(), untrusted()], true),
+        Reason::DeadlineExceeded
+    );
+    assert_eq!(reason(Vec::new(), true), Reason::DeadlineExceeded);
+}
+
+#[test]
+fn of_two_failures_of_one_kind_the_first_is_reported() {
+    let (world, _) = signed(1);
+    let mut evidence = Evidence::from_sources(vec![SourceName("directory")]);
+    for name in ["first", "second"] {
+        let key = name.to_owned();
+        evidence.add(bad_signature(name, SignatureError::UntrustedKey { key }));
+    }
+    let denial = denial(world.pull().decide(subject(), Some(&evidence), at(1000)));
+    assert!(denial.detail.contains("`first`"), "{denial}");
+}
+
+fn texts(evaluation: &Evaluation, rule: &EffectiveRule) -> Vec<String> {
+    let steps = explain(evaluation, rule).into_iter();
+    steps.map(|step| step.text).collect()
+}
+
+#[test]
+fn an_explanation_describes_the_rule() {
+    let (signed, _) = signed(1);
+    for (world, text) in [
+        (
+            World::new(DefaultAction::Reject, None, &[]),
+            "no rule applies, and the default is to reject",
+        ),
+        (
+            World::new(DefaultAction::InsecureAcceptAnything, None, &[]),
+            "no rule applies, and the default is to accept anything",
+        ),
+        (
+            World::with_rule(Requirement::Reject, Mode::Enforce),
+            "the rule r.example/** rejects everything",
+        ),
+        (
+            World::with_rule(Requirement::InsecureAcceptAnything, Mode::Warn),
+            "the rule r.example/** accepts anything; failures are only recorded",
+        ),
+        (
+            World::with_rule(digests(&[Digest::sha256(b"x")]), Mode::Enforce),
+            "the rule r.example/** requires one of 1 digests",
+        ),
+        (
+            signed,
+            "the rule r.example/** requires signatures by 1 of the keys release, other (formats: oracle)",
+        ),
+    ] {
+        let denial = Denial::new(world.pull(), Reason::NoRule, None, "x");
+        let evaluation = Evaluation::denied(world.pull(), Stage::Policy, denial);
+        assert_eq!(texts(&evaluation, &world.rule)[0], text);
+    }
+}
+
+#[test]
+fn an_explanation_lists_the_evidence() {
+    let (world, signed) = signed(1);
+    let mut evidence = Evidence::from_sources(vec![SourceName("directory")]);
+    evidence.add(good_signature(&signed));
+    let key = "stranger".to_owned();
+    evidence.add(bad_signature("b.json", SignatureError::UntrustedKey { key }));
+    evidence.fail(SourceFailure {
+        source: SourceName("directory"),
+        error: FindError::DeadlineExceeded,
+    });
+    let verdict = world.pull().decide(subject(), Some(&evidence), at(1000));
+    let mut evaluation = Evaluation {
+        evidence: Some(Arc::new(evidence)),
+        ..Evaluation::new(world.pull(), Stage::Decide, verdict)
+    };
+    assert_eq!(evaluation.signatures().len(), 2);
+    let found = texts(&evaluation, &world.rule);
+    assert_eq!(found[1], format!("{}, a manifest", subject().digest()));
+    assert_eq!(found[2], "2 records in directory");
+    assert!(found[3].starts_with("directory: "), "{found:?}");
+    assert_eq!(found[4], "directory record.json: signed by the key release");
+    assert!(
+        found[5].starts_with("directory b.json: untrusted-key: "),
+        "{found:?}"
+    );
+    assert_eq!(found[6], "allow");
+    evaluation.cached = true;
+    assert_eq!(
+        texts(&evaluation, &world.rule)[2],
+        "2 records in directory, remembered from an earlier pull"
+    );
 }

@@ -13,7 +13,7 @@ fn repository(path: &str) -> Repository {
     Repository::new("registry.test", path).unwrap()
 }
 
-fn cover(path: &str, child: u32) -> Derivation {
+fn derivation(path: &str, child: u32) -> Derivation {
     let digest = Digest::sha256(&child.to_le_bytes());
     Derivation::new(
         repository(path),
@@ -24,21 +24,21 @@ fn cover(path: &str, child: u32) -> Derivation {
     )
 }
 
-fn remember(permits: &Derivations, covers: impl Iterator<Item = Derivation>, life: i64) {
+fn remember(derivations: &Derivations, children: impl Iterator<Item = Derivation>, life: i64) {
     let now = Timestamp::now();
     let life = Expiry {
         expires_at: now + SignedDuration::from_secs(life),
         keys_end_at: Timestamp::MAX,
     };
-    permits.remember(covers, now, life, permits.epoch());
+    derivations.remember(children, now, life, derivations.epoch());
 }
 
-/// Reopens until the thread of the gate before has let go of the file.
+/// Opens the file again, as soon as the thread of the earlier gate has closed it.
 fn reopen(file: &Path, most: usize) -> Derivations {
     let until = Instant::now() + Duration::from_secs(20);
     loop {
         match Derivations::open(Some(file), most) {
-            Ok(permits) => return permits,
+            Ok(derivations) => return derivations,
             Err(DerivationsError::Open { .. }) if Instant::now() < until => {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -48,16 +48,16 @@ fn reopen(file: &Path, most: usize) -> Derivations {
 }
 
 #[test]
-fn what_was_admitted_survives_a_restart() {
+fn derivations_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("permits.redb");
-    let permits = Derivations::open(Some(&file), 1000).unwrap();
-    remember(&permits, (0..50).map(|child| cover("app", child)), 3600);
-    drop(permits);
+    let derivations = Derivations::open(Some(&file), 1000).unwrap();
+    remember(&derivations, (0..50).map(|child| derivation("app", child)), 3600);
+    drop(derivations);
 
-    let permits = reopen(&file, 1000);
-    let wanted = cover("app", 49);
-    let kept = permits
+    let derivations = reopen(&file, 1000);
+    let wanted = derivation("app", 49);
+    let kept = derivations
         .parent_of(&repository("app"), wanted.child(), ChildKind::Blob)
         .unwrap();
     assert_eq!(kept.derivation, wanted);
@@ -65,72 +65,88 @@ fn what_was_admitted_survives_a_restart() {
 }
 
 #[test]
-fn an_edge_that_stands_is_left_to_the_image_that_brought_it() {
-    let permits = Derivations::open(None, 1000).unwrap();
+fn a_current_derivation_keeps_its_root() {
+    let derivations = Derivations::open(None, 1000).unwrap();
     let of = |root: &[u8], generation| {
         let (child, kind) = (Digest::sha256(b"layer"), ChildKind::Blob);
         Derivation::new(repository("app"), child, kind, Digest::sha256(root), generation)
     };
     let root = || {
-        let kept = permits.parent_of(&repository("app"), &Digest::sha256(b"layer"), ChildKind::Blob);
+        let kept = derivations.parent_of(&repository("app"), &Digest::sha256(b"layer"), ChildKind::Blob);
         *kept.unwrap().derivation.root()
     };
-    remember(&permits, std::iter::once(of(b"one", Generation([7; 32]))), 3600);
-    remember(&permits, std::iter::once(of(b"other", Generation([7; 32]))), 3600);
+    remember(
+        &derivations,
+        std::iter::once(of(b"one", Generation([7; 32]))),
+        3600,
+    );
+    remember(
+        &derivations,
+        std::iter::once(of(b"other", Generation([7; 32]))),
+        3600,
+    );
     assert_eq!(root(), Digest::sha256(b"one"));
-    // Under another policy, and with little of its time left, it is anybody's.
-    remember(&permits, std::iter::once(of(b"other", Generation([8; 32]))), 60);
+    // Under another policy, or with little of its time left, another root may take it over.
+    remember(
+        &derivations,
+        std::iter::once(of(b"other", Generation([8; 32]))),
+        60,
+    );
     assert_eq!(root(), Digest::sha256(b"other"));
-    remember(&permits, std::iter::once(of(b"third", Generation([8; 32]))), 3600);
+    remember(
+        &derivations,
+        std::iter::once(of(b"third", Generation([8; 32]))),
+        3600,
+    );
     assert_eq!(root(), Digest::sha256(b"third"));
 }
 
 #[test]
-fn an_edge_holds_for_its_own_repository_digest_and_kind_alone() {
-    let permits = Derivations::open(None, 1000).unwrap();
-    let edge = cover("app", 1);
-    remember(&permits, std::iter::once(edge.clone()), 3600);
+fn a_derivation_holds_only_for_its_own_repository_digest_and_kind() {
+    let derivations = Derivations::open(None, 1000).unwrap();
+    let edge = derivation("app", 1);
+    remember(&derivations, std::iter::once(edge.clone()), 3600);
     assert!(
-        permits
+        derivations
             .parent_of(&repository("app"), edge.child(), ChildKind::Blob)
             .is_some()
     );
     assert!(
-        permits
+        derivations
             .parent_of(&repository("app"), edge.child(), ChildKind::Manifest)
             .is_none()
     );
     assert!(
-        permits
+        derivations
             .parent_of(&repository("app/more"), edge.child(), ChildKind::Blob)
             .is_none()
     );
     assert!(
-        permits
-            .parent_of(&repository("app"), cover("app", 2).child(), ChildKind::Blob)
+        derivations
+            .parent_of(&repository("app"), derivation("app", 2).child(), ChildKind::Blob)
             .is_none()
     );
 }
 
 #[test]
-fn a_full_file_lets_the_oldest_go() {
+fn a_full_file_drops_the_oldest_derivations() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("permits.redb");
-    let permits = Derivations::open(Some(&file), 100).unwrap();
+    let derivations = Derivations::open(Some(&file), 100).unwrap();
     for round in 0..10 {
-        let children = (0..50).map(|child| cover("app", round * 50 + child));
-        remember(&permits, children, 1000 + i64::from(round));
+        let children = (0..50).map(|child| derivation("app", round * 50 + child));
+        remember(&derivations, children, 1000 + i64::from(round));
     }
-    drop(permits);
+    drop(derivations);
 
-    let permits = reopen(&file, 100);
-    let newest = cover("app", 499);
+    let derivations = reopen(&file, 100);
+    let newest = derivation("app", 499);
     assert!(
-        permits
+        derivations
             .parent_of(&repository("app"), newest.child(), ChildKind::Blob)
             .is_some()
     );
-    let database = &permits.file.as_ref().unwrap().database;
+    let database = &derivations.file.as_ref().unwrap().database;
     let left = database
         .begin_read()
         .unwrap()
@@ -140,7 +156,7 @@ fn a_full_file_lets_the_oldest_go() {
         .unwrap();
     assert!(
         (1..=100).contains(&left),
-        "{left} edges are left of a bound of 100"
+        "{left} derivations are left of a bound of 100"
     );
 }
 
@@ -149,10 +165,10 @@ fn a_corrupt_file_is_set_aside_and_the_gate_starts() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("permits.redb");
     std::fs::write(&file, vec![0x55; 8192]).unwrap();
-    let permits = Derivations::open(Some(&file), 1000).unwrap();
-    let edge = cover("app", 1);
+    let derivations = Derivations::open(Some(&file), 1000).unwrap();
+    let edge = derivation("app", 1);
     assert!(
-        permits
+        derivations
             .parent_of(&repository("app"), edge.child(), ChildKind::Blob)
             .is_none()
     );
@@ -160,10 +176,10 @@ fn a_corrupt_file_is_set_aside_and_the_gate_starts() {
 }
 
 #[test]
-fn a_value_that_is_none_is_not_served() {
+fn an_invalid_value_of_the_file_is_not_served() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("permits.redb");
-    let edge = cover("app", 1);
+    let edge = derivation("app", 1);
     {
         let database = redb::Database::create(&file).unwrap();
         let transaction = database.begin_write().unwrap();
@@ -175,30 +191,30 @@ fn a_value_that_is_none_is_not_served() {
             .unwrap();
         transaction.commit().unwrap();
     }
-    let permits = Derivations::open(Some(&file), 1000).unwrap();
+    let derivations = Derivations::open(Some(&file), 1000).unwrap();
     assert!(
-        permits
+        derivations
             .parent_of(edge.repository(), edge.child(), edge.kind())
             .is_none()
     );
 }
 
 #[test]
-fn the_disk_is_written_once_for_edges_that_stand() {
-    let permits = Derivations::open(None, 1000).unwrap();
-    let edge = cover("app", 1);
-    remember(&permits, std::iter::once(edge.clone()), 3600);
-    let first = permits
+fn a_current_derivation_is_not_written_again() {
+    let derivations = Derivations::open(None, 1000).unwrap();
+    let edge = derivation("app", 1);
+    remember(&derivations, std::iter::once(edge.clone()), 3600);
+    let first = derivations
         .parent_of(edge.repository(), edge.child(), edge.kind())
         .unwrap();
-    remember(&permits, std::iter::once(edge.clone()), 3600);
-    let second = permits
+    remember(&derivations, std::iter::once(edge.clone()), 3600);
+    let second = derivations
         .parent_of(edge.repository(), edge.child(), edge.kind())
         .unwrap();
     assert!(std::sync::Arc::ptr_eq(&first, &second));
-    // With most of its time gone it is renewed.
-    remember(&permits, std::iter::once(edge.clone()), 9000);
-    let third = permits
+    // It is renewed when most of its time is over.
+    remember(&derivations, std::iter::once(edge.clone()), 9000);
+    let third = derivations
         .parent_of(edge.repository(), edge.child(), edge.kind())
         .unwrap();
     assert!(third.expires_at > first.expires_at);
@@ -208,15 +224,19 @@ fn the_disk_is_written_once_for_edges_that_stand() {
 fn the_epoch_of_the_file_never_goes_back() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("permits.redb");
-    let permits = Derivations::open(Some(&file), 1000).unwrap();
-    let store = permits.file.as_ref().unwrap();
+    let derivations = Derivations::open(Some(&file), 1000).unwrap();
+    let store = derivations.file.as_ref().unwrap();
     for (raised, holds) in [(2, 2), (1, 2), (3, 3)] {
         store.raise_epoch(raised).unwrap();
         assert_eq!(store.epoch().unwrap(), holds);
     }
-    permits.advance().unwrap();
-    assert_eq!(permits.epoch(), 1, "read once, when it was opened");
-    drop(permits);
+    derivations.advance().unwrap();
+    assert_eq!(
+        derivations.epoch(),
+        1,
+        "the epoch is read once, when the file is opened"
+    );
+    drop(derivations);
     assert_eq!(Derivations::open(Some(&file), 1000).unwrap().epoch(), 3);
 }
 
@@ -248,7 +268,7 @@ fn derivations_expire_with_the_verdict_the_root_or_the_first_key() {
 #[test]
 fn a_derivation_is_current_for_its_policy_its_epoch_and_its_time() {
     let stored = StoredDerivation {
-        derivation: cover("app", 1),
+        derivation: derivation("app", 1),
         expires_at: at(2000),
         keys_end_at: at(3000),
         epoch: 4,
@@ -267,20 +287,20 @@ fn a_derivation_is_current_for_its_policy_its_epoch_and_its_time() {
 #[test]
 fn a_derivation_is_renewed_when_half_of_its_time_is_over() {
     for (renewed_at, is_renewed) in [(1000, false), (1499, false), (1500, true), (2000, true)] {
-        let permits = Derivations::open(None, 1000).unwrap();
+        let derivations = Derivations::open(None, 1000).unwrap();
         let expiry = |now: i64| Expiry {
             expires_at: at(now + 1000),
             keys_end_at: Timestamp::MAX,
         };
-        let edge = cover("app", 1);
-        permits.remember(std::iter::once(edge.clone()), at(1000), expiry(1000), 0);
-        permits.remember(
+        let edge = derivation("app", 1);
+        derivations.remember(std::iter::once(edge.clone()), at(1000), expiry(1000), 0);
+        derivations.remember(
             std::iter::once(edge.clone()),
             at(renewed_at),
             expiry(renewed_at),
             0,
         );
-        let stored = permits
+        let stored = derivations
             .parent_of(edge.repository(), edge.child(), edge.kind())
             .unwrap();
         let expected = if is_renewed { renewed_at + 1000 } else { 2000 };
@@ -290,12 +310,12 @@ fn a_derivation_is_renewed_when_half_of_its_time_is_over() {
 
 #[test]
 fn a_derivation_of_an_earlier_epoch_is_replaced() {
-    let permits = Derivations::open(None, 1000).unwrap();
-    let edge = cover("app", 1);
-    remember(&permits, std::iter::once(edge.clone()), 3600);
-    permits.advance().unwrap();
-    remember(&permits, std::iter::once(edge.clone()), 3600);
-    let stored = permits
+    let derivations = Derivations::open(None, 1000).unwrap();
+    let edge = derivation("app", 1);
+    remember(&derivations, std::iter::once(edge.clone()), 3600);
+    derivations.advance().unwrap();
+    remember(&derivations, std::iter::once(edge.clone()), 3600);
+    let stored = derivations
         .parent_of(edge.repository(), edge.child(), edge.kind())
         .unwrap();
     assert_eq!(stored.epoch, 1);
@@ -326,18 +346,18 @@ fn keys_of_the_file_differ_by_each_part() {
 fn every_field_survives_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("permits.redb");
-    let permits = Derivations::open(Some(&file), 1000).unwrap();
-    permits.advance().unwrap();
-    let edge = cover("app", 1);
+    let derivations = Derivations::open(Some(&file), 1000).unwrap();
+    derivations.advance().unwrap();
+    let edge = derivation("app", 1);
     let expiry = Expiry {
         expires_at: at(5000),
         keys_end_at: at(6000),
     };
-    permits.remember(std::iter::once(edge.clone()), at(1000), expiry, 1);
-    drop(permits);
-    let permits = reopen(&file, 1000);
-    assert_eq!(permits.epoch(), 1);
-    let stored = permits
+    derivations.remember(std::iter::once(edge.clone()), at(1000), expiry, 1);
+    drop(derivations);
+    let derivations = reopen(&file, 1000);
+    assert_eq!(derivations.epoch(), 1);
+    let stored = derivations
         .parent_of(edge.repository(), edge.child(), edge.kind())
         .unwrap();
     assert_eq!(stored.derivation, edge);

@@ -50,7 +50,7 @@ fn speaks(policy: &Policy, repository: &str, pod: Option<&Pod>) -> String {
 }
 
 #[test]
-fn the_more_is_said_of_a_pod_the_sooner_a_rule_speaks() {
+fn the_rule_that_describes_the_pod_most_closely_applies() {
     let web = [("tier", "web")];
     let both = [("tier", "web"), ("zone", "outer")];
     let mut all = [
@@ -64,7 +64,7 @@ fn the_more_is_said_of_a_pod_the_sooner_a_rule_speaks() {
         ("r.example/shop/*", Pods::default()),
         ("r.example/shop/web", pods(&[], &[("tier", "db")])),
     ];
-    // Whichever order they are written in.
+    // The order in which the rules are written does not matter.
     for _ in 0..2 {
         all.reverse();
         let policy = rules(&all).unwrap();
@@ -87,13 +87,13 @@ fn the_more_is_said_of_a_pod_the_sooner_a_rule_speaks() {
         ] {
             assert_eq!(speaks(&policy, "r.example/app", pod.as_ref()), name, "{pod:?}");
         }
-        // The scope comes first, whatever is said of pods.
+        // The scope is compared first, before the pods.
         let web = pod("prod", &both);
         assert_eq!(
             speaks(&policy, "r.example/shop/api", Some(&web)),
             "r.example/shop/*"
         );
-        // A more specific scope with labels that are not the pod's does not hide the less specific one.
+        // A rule for other labels does not hide a rule with a less specific scope.
         assert_eq!(
             speaks(&policy, "r.example/shop/web", Some(&web)),
             "r.example/shop/*"
@@ -108,7 +108,7 @@ fn the_more_is_said_of_a_pod_the_sooner_a_rule_speaks() {
 }
 
 #[test]
-fn what_a_rule_of_some_pods_says_is_theirs() {
+fn a_rule_for_some_pods_has_a_name_of_its_own() {
     let all = [
         ("r.example/**", Pods::default()),
         ("r.example/**", pods(&[], &[("tier", "web")])),

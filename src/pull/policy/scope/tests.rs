@@ -13,7 +13,7 @@ fn repository(text: &str) -> Repository {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// Which of these scopes speaks for a name.
+/// Returns the scope that applies to a name.
 fn speaks<'s>(scopes: &[&'s str], name: &str) -> Option<&'s str> {
     let mut index = ScopeIndex::default();
     for text in scopes {
@@ -91,7 +91,7 @@ fn a_host_alone_is_refused_with_the_scope_of_the_registry() {
 }
 
 #[test]
-fn what_is_not_a_scope_is_refused() {
+fn an_invalid_scope_is_refused_with_its_fault() {
     use ScopeError::{NoHost, NotARepository, Wildcard};
     let digest = format!("ghcr.io/a@sha256:{}", "0".repeat(64));
     for (text, error) in [
@@ -196,8 +196,8 @@ fn nothing_matches_a_part_of_a_part() {
 }
 
 #[test]
-fn the_most_specific_scope_speaks() {
-    // Each line from the most specific to the least; all of them match the name.
+fn the_most_specific_scope_applies() {
+    // Each list goes from the most specific scope to the least; all of them match the name.
     for (name, scopes) in [
         (
             "reg.example.com/a/b",
@@ -249,7 +249,7 @@ fn a_literal_that_leads_nowhere_does_not_hide_the_wildcard_beside_it() {
 }
 
 #[test]
-fn the_same_scope_twice_hands_back_the_first() {
+fn inserting_a_scope_twice_returns_the_first_value() {
     let mut index = ScopeIndex::default();
     for text in [
         "ghcr.io/a",
@@ -286,7 +286,7 @@ fn a_look_up_ends_where_wildcards_could_branch_without_end() {
     assert_eq!(index.most_specific(&repository(&name)), None);
 }
 
-/// What [`Scope`] says, in the plainest way: does it match, and how do two that match compare?
+/// The definition of [`Scope`] in its plainest form: whether a scope matches, and how two matching scopes compare.
 fn matches(scope: &Scope, repository: &Repository) -> bool {
     let parts: Vec<&str> = repository.path().split('/').collect();
     let host = match &scope.host {
@@ -315,7 +315,7 @@ fn specificity(scope: &Scope) -> (bool, Vec<u8>) {
         .iter()
         .map(|part| if *part == Part::Any { 2 } else { 3 })
         .collect();
-    // The end of an exact scope is more than the end in `**`, and both are less than a part of any kind.
+    // An exact end precedes an end in `**`, and a part of any kind precedes both.
     parts.push(u8::from(!scope.rest));
     (matches!(scope.host, Host::Literal(_)), parts)
 }
@@ -361,7 +361,7 @@ proptest! {
     fn what_is_read_is_printed_as_it_was(text in "[a-zA-Z*./:@\\[\\]-]{0,24}|\\PC{0,16}") {
         match text.parse::<Scope>() {
             Ok(scope) => prop_assert_eq!(scope.as_str(), text),
-            // A suggestion is a scope: following it once is enough.
+            // A suggestion is itself a valid scope.
             Err(ScopeError::NotNormalised { normalised }) => prop_assert!(normalised.parse::<Scope>().is_ok(), "{}", normalised),
             Err(ScopeError::NoPath { whole }) => prop_assert!(whole.parse::<Scope>().is_ok(), "{}", whole),
             Err(_) => {}
