@@ -21,5 +21,6 @@ mod process;
 mod pull;
 mod reasons;
 mod restart;
+mod seams;
 mod support;
 mod tool;
