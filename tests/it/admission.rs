@@ -257,8 +257,8 @@ async fn what_is_no_question_is_said_to_be_none() {
         })
     };
     let wrong = [
-        (named("acme/APP"), "not an image's name"),
-        (v1::CheckRequest::default(), "not an image's name"),
+        (named("acme/APP"), "not an image name"),
+        (v1::CheckRequest::default(), "not an image name"),
         (
             v1::CheckRequest {
                 digest: "sha256:12".to_owned(),

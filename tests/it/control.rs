@@ -358,7 +358,7 @@ async fn the_verifier_answers_containerd() {
                 usual[5],
             ],
             &good,
-            "not an image's name",
+            "not an image name",
         ),
         (
             &["-name", NAME, "-digest", "latest", "-stdin-media-type", usual[5]],
