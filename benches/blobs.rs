@@ -1,4 +1,5 @@
-//! CPU seconds per GiB of blobs through the registry door, beside nginx, a minimal relay in Rust, and the origin itself.
+//! Measures the CPU seconds per GiB of blobs through the registry door, through nginx, through a minimal relay in Rust, and
+//! at the origin itself.
 #![allow(
     clippy::as_conversions,
     clippy::exit,
@@ -6,9 +7,9 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a bench that cannot go on must stop on the spot, and prints what it found"
+    reason = "a bench that cannot continue must stop at once, and it prints its results"
 )]
-#![allow(missing_docs, unreachable_pub, reason = "nobody but this bench uses it")]
+#![allow(missing_docs, unreachable_pub, reason = "only this bench uses these items")]
 
 #[path = "support/support.rs"]
 mod support;
@@ -26,13 +27,13 @@ use support::process::Process;
 use support::relay::Relay;
 use support::signer::Signer;
 use support::tls::Tls;
-use support::{asked_for, begin, installed, rounds};
+use support::{installed, is_selected, prepare, rounds};
 
 const GIB: u64 = 1 << 30;
 const REPOSITORY: &str = "acme/app";
 
 fn main() {
-    if !begin("blobs") {
+    if !prepare("blobs") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -48,12 +49,12 @@ fn main() {
     for tls in [None, Some(&tls)] {
         let over = if tls.is_some() { "TLS" } else { "plain HTTP" };
         let Some(origin) = Origin::start(folder.path(), &root, tls) else {
-            println!("No nginx is installed: nothing is measured over TLS.\n");
+            println!("nginx is not installed: nothing is measured over TLS.\n");
             continue;
         };
         let ca = tls.map(|tls| tls.certificate.as_path());
         let targets = targets(folder.path(), &origin, ca, &signer);
-        // One pull of each image is what lets its blobs through.
+        // The gate serves a blob only after it has admitted the image that names it.
         let mut pull = Connection::open(targets[0].address);
         for image in &images {
             pull.fetch(&Gate::path(REPOSITORY, "manifests", &image.tag));
@@ -67,7 +68,7 @@ fn main() {
 struct Target {
     name: &'static str,
     address: SocketAddr,
-    /// None: the origin's own.
+    /// The process whose CPU time is counted; `None` means the origin's.
     process: Option<Process>,
     prefix: &'static str,
 }
@@ -83,7 +84,7 @@ fn targets(
         &place,
         &Setup {
             ca,
-            ..Setup::before(origin.address, signer)
+            ..Setup::in_front_of(origin.address, signer)
         },
     );
     let relay = Relay::start(origin.address, ca);
@@ -107,7 +108,7 @@ fn targets(
                 targets.push(target(name, nginx.address, nginx.process));
             }
         }
-        None => println!("No nginx is installed: the ratios are to the relay alone.\n"),
+        None => println!("nginx is not installed: the ratios are to the relay only.\n"),
     }
     if ca.is_none() {
         targets.push(Target {
@@ -121,22 +122,22 @@ fn targets(
 }
 
 fn measure(title: &str, targets: &[Target], origin: &Origin, layers: &[Stored]) {
-    if !asked_for(title) {
+    if !is_selected(title) {
         return;
     }
     let names = || targets.iter().map(|target| target.name);
     let mut cpu = Figure::new(format!("{title}: CPU"), "CPU seconds per GiB").rows(names());
     let mut wall = Figure::new(format!("{title}: wall"), "seconds").rows(names());
     let rounds = rounds(9);
-    // The first one is not counted: caches fill, threads start.
+    // The first round is not counted, because caches fill and threads start in it.
     for round in 0..=rounds {
         for place in 0..targets.len() {
             let target = &targets[(round + place) % targets.len()];
             let process = target.process.as_ref().unwrap_or(&origin.process);
-            let (before, began) = (process.cpu(), Instant::now());
+            let (before, started) = (process.cpu(), Instant::now());
             fetch_all(target, layers);
-            let took = began.elapsed();
-            // What ends a connection is its cost as well.
+            let took = started.elapsed();
+            // Closing a connection costs CPU time too. There is no event to wait for, so the bench waits a moment.
             std::thread::sleep(Duration::from_millis(20));
             if round > 0 {
                 cpu.add(target.name, (process.cpu() - before).as_secs_f64());
@@ -151,7 +152,7 @@ fn measure(title: &str, targets: &[Target], origin: &Origin, layers: &[Stored]) 
     }
 }
 
-/// All layers, each on a connection of its own.
+/// Fetches all layers at the same time, each on its own connection.
 fn fetch_all(target: &Target, layers: &[Stored]) {
     std::thread::scope(|scope| {
         for layer in layers {

@@ -1,5 +1,5 @@
-//! What the gate adds to a small pull from Debian's docker-registry: requests to the origin, time, CPU; cold, where the
-//! image was never seen, and warm.
+//! Measures the requests to the origin, the time and the CPU time that the gate adds to a small pull from Debian's
+//! docker-registry: cold (the gate has not seen the image before) and warm.
 #![allow(
     clippy::as_conversions,
     clippy::exit,
@@ -7,9 +7,9 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a bench that cannot go on must stop on the spot, and prints what it found"
+    reason = "a bench that cannot continue must stop at once, and it prints its results"
 )]
-#![allow(missing_docs, unreachable_pub, reason = "nobody but this bench uses it")]
+#![allow(missing_docs, unreachable_pub, reason = "only this bench uses these items")]
 
 #[path = "support/support.rs"]
 mod support;
@@ -26,18 +26,20 @@ use support::image::{Image, Pushed, Store as _, put_signed};
 use support::process::{Process, await_listener, free_address};
 use support::relay::Relay;
 use support::signer::Signer;
-use support::{begin, installed, rounds};
+use support::{installed, prepare, rounds};
 
 const REPOSITORY: &str = "acme/app";
-/// Images of which the requests are counted.
+/// The number of images for which requests are counted.
 const COUNTED: usize = 10;
 
 fn main() {
-    if !begin("decision") {
+    if !prepare("decision") {
         return;
     }
     let Some(program) = installed("docker-registry") else {
-        println!("No docker-registry is installed (Debian's package of that name): nothing is measured.");
+        println!(
+            "docker-registry is not installed (Debian has a package of that name): nothing is measured."
+        );
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -57,7 +59,7 @@ fn main() {
     let (counted, images) = images.split_at(COUNTED);
     let gate = Gate::start(
         &folder.path().join("gate"),
-        &Setup::before(registry.address, &signer),
+        &Setup::in_front_of(registry.address, &signer),
     );
     let relay = Relay::start(registry.address, None);
 
@@ -85,13 +87,14 @@ fn main() {
         };
         for (name, address, repository, process) in order.map(|place| pulls[place]) {
             let used = || process.map_or(Duration::ZERO, Process::cpu);
-            let (before, of_origin) = (used(), registry.process.cpu());
+            let (before, origin_before) = (used(), registry.process.cpu());
             let took = pull(address, repository, image);
-            // The permits are written behind the answer: that is the pull's cost as well.
+            // The gate writes its derivations after it has answered, and the pull pays for that too. There is no event
+            // to wait for, so the bench waits a moment.
             std::thread::sleep(Duration::from_millis(10));
             wall.add(name, took.as_secs_f64() * 1e3);
             cpu.add(name, (used() - before).as_secs_f64() * 1e3);
-            origin.add(name, (registry.process.cpu() - of_origin).as_secs_f64() * 1e3);
+            origin.add(name, (registry.process.cpu() - origin_before).as_secs_f64() * 1e3);
         }
     }
     wall.print(&["no gate", "hyper relay"]);
@@ -124,9 +127,9 @@ fn main() {
     );
 }
 
-/// What a runtime asks for: the tag's digest, the manifest, then its blobs.
+/// Pulls as a runtime does: the tag's digest, the manifest, then its blobs.
 fn pull(address: SocketAddr, repository: &str, image: &Image) -> Duration {
-    let began = Instant::now();
+    let started = Instant::now();
     let mut connection = Connection::open(address);
     decide(&mut connection, repository, image);
     for blob in std::iter::once(&image.config).chain(&image.layers) {
@@ -135,12 +138,12 @@ fn pull(address: SocketAddr, repository: &str, image: &Image) -> Duration {
             blob.size
         );
     }
-    began.elapsed()
+    started.elapsed()
 }
 
 fn decide(connection: &mut Connection, repository: &str, image: &Image) {
     let accept = [("Accept", "application/vnd.oci.image.manifest.v1+json")];
-    let head = connection.ask(
+    let head = connection.request_response(
         "HEAD",
         &format!("/v2/{repository}/manifests/{}", image.tag),
         &accept,
@@ -150,7 +153,7 @@ fn decide(connection: &mut Connection, repository: &str, image: &Image) {
         (head.status, head.header("docker-content-digest")),
         (200, Some(image.digest.as_str()))
     );
-    let got = connection.ask(
+    let got = connection.request_response(
         "GET",
         &format!("/v2/{repository}/manifests/{}", image.digest),
         &accept,
@@ -165,7 +168,7 @@ fn decide(connection: &mut Connection, repository: &str, image: &Image) {
     );
 }
 
-/// Counts, in the origin's own access log, what each decision asks of it.
+/// Counts the requests of each decision in the origin's own access log.
 fn count(registry: &Registry, gate: &Gate, images: &[Image]) {
     let mut most = 0;
     for (number, image) in images.iter().enumerate() {
@@ -175,8 +178,8 @@ fn count(registry: &Registry, gate: &Gate, images: &[Image]) {
             &format!("{HOST}/{REPOSITORY}"),
             image,
         );
-        std::thread::sleep(Duration::from_millis(50));
-        let asked = registry.requests().split_off(before);
+        settle();
+        let requests = registry.requests().split_off(before);
         if number < 2 {
             let which = if number == 0 {
                 "first after the start"
@@ -185,12 +188,12 @@ fn count(registry: &Registry, gate: &Gate, images: &[Image]) {
             };
             println!(
                 "Requests to the origin for a cold decision, the {which}: {}\n\n```\n{}\n```\n",
-                asked.len(),
-                asked.join("\n")
+                requests.len(),
+                requests.join("\n")
             );
         }
         if number > 0 {
-            most = most.max(asked.len());
+            most = most.max(requests.len());
         }
         let warm = registry.requests().len();
         decide(
@@ -198,12 +201,17 @@ fn count(registry: &Registry, gate: &Gate, images: &[Image]) {
             &format!("{HOST}/{REPOSITORY}"),
             image,
         );
-        std::thread::sleep(Duration::from_millis(50));
+        settle();
         if number == 1 {
             println!("The same again, warm: {}\n", registry.requests().len() - warm);
         }
     }
     goal("requests to the origin for a cold decision", most as f64, 4.0, "");
+}
+
+/// Gives the registry time to write its access log, which it flushes without a signal to wait for.
+fn settle() {
+    std::thread::sleep(Duration::from_millis(50));
 }
 
 /// Debian's docker-registry on loopback.
@@ -238,7 +246,7 @@ impl Registry {
         }
     }
 
-    /// What the gate asked, in order: method and path.
+    /// Returns the method and path of each request that the gate sent, in order.
     fn requests(&self) -> Vec<String> {
         let log = std::fs::read_to_string(&self.log).unwrap();
         log.lines()

@@ -1,5 +1,5 @@
-//! What the gRPC doors add: a warm `Check` beside a handler that does nothing, `pullgate-verifier` beside an empty program, a
-//! CRI call through the door beside the same call without it, and the memory of a thousand calls at one time.
+//! Measures what the gRPC doors add: a warm `Check` beside a handler that does nothing, `pullgate-verifier` beside an empty
+//! program, a CRI call through the door beside the same call without it, and the memory of a thousand concurrent calls.
 #![allow(
     clippy::as_conversions,
     clippy::cast_precision_loss,
@@ -8,9 +8,9 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a bench that cannot go on must stop on the spot, and prints what it found"
+    reason = "a bench that cannot continue must stop at once, and it prints its results"
 )]
-#![allow(missing_docs, unreachable_pub, reason = "nobody but this bench uses it")]
+#![allow(missing_docs, unreachable_pub, reason = "only this bench uses these items")]
 
 #[path = "support/support.rs"]
 mod support;
@@ -20,7 +20,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt as _};
@@ -41,24 +41,24 @@ use support::gate::{Gate, HOST, Setup};
 use support::image::{Image, Pushed, Store as _, put_signed};
 use support::process::{Process, free_address};
 use support::signer::Signer;
-use support::{begin, rounds};
+use support::{prepare, rounds};
 use tokio::net::{UnixListener, UnixStream};
 use tonic::service::Routes;
 use tower_service::Service as _;
 
 const REPOSITORY: &str = "acme/app";
-/// Says to a child of the bench what it is.
+/// The environment variable that makes a child process of the bench the peer. Its value is the socket to serve.
 const PEER: &str = "PULLGATE_BENCH_GRPC_PEER";
-/// Calls of one kind in one round.
+/// The number of calls of one kind in one round.
 const BATCH: usize = 200;
-/// Calls at one time, for their memory.
+/// The number of concurrent calls whose memory is measured.
 const CROWD: usize = 1000;
 
 fn main() {
     if let Some(socket) = std::env::var_os(PEER) {
         runtime().block_on(serve_peer(Path::new(&socket)));
     }
-    if !begin("grpc") {
+    if !prepare("grpc") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -96,7 +96,7 @@ fn start_gate(
     let folder = folder.join("gate");
     std::fs::create_dir_all(&folder).unwrap();
     let address = free_address();
-    let file = Setup::before(registry.addr(), signer).write(&folder, address);
+    let file = Setup::in_front_of(registry.addr(), signer).write(&folder, address);
     let text = std::fs::read_to_string(&file).unwrap();
     let sockets = format!(
         "[door.cri]\nlisten = \"cri.sock\"\nruntime = \"{}\"\n[daemon]\nadmission = \"admission.sock\"\n",
@@ -107,7 +107,7 @@ fn start_gate(
     (gate, folder.join("admission.sock"), folder.join("cri.sock"))
 }
 
-/// What containerd asks, and its answer from memory.
+/// Measures the question that containerd asks, answered from the cache.
 async fn check(admission: &Path, peer: &Path, image: &Image, rounds: usize) {
     let question = v1::CheckRequest {
         reference: format!("{HOST}/{REPOSITORY}:v1"),
@@ -119,17 +119,17 @@ async fn check(admission: &Path, peer: &Path, image: &Image, rounds: usize) {
     for (name, socket) in [("trivial handler", peer), ("gate, warm", admission)] {
         let channel = Channel::connect(socket).await.unwrap();
         let mut client = AdmissionClient::with_origin(channel, origin());
-        let answer = client.check(question.clone()).await.unwrap().into_inner();
-        assert_eq!(answer.verdict.unwrap().outcome(), v1::Outcome::Allow, "{name}");
+        let response = client.check(question.clone()).await.unwrap().into_inner();
+        assert_eq!(response.verdict.unwrap().outcome(), v1::Outcome::Allow, "{name}");
         clients.push((name, client));
     }
     for _ in 0..rounds {
         for (name, client) in &mut clients {
             let mut took = Vec::with_capacity(BATCH);
             for _ in 0..BATCH {
-                let began = Instant::now();
+                let started = Instant::now();
                 client.check(question.clone()).await.unwrap();
-                took.push(began.elapsed().as_secs_f64() * 1e6);
+                took.push(started.elapsed().as_secs_f64() * 1e6);
             }
             figure.add(name, support::figures::median(took));
         }
@@ -139,7 +139,8 @@ async fn check(admission: &Path, peer: &Path, image: &Image, rounds: usize) {
     goal("a warm `Check` beside a trivial handler", ratio, 1.3, " x");
 }
 
-/// From spawn to exit, as containerd runs it, beside a program that does nothing and was linked the same way.
+/// Measures `pullgate-verifier` from spawn to exit, as containerd runs it, beside a program that does nothing and is linked
+/// the same way.
 fn verifier(folder: &Path, admission: &Path, image: &Image, size: usize, rounds: usize) {
     let source = folder.join("empty.rs");
     std::fs::write(&source, "fn main() {}").unwrap();
@@ -160,7 +161,7 @@ fn verifier(folder: &Path, admission: &Path, image: &Image, size: usize, rounds:
         for (name, program) in [("empty program", &empty), ("pullgate-verifier", &verifier)] {
             let mut took = Vec::new();
             for _ in 0..BATCH / 10 {
-                let began = Instant::now();
+                let started = Instant::now();
                 let mut child = Command::new(program)
                     .args([
                         "-name",
@@ -174,10 +175,10 @@ fn verifier(folder: &Path, admission: &Path, image: &Image, size: usize, rounds:
                     .stdout(Stdio::piped())
                     .spawn()
                     .unwrap();
-                // The empty program reads nothing, and may be gone.
+                // The empty program reads nothing and may have exited already.
                 let _gone = child.stdin.take().unwrap().write_all(descriptor.as_bytes());
                 let output = child.wait_with_output().unwrap();
-                took.push(began.elapsed().as_secs_f64() * 1e3);
+                took.push(started.elapsed().as_secs_f64() * 1e3);
                 assert!(output.status.success(), "{output:?}");
             }
             figure.add(name, support::figures::median(took));
@@ -188,7 +189,7 @@ fn verifier(folder: &Path, admission: &Path, image: &Image, size: usize, rounds:
     goal("pullgate-verifier beside an empty program", ratio, 2.0, " x");
 }
 
-/// A call that the door passes on.
+/// Measures a call that the door forwards.
 async fn call(cri: &Path, peer: &Path, rounds: usize) {
     for (title, body) in [("100 bytes", 100), ("64 KiB", 64 * 1024)] {
         let mut figure = Figure::new(
@@ -204,12 +205,12 @@ async fn call(cri: &Path, peer: &Path, rounds: usize) {
             for (name, sender) in &mut senders {
                 let mut took = Vec::with_capacity(BATCH);
                 for _ in 0..BATCH {
-                    let began = Instant::now();
-                    let answer =
+                    let started = Instant::now();
+                    let response =
                         sender.send_request(request("Version", Full::new(body.clone()).boxed_unsync()));
-                    let answer = answer.await.unwrap().into_body().collect().await.unwrap();
-                    took.push(began.elapsed().as_secs_f64() * 1e6);
-                    assert_eq!(answer.trailers().unwrap()["grpc-status"], "0");
+                    let response = response.await.unwrap().into_body().collect().await.unwrap();
+                    took.push(started.elapsed().as_secs_f64() * 1e6);
+                    assert_eq!(response.trailers().unwrap()["grpc-status"], "0");
                 }
                 figure.add(name, support::figures::median(took));
             }
@@ -224,7 +225,7 @@ async fn call(cri: &Path, peer: &Path, rounds: usize) {
     }
 }
 
-/// Resident memory of the daemon while a thousand calls are open.
+/// Measures the daemon's resident memory while a thousand calls are open.
 async fn crowd(gate: &Gate, cri: &Path, admission: &Path, image: &Image) {
     let before = gate.process.resident();
     let mut open = Vec::new();
@@ -235,10 +236,10 @@ async fn crowd(gate: &Gate, cri: &Path, admission: &Path, image: &Image) {
         }
         let sender = senders.last_mut().unwrap();
         let message = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from(vec![7; 1000])))]);
-        // Then silence, as on a stream of events.
+        // The stream then stays open without a message, like a stream of events.
         let body = StreamBody::new(message.chain(stream::pending())).boxed_unsync();
-        let answer = sender.send_request(request("Follow", body)).await.unwrap();
-        let mut body = answer.into_body();
+        let response = sender.send_request(request("Follow", body)).await.unwrap();
+        let mut body = response.into_body();
         assert_eq!(
             body.frame().await.unwrap().unwrap().into_data().unwrap().len(),
             1000
@@ -252,12 +253,12 @@ async fn crowd(gate: &Gate, cri: &Path, admission: &Path, image: &Image) {
         digest: image.digest.clone(),
         ..v1::CheckRequest::default()
     };
-    let checks = asked(gate, admission, &question, 10).await;
-    let programs = asked(gate, admission, &question, CROWD).await;
+    let checks = resident_after_checks(gate, admission, &question, 10).await;
+    let programs = resident_after_checks(gate, admission, &question, CROWD).await;
     let mib = |bytes: u64| bytes as f64 / 1024.0 / 1024.0;
     let more = |bytes: u64| mib(bytes) - mib(before);
     println!(
-        "{CROWD} open streams through the CRI door: {:+.1} MiB; {CROWD} checks at one time on 10 connections: {:+.1} MiB; on \
+        "{CROWD} open streams through the CRI door: {:+.1} MiB; {CROWD} concurrent checks on 10 connections: {:+.1} MiB; on \
          {CROWD} connections: {:+.1} MiB; before: {:.1} MiB\n",
         more(streams),
         more(checks),
@@ -268,19 +269,24 @@ async fn crowd(gate: &Gate, cri: &Path, admission: &Path, image: &Image) {
     goal("1000 concurrent checks", more(checks), 32.0, " MiB");
 }
 
-/// The daemon's memory when a thousand were asked at one time, on so many connections that are still open.
-async fn asked(gate: &Gate, admission: &Path, question: &v1::CheckRequest, connections: usize) -> u64 {
+/// Returns the daemon's memory after a thousand concurrent checks, while this number of connections is still open.
+async fn resident_after_checks(
+    gate: &Gate,
+    admission: &Path,
+    question: &v1::CheckRequest,
+    connections: usize,
+) -> u64 {
     let mut clients = Vec::new();
     for _ in 0..connections {
         let channel = Channel::connect(admission).await.unwrap();
         clients.push(AdmissionClient::with_origin(channel, origin()));
     }
-    let mut asked = tokio::task::JoinSet::new();
+    let mut calls = tokio::task::JoinSet::new();
     for number in 0..CROWD {
         let (mut client, question) = (clients[number % connections].clone(), question.clone());
-        asked.spawn(async move { client.check(question).await.unwrap() });
+        calls.spawn(async move { client.check(question).await.unwrap() });
     }
-    assert_eq!(asked.join_all().await.len(), CROWD);
+    assert_eq!(calls.join_all().await.len(), CROWD);
     gate.process.resident()
 }
 
@@ -303,7 +309,7 @@ async fn connect(socket: &Path) -> SendRequest<Body> {
     sender
 }
 
-/// The bench itself once more: an admission service that does nothing, and a runtime that echoes.
+/// A second process of the bench: an admission service that does nothing, and a runtime that echoes.
 struct Peer {
     _process: Process,
     socket: PathBuf,
@@ -333,7 +339,7 @@ impl Admission for Trivial {
         &self,
         request: tonic::Request<v1::CheckRequest>,
     ) -> Result<tonic::Response<v1::CheckResponse>, tonic::Status> {
-        // Of the size of a real answer.
+        // The response is as large as a real one.
         let text = request.into_inner().reference;
         Ok(tonic::Response::new(v1::CheckResponse {
             verdict: Some(v1::Verdict {
@@ -379,22 +385,22 @@ async fn serve_peer(socket: &Path) {
         let (stream, _) = listener.accept().await.unwrap();
         let routes = routes.clone();
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(routes.clone(), request));
+            let service = service_fn(move |request| response(routes.clone(), request));
             let _ended = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                 .max_concurrent_streams(5000)
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
         });
-        tokio::time::sleep(Duration::ZERO).await;
+        tokio::task::yield_now().await;
     }
 }
 
-type Answered = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+type PeerBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-async fn answer(mut routes: Routes, request: Request<Incoming>) -> Result<Response<Answered>, Infallible> {
+async fn response(mut routes: Routes, request: Request<Incoming>) -> Result<Response<PeerBody>, Infallible> {
     if request.uri().path().starts_with("/pullgate") {
-        let answer = routes.call(request.map(tonic::body::Body::new)).await.unwrap();
-        return Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()));
+        let response = routes.call(request.map(tonic::body::Body::new)).await.unwrap();
+        return Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()));
     }
     let trailers = HeaderMap::from_iter([(
         http::HeaderName::from_static("grpc-status"),

@@ -1,4 +1,5 @@
-//! Manifests under a warm verdict: CPU per request and latency, beside a minimal reverse proxy in Rust.
+//! Measures the CPU time per request and the latency of manifests under a warm verdict, beside a minimal reverse proxy in
+//! Rust.
 #![allow(
     clippy::as_conversions,
     clippy::exit,
@@ -6,9 +7,9 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a bench that cannot go on must stop on the spot, and prints what it found"
+    reason = "a bench that cannot continue must stop at once, and it prints its results"
 )]
-#![allow(missing_docs, unreachable_pub, reason = "nobody but this bench uses it")]
+#![allow(missing_docs, unreachable_pub, reason = "only this bench uses these items")]
 
 #[path = "support/support.rs"]
 mod support;
@@ -25,26 +26,26 @@ use support::origin::Origin;
 use support::process::Process;
 use support::relay::Relay;
 use support::signer::Signer;
-use support::{asked_for, begin, installed, rounds};
+use support::{installed, is_selected, prepare, rounds};
 
 const REPOSITORY: &str = "acme/app";
 const CLIENTS: usize = 16;
-/// Requests of one client in a round.
+/// The number of requests that one client sends in a round.
 const REQUESTS: usize = 400;
 
 fn main() {
-    if !begin("manifests") {
+    if !prepare("manifests") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");
     let (signer, mut tree) = (Signer::new(2048), Tree(&root));
-    // Ten layers, as many images have: a manifest of 2 KiB.
+    // Many images have ten layers: a manifest of 2 KiB.
     let layers: Vec<_> = (0..10)
         .map(|number| tree.sparse(REPOSITORY, number, 1024))
         .collect();
     let image = put_signed(&mut tree, REPOSITORY, "latest", &layers, &signer);
-    // One image for each client, as where every pull is of another image.
+    // One image for each client, for the case that every pull is of a different image.
     let others: Vec<_> = (0..CLIENTS)
         .map(|number| {
             let own = tree.sparse(REPOSITORY, 1000 + number as u64, 1024);
@@ -55,7 +56,7 @@ fn main() {
     let origin = Origin::start(folder.path(), &root, None).expect("an origin over plain HTTP");
     let gate = Gate::start(
         &folder.path().join("gate"),
-        &Setup::before(origin.address, &signer),
+        &Setup::in_front_of(origin.address, &signer),
     );
     let relay = Relay::start(origin.address, None);
     let nginx = installed("nginx")
@@ -94,7 +95,7 @@ fn main() {
             &nginx.process,
             direct(&image.tag),
         )),
-        None => println!("No nginx is installed: the ratios are to the relay alone.\n"),
+        None => println!("nginx is not installed: the ratios are to the relay only.\n"),
     }
     targets.push(Target::new(
         "origin itself",
@@ -103,7 +104,7 @@ fn main() {
         direct(&image.tag),
     ));
 
-    targets.retain(|target| asked_for(target.name));
+    targets.retain(|target| is_selected(target.name));
 
     let title = |what: &str| format!("A manifest under a warm verdict, {CLIENTS} clients: {what}");
     let names = || targets.iter().map(|target| target.name);
@@ -118,7 +119,7 @@ fn main() {
             let mut took = load(target, CLIENTS, REQUESTS);
             let used = (target.process.cpu() - before).as_secs_f64();
             let mut one = load(target, 1, REQUESTS);
-            // The first round is not counted: connections are made, the verdict is found.
+            // The first round is not counted, because connections are opened and the verdict is found in it.
             if round > 0 {
                 cpu.add(target.name, used * 1e6 / took.len() as f64);
                 p50.add(target.name, quantile(&mut took, 0.5));
@@ -154,7 +155,7 @@ struct Target<'a> {
     name: &'static str,
     address: SocketAddr,
     process: &'a Process,
-    /// Of the clients, in turn.
+    /// The paths that the clients request, assigned in turn.
     paths: Vec<String>,
 }
 
@@ -169,7 +170,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Microseconds of each request, of clients that ask one after the other on connections that stay open.
+/// Returns the microseconds of each request. Every client sends its requests one after the other on one connection.
 fn load(target: &Target<'_>, clients: usize, requests: usize) -> Vec<f64> {
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..clients)
@@ -178,9 +179,9 @@ fn load(target: &Target<'_>, clients: usize, requests: usize) -> Vec<f64> {
                 scope.spawn(move || {
                     let mut connection = Connection::open(target.address);
                     let ask = |_| {
-                        let began = Instant::now();
+                        let started = Instant::now();
                         connection.fetch(path);
-                        began.elapsed()
+                        started.elapsed()
                     };
                     (0..requests)
                         .map(ask)

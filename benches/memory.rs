@@ -1,4 +1,4 @@
-//! Memory: what the daemon holds while nothing is asked of it, and what a client costs that reads slowly.
+//! Measures memory: the idle daemon's, and the cost of a client that reads slowly.
 #![allow(
     clippy::as_conversions,
     clippy::exit,
@@ -6,9 +6,9 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a bench that cannot go on must stop on the spot, and prints what it found"
+    reason = "a bench that cannot continue must stop at once, and it prints its results"
 )]
-#![allow(missing_docs, unreachable_pub, reason = "nobody but this bench uses it")]
+#![allow(missing_docs, unreachable_pub, reason = "only this bench uses these items")]
 
 #[path = "support/support.rs"]
 mod support;
@@ -27,16 +27,16 @@ use support::origin::Origin;
 use support::process::Process;
 use support::relay::Relay;
 use support::signer::Signer;
-use support::{begin, installed, rounds};
+use support::{installed, prepare, rounds};
 
 const REPOSITORY: &str = "acme/app";
 const MIB: f64 = 1024.0 * 1024.0;
 const STREAMS: usize = 64;
-/// How long slow clients read, 1 KiB each second.
+/// The number of seconds for which slow clients read, 1 KiB each second.
 const SECONDS: u64 = 5;
 
 fn main() {
-    if !begin("memory") {
+    if !prepare("memory") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -85,7 +85,7 @@ fn main() {
             continue;
         };
         for (name, buffers) in [("nginx", Buffers::Default), ("nginx 256k", Buffers::Big)] {
-            let nginx = nginx::proxy(&program, made(&place), origin.address, false, buffers);
+            let nginx = nginx::proxy(&program, create(&place), origin.address, false, buffers);
             idle.add(name, nginx.process.resident() as f64 / MIB);
             slow.add(
                 name,
@@ -109,24 +109,25 @@ fn start(folder: &Path, origin: &Origin, signer: &Signer, rules: usize, keys: us
         &Setup {
             rules,
             keys,
-            ..Setup::before(origin.address, signer)
+            ..Setup::in_front_of(origin.address, signer)
         },
     );
-    // What it does after it said that it is ready is idle as well.
+    // The daemon still works for a moment after READY. There is no event to wait for, so the bench waits a moment.
     std::thread::sleep(Duration::from_millis(500));
     gate
 }
 
-fn made(folder: &Path) -> &Path {
+fn create(folder: &Path) -> &Path {
     std::fs::create_dir_all(folder).unwrap();
     folder
 }
 
-/// What a process holds more of, in KiB for each stream, while the clients read slowly.
+/// Returns by how many KiB per stream the process grows while the clients read slowly. The clients wait between two reads,
+/// because a slow client is what is measured.
 fn streams(process: &Process, address: SocketAddr, path: &str) -> f64 {
     let before = process.resident();
     let mut streams: Vec<_> = (0..STREAMS)
-        .map(|_| Connection::open(address).begin(path))
+        .map(|_| Connection::open(address).start_get(path))
         .collect();
     let mut most = 0;
     for _ in 0..SECONDS {

@@ -1,4 +1,5 @@
-//! From the spawn to READY with many keys and rules, and the look-up of the rule that speaks as rules become many.
+//! Measures the time from spawn to READY with many keys and rules, and how the look-up of the effective rule grows with the
+//! number of rules.
 #![allow(
     clippy::as_conversions,
     clippy::exit,
@@ -6,9 +7,9 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a bench that cannot go on must stop on the spot, and prints what it found"
+    reason = "a bench that cannot continue must stop at once, and it prints its results"
 )]
-#![allow(missing_docs, unreachable_pub, reason = "nobody but this bench uses it")]
+#![allow(missing_docs, unreachable_pub, reason = "only this bench uses these items")]
 
 #[path = "support/support.rs"]
 mod support;
@@ -29,10 +30,10 @@ use support::nginx::{self, Buffers};
 use support::process::free_address;
 use support::relay::Relay;
 use support::signer::Signer;
-use support::{begin, installed, rounds};
+use support::{installed, prepare, rounds};
 
 fn main() {
-    if !begin("start") {
+    if !prepare("start") {
         return;
     }
     let rounds = rounds(31);
@@ -43,7 +44,7 @@ fn main() {
 fn start(rounds: usize) {
     let folder = tempfile::tempdir().unwrap();
     let signer = Signer::new(2048);
-    // Nobody is asked at the start.
+    // The daemon sends no request while it starts.
     let origin = SocketAddr::from(([127, 0, 0, 1], 9));
     let configurations = [
         ("gate, 1 key, 1 rule", 1, 1),
@@ -55,7 +56,7 @@ fn start(rounds: usize) {
         let file = Setup {
             keys,
             rules,
-            ..Setup::before(origin, &signer)
+            ..Setup::in_front_of(origin, &signer)
         }
         .write(&place, address);
         (name, place, file, address)
@@ -73,11 +74,11 @@ fn start(rounds: usize) {
                 Gate::start_with(place, file, *address).took.as_secs_f64() * 1e3,
             );
         }
-        let began = Instant::now();
+        let started = Instant::now();
         drop(Relay::start(origin, None));
-        add("hyper relay", began.elapsed().as_secs_f64() * 1e3);
+        add("hyper relay", started.elapsed().as_secs_f64() * 1e3);
         if let Some(program) = installed("nginx") {
-            let began = Instant::now();
+            let started = Instant::now();
             let nginx = nginx::proxy(
                 &program,
                 &folder.path().join("1"),
@@ -85,7 +86,7 @@ fn start(rounds: usize) {
                 false,
                 Buffers::Default,
             );
-            add("nginx", began.elapsed().as_secs_f64() * 1e3);
+            add("nginx", started.elapsed().as_secs_f64() * 1e3);
             let place = folder
                 .path()
                 .join(format!("1/nginx-default-{}", nginx.address.port()));
@@ -102,27 +103,30 @@ fn start(rounds: usize) {
     );
 }
 
-/// Names are asked in turn, so that no cache of the CPU holds the answer to one. A hash table of as many names shows
-/// what of the growth is memory that is further away.
+/// Looks up a different name each time, so that no result is in a cache of the CPU. A hash table of as many names shows how
+/// much of the growth comes from slower memory.
 fn look_up(rounds: usize) {
     let many = [10, 100, 1000, 10_000, 100_000];
     let tables = many.map(|rules| (policy(rules), names(rules)));
-    let kinds = ["a rule speaks", "none speaks", "hash table"];
+    let kinds = ["a rule applies", "no rule applies", "hash table"];
     let mut figures = many.map(|_| Figure::new("", "ns").rows(kinds));
     for round in 0..=rounds {
         for ((rules, (policy, names)), figure) in many.into_iter().zip(&tables).zip(&mut figures) {
-            let known: Vec<Repository> = asked(rules, "app/web");
-            // Host and team are known, the project is not.
-            let unknown: Vec<Repository> = asked(rules, "web").iter().map(beside).collect();
-            let speaks = |name: &Repository| {
+            let known: Vec<Repository> = spread_names(rules, "app/web");
+            // The host and the team are in the rules, the project is not.
+            let unknown: Vec<Repository> = spread_names(rules, "web")
+                .iter()
+                .map(with_other_project)
+                .collect();
+            let applies = |name: &Repository| {
                 matches!(
                     black_box(policy.effective_rule(black_box(name), None)),
                     EffectiveRule::Rule(_)
                 )
             };
             let took = [
-                each(&known, |name| assert!(speaks(name))),
-                each(&unknown, |name| assert!(!speaks(name))),
+                each(&known, |name| assert!(applies(name))),
+                each(&unknown, |name| assert!(!applies(name))),
                 each(&known, |name| {
                     assert!(black_box(names.get(black_box(name))).is_some())
                 }),
@@ -136,32 +140,32 @@ fn look_up(rounds: usize) {
         }
     }
     println!(
-        "## Which rule speaks: one look-up, ns (medians)\n\n| rules | a rule speaks | none speaks | hash table of as many names | ratio |\n|---|---|---|---|---|"
+        "## The effective rule: one look-up, ns (medians)\n\n| rules | a rule applies | no rule applies | hash table of as many names | ratio |\n|---|---|---|---|---|"
     );
     for (rules, figure) in many.iter().zip(&figures) {
-        let [speaks, none, table] = kinds.map(|kind| figure.median(kind));
-        let ratio = figure.ratio("a rule speaks", "hash table");
-        println!("| {rules} | {speaks:.0} | {none:.0} | {table:.0} | {ratio:.1} |");
+        let [applies, none, table] = kinds.map(|kind| figure.median(kind));
+        let ratio = figure.ratio("a rule applies", "hash table");
+        println!("| {rules} | {applies:.0} | {none:.0} | {table:.0} | {ratio:.1} |");
     }
     println!();
 }
 
-/// Nanoseconds for one.
+/// Returns the nanoseconds per name.
 fn each(names: &[Repository], mut work: impl FnMut(&Repository)) -> f64 {
-    let began = Instant::now();
+    let started = Instant::now();
     names.iter().for_each(&mut work);
-    began.elapsed().as_secs_f64() * 1e9 / names.len() as f64
+    started.elapsed().as_secs_f64() * 1e9 / names.len() as f64
 }
 
-/// Names spread over all rules.
-fn asked(rules: usize, rest: &str) -> Vec<Repository> {
+/// Returns names spread over all rules.
+fn spread_names(rules: usize, rest: &str) -> Vec<Repository> {
     (0..4096_usize)
         .map(|call| name(call.wrapping_mul(7919) % rules, rest))
         .collect()
 }
 
-/// The same name with another project.
-fn beside(name: &Repository) -> Repository {
+/// Returns the name with another project.
+fn with_other_project(name: &Repository) -> Repository {
     Repository::new(name.registry(), &name.path().replace("/project-", "/other-")).unwrap()
 }
 
@@ -176,7 +180,7 @@ fn name(number: usize, rest: &str) -> Repository {
     Repository::new(&host, &format!("team-{}/project-{number}/{rest}", number % 40)).unwrap()
 }
 
-/// Half of the rules end with `**`, a quarter have `*` inside, a quarter is written out.
+/// Returns a policy in which half of the scopes end with `**`, a quarter contain `*`, and a quarter are exact names.
 fn policy(rules: usize) -> Policy {
     let rules = (0..rules).map(|number| {
         let scope = match number % 4 {

@@ -1,5 +1,5 @@
-//! RSA-PSS verification inside the gate (a record of Oracle's format: read, verified, compared) beside the bare call of
-//! the `rsa` crate, for each size of key and each hash.
+//! Measures RSA-PSS verification in the gate (a record in Oracle's format is parsed, verified and compared) beside the bare
+//! call of the `rsa` crate, for each key size and each hash.
 #![allow(
     clippy::as_conversions,
     clippy::exit,
@@ -7,9 +7,9 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a bench that cannot go on must stop on the spot, and prints what it found"
+    reason = "a bench that cannot continue must stop at once, and it prints its results"
 )]
-#![allow(missing_docs, unreachable_pub, reason = "nobody but this bench uses it")]
+#![allow(missing_docs, unreachable_pub, reason = "only this bench uses these items")]
 
 #[path = "support/support.rs"]
 mod support;
@@ -29,12 +29,12 @@ use sha2::{Sha224, Sha256, Sha384, Sha512};
 use support::figures::{Figure, goal};
 use support::image::digest_of;
 use support::signer::Signer;
-use support::{begin, rounds};
+use support::{prepare, rounds};
 
 const REPOSITORY: &str = "acme/app";
 
 fn main() {
-    if !begin("verify") {
+    if !prepare("verify") {
         return;
     }
     let rounds = rounds(400);
@@ -135,12 +135,13 @@ fn measure(
     );
 }
 
-/// Microseconds a call. A few calls a round, and many rounds: what else runs on the machine hits few of them.
+/// Returns the microseconds per call. There are few calls in a round and many rounds, so that other load on the machine
+/// disturbs few of them.
 fn per_call(work: &mut dyn FnMut()) -> f64 {
     const CALLS: u32 = 5;
-    let began = Instant::now();
+    let started = Instant::now();
     for _ in 0..CALLS {
         work();
     }
-    began.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS)
+    started.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS)
 }

@@ -1,10 +1,10 @@
-//! What README, SECURITY and the pages below `docs/` say is held to the code: their configurations load, their tables
-//! are the code's own lists, the files they show are those that are shipped, their links lead somewhere.
+//! Compares README, SECURITY and the pages below `docs/` with the code: their configurations load, their tables equal the
+//! code's own lists, the files that they show are the shipped files, and the targets of their links exist.
 
 #![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,
-    reason = "a page that cannot be read fails its test"
+    reason = "a panic fails the test of a page that cannot be read"
 )]
 
 #[path = "docs/commands.rs"]
@@ -28,7 +28,7 @@ use pullgate::pull::request::DoorName;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 #[test]
-fn every_link_leads_somewhere() {
+fn the_target_of_every_link_exists() {
     for page in pages() {
         for (line, target) in page.links() {
             let place = format!("{}:{line}: {target}", page.path.display());
@@ -41,12 +41,12 @@ fn every_link_leads_somewhere() {
             } else {
                 page.path.parent().unwrap().join(path)
             };
-            assert!(root().join(&path).is_file(), "{place}: no such file");
+            assert!(root().join(&path).is_file(), "{place}: the file does not exist");
             if !anchor.is_empty() {
                 let anchors = markdown::page(&path).anchors();
                 assert!(
                     anchors.iter().any(|known| known == anchor),
-                    "{place}: there is {anchors:?}"
+                    "{place}: the page has only the anchors {anchors:?}"
                 );
             }
         }
@@ -54,7 +54,7 @@ fn every_link_leads_somewhere() {
 }
 
 #[test]
-fn files_are_shown_as_they_are_shipped() {
+fn shown_files_equal_the_shipped_files() {
     let mut shown = BTreeSet::new();
     for page in pages() {
         let marked = page
@@ -70,7 +70,7 @@ fn files_are_shown_as_they_are_shipped() {
         assert_eq!(
             blocks.len(),
             marked,
-            "{}: a mark without its block",
+            "{}: a `<!-- file: … -->` comment without a block below it",
             page.path.display()
         );
         for block in blocks {
@@ -84,7 +84,7 @@ fn files_are_shown_as_they_are_shipped() {
 }
 
 #[test]
-fn the_files_that_commands_name_are_there() {
+fn files_named_in_commands_exist() {
     let mut named = 0;
     for page in pages() {
         let code = page
@@ -100,7 +100,7 @@ fn the_files_that_commands_name_are_there() {
                 .split_whitespace()
                 .filter(|word| word.starts_with("packaging/"))
             {
-                assert!(root().join(word).exists(), "{place}: there is no {word}");
+                assert!(root().join(word).exists(), "{place}: {word} does not exist");
                 named += 1;
             }
         }
@@ -109,7 +109,7 @@ fn the_files_that_commands_name_are_there() {
 }
 
 #[test]
-fn every_reason_has_its_line_in_order() {
+fn the_table_of_reasons_equals_the_list_in_the_code() {
     let rows = page(Path::new("docs/reasons.md")).table("# Why a pull was blocked");
     let documented: Vec<_> = rows
         .iter()
@@ -126,7 +126,7 @@ fn every_reason_has_its_line_in_order() {
 }
 
 #[test]
-fn reasons_that_may_pass_are_named() {
+fn the_retryable_reasons_are_listed() {
     let page = page(Path::new("docs/reasons.md"));
     let prose = page
         .prose
@@ -146,8 +146,8 @@ fn reasons_that_may_pass_are_named() {
 }
 
 #[test]
-fn codes_that_pages_name_exist() {
-    // What looks like a code in the log's and the metrics' spelling.
+fn the_codes_that_pages_name_exist() {
+    // The texts that look like a reason code in a log line or in a metric.
     let codes: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
     for page in pages() {
         for block in &page.blocks {
@@ -157,7 +157,7 @@ fn codes_that_pages_name_exist() {
                 .map(|(at, found)| block.text.split_at(at + found.len()))
             {
                 let code = rest.split([':', ' ']).next().unwrap();
-                assert!(codes.contains(code), "{}: `{code}` is no reason", block.place);
+                assert!(codes.contains(code), "{}: `{code}` is not a reason", block.place);
             }
             for (_, rest) in block
                 .text
@@ -165,7 +165,7 @@ fn codes_that_pages_name_exist() {
                 .map(|(at, found)| block.text.split_at(at + found.len()))
             {
                 for code in rest.split('"').next().unwrap().split('|') {
-                    assert!(codes.contains(code), "{}: `{code}` is no reason", block.place);
+                    assert!(codes.contains(code), "{}: `{code}` is not a reason", block.place);
                 }
             }
         }
@@ -173,7 +173,7 @@ fn codes_that_pages_name_exist() {
 }
 
 #[test]
-fn fixed_bounds_are_those_of_the_code() {
+fn the_fixed_bounds_equal_those_of_the_code() {
     let page = page(Path::new("docs/configuration.md"));
     let prose = page
         .prose
@@ -204,13 +204,13 @@ fn fixed_bounds_are_those_of_the_code() {
 }
 
 #[test]
-fn every_metric_is_named() {
+fn every_metric_is_documented() {
     let rows = page(Path::new("docs/operating.md")).table("## Metrics");
     let documented: BTreeSet<String> = rows
         .iter()
         .map(|row| {
             let name = row[0].trim_matches('`').strip_prefix("pullgate_").unwrap();
-            // The encoder adds these to counters and to what says something about the process.
+            // The encoder adds these suffixes to counters and to `info` metrics.
             let plain = name.strip_suffix("_total").or_else(|| name.strip_suffix("_info"));
             plain.unwrap_or(name).to_owned()
         })
@@ -218,7 +218,7 @@ fn every_metric_is_named() {
     assert_eq!(documented, registered(&root().join("src")));
 }
 
-/// The names that the sources give to metrics: the first text after `register(`.
+/// Returns the names of the metrics in the sources: the first text after `register(`.
 fn registered(folder: &Path) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -237,14 +237,14 @@ fn registered(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_field_of_a_log_line_is_named() {
+fn every_field_of_a_log_line_is_documented() {
     let rows = page(Path::new("docs/operating.md")).table("## The log");
     let documented: BTreeSet<String> = rows
         .iter()
         .map(|row| row[0].trim_matches('`').to_owned())
         .collect();
-    let seen = Seen::default();
-    let log = tracing_subscriber::registry().with(seen.clone());
+    let captured = CapturedFields::default();
+    let log = tracing_subscriber::registry().with(captured.clone());
     tracing::subscriber::with_default(log, || {
         let reference = "registry.example/shop/web:1.4".parse().unwrap();
         Recorder::new(&mut Registry::default()).record_pull(&Decision {
@@ -259,7 +259,7 @@ fn every_field_of_a_log_line_is_named() {
             elapsed: Duration::ZERO,
         });
     });
-    let fields = seen.0.lock().unwrap();
+    let fields = captured.0.lock().unwrap();
     let names: BTreeSet<String> = fields.keys().filter(|name| *name != "MESSAGE").cloned().collect();
     assert_eq!(documented, names);
     let shown = &page(Path::new("docs/operating.md")).blocks;
@@ -272,11 +272,11 @@ fn every_field_of_a_log_line_is_named() {
     );
 }
 
-/// The fields of events, by their names as the journal spells them (tracing-journald, `Layer`).
+/// The fields of events, under the names that they have in the journal (tracing-journald, `Layer`).
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<BTreeMap<String, String>>>);
+struct CapturedFields(Arc<Mutex<BTreeMap<String, String>>>);
 
-impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Seen {
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for CapturedFields {
     fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
         event.record(
             &mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
@@ -288,7 +288,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Seen {
 }
 
 #[test]
-fn the_unit_is_what_the_pages_say_of_it() {
+fn the_pages_describe_the_unit_as_it_is() {
     let unit = std::fs::read_to_string(root().join("packaging/systemd/pullgated.service")).unwrap();
     let page = page(Path::new("docs/operating.md"));
     let paths: BTreeSet<String> = page
@@ -346,7 +346,7 @@ fn the_unit_is_what_the_pages_say_of_it() {
 }
 
 #[test]
-fn the_readme_names_the_rust_that_is_needed() {
+fn the_readme_names_the_required_rust_version() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let wanted = format!("Rust {} or newer", env!("CARGO_PKG_RUST_VERSION"));
     assert!(readme.contains(&wanted), "{wanted}");

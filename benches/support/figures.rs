@@ -1,9 +1,9 @@
-//! Figures of one interleaved run. What is said of a peer is the median of the ratios within each round: what a noisy
-//! neighbour does to one round, it does to all that are measured in it.
+//! Figures of one interleaved run. The ratio to a peer is the median of the ratios within each round, because a noisy
+//! neighbour disturbs every target of a round alike.
 
 use std::fmt::Write as _;
 
-/// One figure of several targets, over the rounds.
+/// One quantity, measured for several targets over the rounds.
 pub struct Figure {
     title: String,
     unit: &'static str,
@@ -19,7 +19,7 @@ impl Figure {
         }
     }
 
-    /// Rows in this order, whatever is measured first.
+    /// Sets the order of the rows, independent of the order of measurement.
     pub fn rows<'a>(mut self, targets: impl IntoIterator<Item = &'a str>) -> Self {
         self.rows = targets
             .into_iter()
@@ -28,7 +28,7 @@ impl Figure {
         self
     }
 
-    /// Adds what a target took in one round.
+    /// Adds a target's value in one round.
     pub fn add(&mut self, target: &str, value: f64) {
         match self.rows.iter_mut().find(|(name, _)| name == target) {
             Some((_, values)) => values.push(value),
@@ -36,12 +36,12 @@ impl Figure {
         }
     }
 
-    /// The median of a target.
+    /// Returns the median of a target.
     pub fn median(&self, target: &str) -> f64 {
         median(self.values(target).to_vec())
     }
 
-    /// The median of the rounds' ratios.
+    /// Returns the median of the rounds' ratios.
     pub fn ratio(&self, target: &str, peer: &str) -> f64 {
         median(
             self.values(target)
@@ -52,7 +52,7 @@ impl Figure {
         )
     }
 
-    /// The median of the rounds' differences.
+    /// Returns the median of the rounds' differences.
     pub fn difference(&self, target: &str, peer: &str) -> f64 {
         median(
             self.values(target)
@@ -63,6 +63,7 @@ impl Figure {
         )
     }
 
+    /// Returns whether the target was measured.
     pub fn has(&self, target: &str) -> bool {
         self.rows.iter().any(|(name, _)| name == target)
     }
@@ -76,7 +77,7 @@ impl Figure {
             .1
     }
 
-    /// Prints a Markdown table: each target, and its ratio to each of the peers that were measured.
+    /// Prints a Markdown table with each target and its ratio to each measured peer.
     pub fn print(&self, peers: &[&str]) {
         let peers: Vec<_> = peers.iter().filter(|peer| self.has(peer)).collect();
         let mut text = format!("## {}\n\n| | {}, median | least .. most |", self.title, self.unit);
@@ -106,7 +107,7 @@ impl Figure {
     }
 }
 
-/// One goal of the issue, and whether this run holds it.
+/// Prints a goal and whether this run meets it.
 pub fn goal(what: &str, value: f64, most: f64, unit: &str) {
     let verdict = if value <= most { "holds" } else { "MISSED" };
     println!(
@@ -120,7 +121,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     quantile(&mut values, 0.5)
 }
 
-/// The value below which this part of all lie; the middle of two where it falls between.
+/// Returns the quantile of the values, interpolated between the two nearest.
 pub fn quantile(values: &mut [f64], part: f64) -> f64 {
     assert!(!values.is_empty(), "no values");
     values.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! The gate under measure: the `pullgated` of this build, with a configuration of its own.
+//! The measured gate: the `pullgated` of this build, with its own configuration.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -7,36 +7,37 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::journal;
 use super::process::{Process, free_address};
 use super::signer::{Signer, stranger_pem};
 
-/// The registry's host as it stands in image names; no such host exists (RFC 2606).
+/// The registry's host in image names. RFC 2606 reserves `.test`, so the host cannot exist.
 pub const HOST: &str = "bench.test";
 
 /// A running gate.
 pub struct Gate {
     pub process: Process,
     pub address: SocketAddr,
-    /// From the spawn to its `READY=1`.
+    /// The time from the spawn to `READY=1`.
     pub took: Duration,
 }
 
-/// What its configuration says beside its door.
+/// The variable parts of the gate's configuration.
 pub struct Setup<'a> {
-    /// Where [`HOST`] is reached.
+    /// The address at which the gate reaches [`HOST`].
     pub origin: SocketAddr,
-    /// Its certificate, where it is reached over TLS.
+    /// The origin's certificate, if the gate connects to it over TLS.
     pub ca: Option<&'a Path>,
-    /// Who signs.
+    /// The signer whose key the configuration trusts.
     pub signer: &'a Signer,
-    /// How many keys there are in all.
+    /// The total number of keys.
     pub keys: usize,
-    /// How many rules there are in all.
+    /// The total number of rules.
     pub rules: usize,
 }
 
 impl<'a> Setup<'a> {
-    pub fn before(origin: SocketAddr, signer: &'a Signer) -> Self {
+    pub fn in_front_of(origin: SocketAddr, signer: &'a Signer) -> Self {
         Self {
             origin,
             ca: None,
@@ -46,7 +47,7 @@ impl<'a> Setup<'a> {
         }
     }
 
-    /// Writes the configuration and the keys; the configuration's file.
+    /// Writes the configuration and the keys. Returns the path of the configuration.
     pub fn write(&self, folder: &Path, listen: SocketAddr) -> PathBuf {
         std::fs::create_dir_all(folder.join("keys")).unwrap();
         std::fs::write(folder.join("keys/release.pem"), self.signer.public_pem()).unwrap();
@@ -89,7 +90,7 @@ impl<'a> Setup<'a> {
             )
             .unwrap();
         }
-        // A key is named once.
+        // A rule may name a key only once.
         let text = text.replace("[\"release\", \"release\"]", "[\"release\"]");
         let file = folder.join("pullgate.toml");
         std::fs::write(&file, text).unwrap();
@@ -98,7 +99,7 @@ impl<'a> Setup<'a> {
 }
 
 impl Gate {
-    /// Starts the gate in a folder of its own and waits until it says that it is ready.
+    /// Starts the gate in its own folder and waits until it reports that it is ready.
     pub fn start(folder: &Path, setup: &Setup<'_>) -> Self {
         std::fs::create_dir_all(folder).unwrap();
         let address = free_address();
@@ -106,7 +107,7 @@ impl Gate {
         Self::start_with(folder, &file, address)
     }
 
-    /// Starts it with a configuration that was written before.
+    /// Starts the gate with an existing configuration.
     pub fn start_with(folder: &Path, file: &Path, address: SocketAddr) -> Self {
         let socket = folder.join("notify");
         if socket.exists() {
@@ -115,24 +116,27 @@ impl Gate {
         let notify = UnixDatagram::bind(&socket).unwrap();
         notify.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut command = Process::command(env!("CARGO_BIN_EXE_pullgated"));
-        // Its log goes to a file, as that of a service goes to the journal.
+        let log = File::create(folder.join("log")).unwrap();
+        if journal::is_selected() {
+            command.env("JOURNAL_STREAM", journal::stream_of(&log));
+        }
         command
             .arg("--config")
             .arg(file)
             .env("NOTIFY_SOCKET", &socket)
-            .stdout(File::create(folder.join("log")).unwrap());
-        let began = Instant::now();
+            .stdout(log);
+        let started = Instant::now();
         let process = Process::spawn(&mut command);
-        let mut said = [0; 4096];
-        let length = notify.recv(&mut said).unwrap_or_else(|error| {
+        let mut message = [0; 4096];
+        let length = notify.recv(&mut message).unwrap_or_else(|error| {
             panic!(
                 "{error}:\n{}",
                 std::fs::read_to_string(folder.join("log")).unwrap()
             )
         });
-        let took = began.elapsed();
+        let took = started.elapsed();
         assert!(
-            said[..length]
+            message[..length]
                 .split(|byte| *byte == b'\n')
                 .any(|line| line == b"READY=1")
         );
@@ -143,7 +147,7 @@ impl Gate {
         }
     }
 
-    /// A path of the origin as it is asked of the gate.
+    /// Returns the path of a resource of the origin at the gate.
     pub fn path(repository: &str, kind: &str, name: &str) -> String {
         format!("/v2/{HOST}/{repository}/{kind}/{name}")
     }

@@ -1,4 +1,4 @@
-//! A client that costs little beside what it measures: one connection, blocking, bodies counted and dropped.
+//! A client that costs little in comparison with the measured program: one blocking connection that counts and drops bodies.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -8,19 +8,19 @@ use std::time::Duration;
 pub struct Connection {
     stream: TcpStream,
     buffer: Box<[u8]>,
-    /// What was read of the buffer and not yet used.
+    /// The part of the buffer that was received and not yet used.
     unused: std::ops::Range<usize>,
 }
 
-/// The head of an answer, and its body.
+/// A response.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     pub status: u16,
     pub head: String,
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl HttpResponse {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (key, value) = line.split_once(':')?;
@@ -41,22 +41,29 @@ impl Connection {
         }
     }
 
-    /// Asks and reads the answer whole.
-    pub fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    /// Sends a request and reads the whole response.
+    pub fn request_response(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> HttpResponse {
         self.send(method, path, headers, body);
         let (status, head, length) = self.head();
-        let mut answer = Answer {
+        let mut response = HttpResponse {
             status,
             head,
             body: Vec::new(),
         };
         if method != "HEAD" {
-            self.body(length, |chunk| answer.body.extend_from_slice(chunk));
+            self.body(length, |chunk| response.body.extend_from_slice(chunk));
         }
-        answer
+        response
     }
 
-    /// GETs and drops the body; its length. Panics where the answer is not 200: a figure of errors would be a lie.
+    /// Sends a GET request, drops the body and returns its length. Panics if the status is not 200, because errors must not
+    /// be measured as responses.
     pub fn fetch(&mut self, path: &str) -> u64 {
         self.send("GET", path, &[], b"");
         let (status, head, length) = self.head();
@@ -65,8 +72,8 @@ impl Connection {
         length
     }
 
-    /// The connection after a GET was sent on it, for whoever reads at a pace of his own.
-    pub fn begin(mut self, path: &str) -> TcpStream {
+    /// Sends a GET request and returns the connection, for a caller that reads at its own pace.
+    pub fn start_get(mut self, path: &str) -> TcpStream {
         self.send("GET", path, &[], b"");
         self.stream
     }
@@ -90,7 +97,7 @@ impl Connection {
         self.buffer.copy_within(start..end, 0);
         self.unused = 0..end - start;
         let read = self.stream.read(&mut self.buffer[self.unused.end..]).unwrap();
-        assert_ne!(read, 0, "the connection ended within an answer");
+        assert_ne!(read, 0, "the connection ended within a response");
         self.unused.end += read;
     }
 
@@ -113,19 +120,19 @@ impl Connection {
         });
         assert!(
             length.is_some() || status == 204,
-            "an answer without a length: {head}"
+            "a response without a length: {head}"
         );
         (status, head, length.unwrap_or(0))
     }
 
-    fn body(&mut self, mut left: u64, mut take: impl FnMut(&[u8])) {
+    fn body(&mut self, mut left: u64, mut consume: impl FnMut(&[u8])) {
         while left > 0 {
             if self.unused.is_empty() {
                 self.unused = 0..0;
                 self.fill();
             }
             let chunk = self.unused.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            take(&self.buffer[self.unused.start..self.unused.start + chunk]);
+            consume(&self.buffer[self.unused.start..self.unused.start + chunk]);
             self.unused.start += chunk;
             left -= chunk as u64;
         }

@@ -1,4 +1,4 @@
-//! Images, signed, as files below a folder that an origin serves, or pushed to a registry.
+//! Signed images, either as files below a folder that an origin serves or pushed to a registry.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -27,7 +27,7 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// `sha256:<hex>`.
+/// Returns the digest in its text form, `sha256:<hex>`.
 pub fn digest_of(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }
@@ -39,7 +39,7 @@ pub struct Stored {
     pub size: u64,
 }
 
-/// An image as it is pulled.
+/// The parts of an image that a pull requests.
 #[derive(Clone, Debug)]
 pub struct Image {
     pub tag: String,
@@ -48,14 +48,14 @@ pub struct Image {
     pub layers: Vec<Stored>,
 }
 
-/// Where images are put.
+/// A place to store images.
 pub trait Store {
     fn blob(&mut self, repository: &str, bytes: &[u8]) -> Stored;
     fn manifest(&mut self, repository: &str, name: &str, media_type: &str, bytes: &[u8]);
     fn attach(&mut self, repository: &str, subject: &Digest, referrer: &Referrer);
 }
 
-/// Files below a folder, as an origin of static files serves them.
+/// Files below a folder, laid out for an origin that serves static files.
 pub struct Tree<'a>(pub &'a Path);
 
 impl Tree<'_> {
@@ -65,8 +65,8 @@ impl Tree<'_> {
         std::fs::write(folder.join(name), bytes).unwrap();
     }
 
-    /// A blob of zeros but for its first bytes, which make it one of its own: it takes no room on the disk, and is
-    /// sent as any other out of the page cache.
+    /// Stores a blob of zeros after a few bytes that make its digest unique. It takes no space on the disk, and the origin
+    /// sends it from the page cache like any other blob.
     pub fn sparse(&self, repository: &str, number: u64, size: u64) -> Stored {
         let folder = self.0.join("v2").join(repository).join("blobs");
         std::fs::create_dir_all(&folder).unwrap();
@@ -110,7 +110,7 @@ impl Store for Tree<'_> {
         self.put(repository, "manifests", &digest_of(bytes), bytes);
     }
 
-    /// What [`attach`] leaves in a registry without the referrers API.
+    /// Writes the files that [`attach`] leaves in a registry without the referrers API.
     fn attach(&mut self, repository: &str, subject: &Digest, referrer: &Referrer) {
         for blob in &referrer.blobs {
             self.blob(repository, blob.bytes());
@@ -139,7 +139,7 @@ impl Store for Tree<'_> {
     }
 }
 
-/// A registry that takes pushes.
+/// A registry that accepts pushes.
 pub struct Pushed {
     connection: Connection,
     client: RegistryClient,
@@ -169,15 +169,15 @@ impl Pushed {
 impl Store for Pushed {
     fn blob(&mut self, repository: &str, bytes: &[u8]) -> Stored {
         let digest = digest_of(bytes);
-        let begun = self
-            .connection
-            .ask("POST", &format!("/v2/{repository}/blobs/uploads/"), &[], b"");
-        assert_eq!(begun.status, 202, "{}", begun.head);
-        let location = begun.header("location").unwrap();
+        let upload =
+            self.connection
+                .request_response("POST", &format!("/v2/{repository}/blobs/uploads/"), &[], b"");
+        assert_eq!(upload.status, 202, "{}", upload.head);
+        let location = upload.header("location").unwrap();
         let path = location.split_once("/v2/").unwrap().1;
         let joint = if path.contains('?') { '&' } else { '?' };
         let path = format!("/v2/{path}{joint}digest={digest}");
-        let stored = self.connection.ask(
+        let stored = self.connection.request_response(
             "PUT",
             &path,
             &[("Content-Type", "application/octet-stream")],
@@ -194,7 +194,7 @@ impl Store for Pushed {
         let path = format!("/v2/{repository}/manifests/{name}");
         let stored = self
             .connection
-            .ask("PUT", &path, &[("Content-Type", media_type)], bytes);
+            .request_response("PUT", &path, &[("Content-Type", media_type)], bytes);
         assert_eq!(
             stored.status,
             201,
@@ -215,7 +215,7 @@ impl Store for Pushed {
     }
 }
 
-/// Stores an image of these layers, and beside it its signature, as `pullgate sign` does it.
+/// Stores an image of these layers with its signature, as `pullgate sign` does.
 pub fn put_signed(
     store: &mut dyn Store,
     repository: &str,

@@ -1,4 +1,4 @@
-//! nginx, where it is installed: the origin, and the two proxies that the gate is held against.
+//! nginx, if it is installed: the origin, and the two proxies that the gate is compared with.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ pub struct Nginx {
     pub address: SocketAddr,
 }
 
-/// How much of an answer a proxy holds.
+/// The amount of a response that a proxy buffers.
 #[derive(Clone, Copy)]
 pub enum Buffers {
-    /// 16 of 256 KiB, and no file.
+    /// 16 buffers of 256 KiB, and no temporary file.
     Big,
-    /// What nginx does when nobody says anything: 8 of 4 KiB, and a file for what the client does not take at once.
+    /// nginx's default: 8 buffers of 4 KiB, and a temporary file for the part that the client does not read at once.
     Default,
 }
 
-/// Serves a folder with sendfile, as a registry whose objects are files.
+/// Serves a folder with sendfile, like a registry whose objects are files.
 pub fn origin(program: &Path, folder: &Path, root: &Path, tls: Option<&Tls>) -> Nginx {
     let address = free_address();
     let (listen, files) = match tls {
@@ -50,7 +50,7 @@ pub fn origin(program: &Path, folder: &Path, root: &Path, tls: Option<&Tls>) -> 
     start(program, folder, "origin", address, &server)
 }
 
-/// A reverse proxy before `origin`, with connections that stay open.
+/// Starts a reverse proxy in front of `origin` that keeps its connections open.
 pub fn proxy(program: &Path, folder: &Path, origin: SocketAddr, tls: bool, buffers: Buffers) -> Nginx {
     let address = free_address();
     let (name, buffers) = match buffers {
@@ -80,7 +80,7 @@ fn start(program: &Path, folder: &Path, name: &str, address: SocketAddr, server:
         .iter()
         .map(|place| format!("{place}_temp_path {};\n", folder.join(place).display()))
         .collect();
-    // One process, so that its end is its end: workers outlive a master that is killed.
+    // A single process, because workers outlive a master that is killed.
     let text = format!(
         "daemon off; master_process off; pid {}; error_log {} error;
         events {{ worker_connections 1024; }}

@@ -1,5 +1,5 @@
-//! The origin: nginx, or where there is none a server of our own that sends files (a thread a connection; on Linux
-//! `std::io::copy` from a file to a socket is sendfile).
+//! The origin: nginx, or a server of our own if nginx is not installed. Our own server has one thread per connection and
+//! sends files with `std::io::copy`, which uses sendfile on Linux.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use super::process::Process;
-use super::relay::said_address;
+use super::relay::printed_address;
 use super::tls::Tls;
 use super::{installed, nginx};
 
+/// The environment variable that makes a child process of the bench the origin. Its value is the folder to serve.
 const ROOT: &str = "PULLGATE_BENCH_ORIGIN";
 
 /// A running origin.
@@ -21,7 +22,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Serves a folder. Over TLS by nginx alone: none, where that is not installed.
+    /// Serves a folder. Only nginx serves TLS: returns `None` if it is needed and not installed.
     pub fn start(folder: &Path, root: &Path, tls: Option<&Tls>) -> Option<Self> {
         if let Some(program) = installed("nginx") {
             let nginx::Nginx { process, address } = nginx::origin(&program, folder, root, tls);
@@ -33,13 +34,13 @@ impl Origin {
         let mut command = Process::command(std::env::current_exe().unwrap());
         command.env(ROOT, root).stdout(Stdio::piped());
         let mut process = Process::spawn(&mut command);
-        let address = said_address(&mut process);
+        let address = printed_address(&mut process);
         Some(Self { process, address })
     }
 }
 
-/// Is the origin, if a parent said so.
-pub fn serve_if_asked() {
+/// Becomes the origin if the parent process set the environment variable for it.
+pub fn serve_if_selected() {
     let Some(root) = std::env::var_os(ROOT).map(PathBuf::from) else {
         return;
     };
@@ -48,7 +49,7 @@ pub fn serve_if_asked() {
     std::io::stdout().flush().unwrap();
     for stream in listener.incoming().flatten() {
         let root = root.clone();
-        // A client that goes ends its thread and nothing else.
+        // A client that disconnects ends only its own thread.
         std::thread::spawn(move || connection(&root, stream).ok());
     }
     std::process::exit(0);

@@ -1,4 +1,4 @@
-//! Processes that are measured: what they used of the CPU and the memory, and their end.
+//! Measured processes: their CPU time, their memory and their end.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -6,16 +6,15 @@ use std::process::{Child, Command};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// A running process; it is ended when this is dropped.
+/// A running process, which is killed on drop.
 pub struct Process {
     child: Child,
-    /// Nanoseconds on a CPU by thread. Kept, because what a thread used is gone from /proc when it ends.
+    /// CPU time of each thread in nanoseconds. The values are kept here because `/proc` forgets a thread that has ended.
     threads: Mutex<HashMap<String, u64>>,
 }
 
 impl Process {
-    /// Starts it with nothing of our environment but `PATH` and what the command sets: a proxy or a log setting would
-    /// be measured as well.
+    /// Starts a command.
     pub fn spawn(command: &mut Command) -> Self {
         let child = command
             .spawn()
@@ -26,7 +25,8 @@ impl Process {
         }
     }
 
-    /// A command that inherits `PATH` alone.
+    /// Returns a command that inherits only `PATH`. Other variables, such as a proxy or a log level, would change the
+    /// measurement.
     pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command
@@ -39,12 +39,12 @@ impl Process {
         &mut self.child
     }
 
-    /// User and system time since its start, in nanosecond grain (`/proc/<pid>/task/*/schedstat`).
+    /// Returns the user and system time since the start, in nanoseconds (`/proc/<pid>/task/*/schedstat`).
     pub fn cpu(&self) -> Duration {
         let tasks = format!("/proc/{}/task", self.child.id());
         let mut threads = self.threads.lock().unwrap();
         for task in std::fs::read_dir(tasks).unwrap().flatten() {
-            // A thread may end between the list and the look.
+            // A thread may end after it was listed.
             let Ok(text) = std::fs::read_to_string(task.path().join("schedstat")) else {
                 continue;
             };
@@ -54,7 +54,7 @@ impl Process {
         Duration::from_nanos(threads.values().sum())
     }
 
-    /// Resident memory in bytes (`VmRSS`).
+    /// Returns the resident memory in bytes (`VmRSS`).
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status
@@ -67,13 +67,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to end.
+        // The process may have ended already.
         let _ended = self.child.kill();
         let _status = self.child.wait();
     }
 }
 
-/// A port of loopback that was free a moment ago.
+/// Returns a loopback address whose port is free at this moment.
 pub fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .unwrap()
@@ -81,11 +81,11 @@ pub fn free_address() -> SocketAddr {
         .unwrap()
 }
 
-/// Waits until somebody listens there.
+/// Waits until a process listens at this address.
 pub fn await_listener(address: SocketAddr) {
     let end = Instant::now() + Duration::from_secs(10);
     while TcpStream::connect(address).is_err() {
-        assert!(Instant::now() < end, "nobody listens at {address}");
+        assert!(Instant::now() < end, "nothing listens at {address}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -1,5 +1,5 @@
-//! The least that a proxy in Rust is: hyper's server, hyper-util's pooled client, and nothing between them. The bench
-//! starts itself once more to be it, so that it is a process of its own.
+//! The minimal proxy in Rust: hyper's server directly in front of hyper-util's pooled client. The bench starts itself a second
+//! time as the relay, so that the relay is a process of its own.
 
 use std::convert::Infallible;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -24,9 +24,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::process::Process;
 
-/// Says to a child of the bench that it is the relay, and before whom.
+/// The environment variable that makes a child process of the bench the relay. Its value is the origin's address.
 const ORIGIN: &str = "PULLGATE_BENCH_RELAY";
-/// The certificate that it trusts.
+/// The environment variable with the path of the certificate that the relay trusts.
 const CA: &str = "PULLGATE_BENCH_CA";
 
 /// A running relay.
@@ -36,7 +36,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Starts one before an origin; with its certificate over TLS.
+    /// Starts a relay in front of an origin, over TLS if the origin's certificate is given.
     pub fn start(origin: SocketAddr, ca: Option<&Path>) -> Self {
         let mut command = Process::command(std::env::current_exe().unwrap());
         command.env(ORIGIN, origin.to_string()).stdout(Stdio::piped());
@@ -44,13 +44,13 @@ impl Relay {
             command.env(CA, ca);
         }
         let mut process = Process::spawn(&mut command);
-        let address = said_address(&mut process);
+        let address = printed_address(&mut process);
         Self { process, address }
     }
 }
 
-/// The address that a child of the bench prints as its first line.
-pub fn said_address(process: &mut Process) -> SocketAddr {
+/// Reads the address that a child process of the bench prints as its first line.
+pub fn printed_address(process: &mut Process) -> SocketAddr {
     let mut line = String::new();
     BufReader::new(process.child().stdout.take().unwrap())
         .read_line(&mut line)
@@ -58,11 +58,11 @@ pub fn said_address(process: &mut Process) -> SocketAddr {
     line.trim().parse().unwrap()
 }
 
-/// Is the relay, if a parent said so.
-pub fn serve_if_asked() {
+/// Becomes the relay if the parent process set the environment variable for it.
+pub fn serve_if_selected() {
     let Ok(origin) = std::env::var(ORIGIN) else { return };
     let ca = std::env::var_os(CA).map(|file| std::fs::read(file).unwrap());
-    // As many threads as `pullgated` has.
+    // The relay has as many threads as `pullgated`.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -88,7 +88,7 @@ async fn serve(origin: Authority, ca: Option<Vec<u8>>) {
 async fn connection(stream: TcpStream, client: Upstream, scheme: Scheme, origin: Authority) {
     stream.set_nodelay(true).unwrap();
     let service = service_fn(|request| relay(request, &client, &scheme, &origin));
-    // A client that goes is no concern of a relay's.
+    // A client may disconnect at any time.
     let _ended = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;

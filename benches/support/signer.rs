@@ -1,4 +1,4 @@
-//! A key that signs as `pullgate sign` does, and keys that only load.
+//! A key that signs as `pullgate sign` does, and public keys without a private half.
 
 use jiff::Timestamp;
 use pullgate::signature::oracle::{OracleMessage, Record};
@@ -15,7 +15,7 @@ impl Signer {
         Self(PrivateKey::generate(bits).unwrap())
     }
 
-    /// The public half as the `rsa` crate has it.
+    /// Returns the public half in the `rsa` crate's type.
     pub fn public(&self) -> PublicKey {
         PublicKey::from_public_key_pem(self.0.public_pem()).unwrap()
     }
@@ -24,7 +24,7 @@ impl Signer {
         self.0.public_pem()
     }
 
-    /// A good record of an image.
+    /// Returns a valid record of an image.
     pub fn record(&self, digest: &str, repository: &str, algorithm: SigningAlgorithm) -> Record {
         let message = OracleMessage {
             description: String::new(),
@@ -40,8 +40,8 @@ impl Signer {
     }
 }
 
-/// A public key of 2048 bits whose private half nobody has: an odd number at random. It takes as long to load as
-/// a good one, and a hundred of those would take a minute to make.
+/// Returns a public key of 2048 bits without a private half: its modulus is a random odd number. It takes as long to load as
+/// a real key, and generating a hundred real keys would take a minute.
 pub fn stranger_pem() -> String {
     let mut modulus: [u8; 256] = rand::random();
     modulus[0] |= 0x80;

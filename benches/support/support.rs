@@ -1,11 +1,12 @@
-//! What the benches stand on: the gate as a real process, its peers beside it, clients that load them, and figures
-//! that are compared only within one interleaved run.
-#![allow(dead_code, reason = "each bench uses a part")]
+//! The parts that the benches share: the gate as a real process, its peers, clients that load them, and figures that are
+//! compared only within one interleaved run.
+#![allow(dead_code, reason = "each bench uses only a part of this module")]
 
 pub mod figures;
 pub mod gate;
 pub mod http;
 pub mod image;
+pub mod journal;
 pub mod nginx;
 pub mod origin;
 pub mod process;
@@ -15,28 +16,33 @@ pub mod tls;
 
 use std::path::PathBuf;
 
-/// Plays the part that a parent gave this process, and does not come back from it; else says whether to measure:
-/// `cargo test` must never time anything.
-pub fn begin(name: &str) -> bool {
-    relay::serve_if_asked();
-    origin::serve_if_asked();
+/// Runs the role that the parent process selected for this process and does not return from it. Otherwise returns whether to
+/// measure: `cargo test` must never time anything.
+pub fn prepare(name: &str) -> bool {
+    relay::serve_if_selected();
+    origin::serve_if_selected();
     if !std::env::args().any(|argument| argument == "--bench") {
-        println!("{name}: measured by `cargo bench --bench {name}` alone");
+        println!("{name}: run `cargo bench --bench {name}` to measure");
         return false;
     }
-    println!("# {name}\n\n{}\n", machine());
+    journal::open_if_selected();
+    println!(
+        "# {name}\n\n{}; log writer: {}\n",
+        machine(),
+        journal::log_writer()
+    );
     true
 }
 
-/// How often everything is measured: `cargo bench --bench blobs -- --rounds 21`.
-pub fn rounds(known: usize) -> usize {
+/// Returns the number of rounds: the default, or the argument of `cargo bench --bench blobs -- --rounds 21`.
+pub fn rounds(default: usize) -> usize {
     let mut arguments = std::env::args().skip_while(|argument| argument != "--rounds");
-    arguments
-        .nth(1)
-        .map_or(known, |rounds| rounds.parse().expect("`--rounds` takes a number"))
+    arguments.nth(1).map_or(default, |rounds| {
+        rounds.parse().expect("`--rounds` takes a number")
+    })
 }
 
-/// A program of this machine, if it is installed.
+/// Returns the path of a program if it is installed.
 pub fn installed(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -59,8 +65,8 @@ fn machine() -> String {
     )
 }
 
-/// Whether this part is asked for: `cargo bench --bench blobs -- --only TLS`.
-pub fn asked_for(title: &str) -> bool {
+/// Returns whether to measure this part: all, or those that `cargo bench --bench blobs -- --only TLS` selects.
+pub fn is_selected(title: &str) -> bool {
     let mut arguments = std::env::args().skip_while(|argument| argument != "--only");
     arguments.nth(1).is_none_or(|only| title.contains(&only))
 }

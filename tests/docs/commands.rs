@@ -1,5 +1,5 @@
-//! Every command line of ours that a page shows is one that the programs take, and what is shown of their output in
-//! `console` blocks is what they print.
+//! Compares the command lines on the pages with the programs: the programs accept every command line of our_words, and they print
+//! the output that `console` blocks show.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,32 +13,34 @@ use tempfile::TempDir;
 
 use crate::markdown::{Block, Page, page, pages, root};
 
-/// A command line, and where it stands.
-struct Shown {
+/// A command line on a page.
+struct ShownCommand {
     place: String,
     words: Vec<String>,
-    /// The lines below it, up to the next prompt.
+    /// The lines below the command, up to the next prompt.
     output: Vec<String>,
 }
 
 #[test]
-fn every_command_is_one_that_the_programs_take() {
+fn the_programs_accept_every_command_on_the_pages() {
     let mut tried = 0;
     let mut refused = Vec::new();
     for page in pages() {
         let in_blocks = page.blocks.iter().flat_map(commands).map(|shown| (shown, false));
         let in_prose = in_prose(&page).into_iter().map(|shown| (shown, true));
         for (shown, prose) in in_blocks.chain(in_prose) {
-            let Some(words) = ours(&shown.words) else { continue };
+            let Some(words) = our_words(&shown.words) else {
+                continue;
+            };
             if words[0] == "pullgate" {
                 if let Err(error) = pullgate::tool::cli::command().try_get_matches_from(&words)
-                    // A sentence may name a verb alone.
+                    // A sentence may name a verb without its arguments.
                     && !(prose && error.kind() == ErrorKind::MissingRequiredArgument)
                 {
                     refused.push(format!("{}: {error}", shown.place));
                 }
             } else {
-                // What comes before is read before the version is printed.
+                // The daemon parses the other arguments before it prints the version.
                 let daemon = Command::new(env!("CARGO_BIN_EXE_pullgated"))
                     .args(&words[1..])
                     .arg("--version")
@@ -59,7 +61,7 @@ fn every_command_is_one_that_the_programs_take() {
 }
 
 #[test]
-fn every_option_of_sign_is_listed() {
+fn every_option_of_sign_is_documented() {
     let options = page(Path::new("docs/signing.md")).table("## Sign");
     let documented: BTreeSet<&str> = options
         .iter()
@@ -72,8 +74,9 @@ fn every_option_of_sign_is_listed() {
     assert_eq!(documented, known);
 }
 
-/// The words of ours in a command line, whoever is asked to run it; none where it runs something else.
-fn ours(words: &[String]) -> Option<Vec<String>> {
+/// Returns the words of a command line that runs one of our programs, without `sudo` or `cargo run` in front. Returns `None`
+/// if it runs another program.
+fn our_words(words: &[String]) -> Option<Vec<String>> {
     let mut words = words;
     if let [sudo, rest @ ..] = words
         && sudo == "sudo"
@@ -98,9 +101,9 @@ fn ours(words: &[String]) -> Option<Vec<String>> {
     matches!(words.first()?.as_str(), "pullgate" | "pullgated").then_some(words)
 }
 
-/// The command lines of a block: every line of `sh`, those behind a prompt of `console`.
-fn commands(block: &Block) -> Vec<Shown> {
-    let mut shown: Vec<Shown> = Vec::new();
+/// Returns the command lines of a block: every line of `sh`, and the lines with a prompt of `console`.
+fn commands(block: &Block) -> Vec<ShownCommand> {
+    let mut shown: Vec<ShownCommand> = Vec::new();
     let mut lines = block.text.lines();
     while let Some(line) = lines.next() {
         let command = match block.language.as_str() {
@@ -116,10 +119,10 @@ fn commands(block: &Block) -> Vec<Shown> {
             continue;
         };
         let mut command = command.to_owned();
-        while let Some(begun) = command.strip_suffix('\\') {
-            command = format!("{begun}{}", lines.next().unwrap_or_default());
+        while let Some(start) = command.strip_suffix('\\') {
+            command = format!("{start}{}", lines.next().unwrap_or_default());
         }
-        shown.push(Shown {
+        shown.push(ShownCommand {
             place: format!("{}: `{command}`", block.place),
             words: words(&command),
             output: Vec::new(),
@@ -128,10 +131,10 @@ fn commands(block: &Block) -> Vec<Shown> {
     shown
 }
 
-/// Inline code that is a command line of ours. An image stands where the page says `IMAGE` or `…`.
-fn in_prose(page: &Page) -> Vec<Shown> {
+/// Returns the inline code of a page as command lines, with an image's name in place of `IMAGE` and `…`.
+fn in_prose(page: &Page) -> Vec<ShownCommand> {
     let code = page.inline_code().into_iter();
-    code.map(|(line, text)| Shown {
+    code.map(|(line, text)| ShownCommand {
         place: format!("{}:{line}: `{text}`", page.path.display()),
         words: words(
             &text
@@ -144,7 +147,7 @@ fn in_prose(page: &Page) -> Vec<Shown> {
     .collect()
 }
 
-/// Splits as a shell does: quotes hold words together. Nothing is expanded.
+/// Splits a line into words as a shell does, with quotes but without expansion.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -164,10 +167,10 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// What the pages' examples take for granted: a registry, a key, and a node's configuration.
-struct World {
+/// The environment of the pages' examples: a registry, a key, a node's configuration and a daemon.
+struct Site {
     folder: TempDir,
-    /// Held, so that they answer.
+    /// The registry and the daemon run until they are dropped.
     _registry: EmbeddedRegistry,
     _daemon: Daemon,
     _sockets: TempDir,
@@ -184,7 +187,7 @@ impl Drop for Daemon {
 }
 
 impl Daemon {
-    /// Starts it, and waits until it can be asked.
+    /// Starts the daemon and waits until its control socket exists.
     async fn start(config: &Path, socket: &Path) -> Self {
         let daemon = Command::new(env!("CARGO_BIN_EXE_pullgated"))
             .arg("--config")
@@ -204,7 +207,7 @@ impl Daemon {
     }
 }
 
-impl World {
+impl Site {
     async fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let registry = EmbeddedRegistry::start(FakeRegistryOptions::default())
@@ -227,7 +230,7 @@ impl World {
         }
         let list = root().join("tests/fixtures/oracle/lists/multi.json");
         std::fs::copy(list, folder.path().join("work/list.json")).unwrap();
-        // Short enough for a socket's path, whatever TMPDIR says.
+        // The path of a socket is limited to 108 bytes (unix(7)), and `TMPDIR` may be long.
         let sockets = if folder.path().as_os_str().len() < 64 {
             TempDir::new_in(folder.path()).unwrap()
         } else {
@@ -249,7 +252,7 @@ impl World {
         }
     }
 
-    /// Runs one command, and gives its exit code and what it printed.
+    /// Runs a command. Returns its exit code and its output.
     async fn run(&self, words: &[String]) -> (i32, String) {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_pullgate"));
         if !words.iter().any(|word| word == "--config") {
@@ -260,7 +263,7 @@ impl World {
         let output = command
             .args(&words[1..])
             .current_dir(self.folder.path().join("work"))
-            // No proxy, and no login of whoever runs the tests.
+            // The proxy settings and logins of the user who runs the tests must not count.
             .env_clear()
             .env("HOME", self.folder.path())
             .output()
@@ -307,32 +310,32 @@ endpoint = "{endpoint}"
 }
 
 #[tokio::test]
-async fn what_is_shown_is_what_is_printed() {
+async fn the_programs_print_the_output_that_the_pages_show() {
     let mut compared = 0;
     for page in pages() {
-        let world = World::new().await;
+        let site = Site::new().await;
         let mut exit = 0;
         let mut digest = String::new();
         for block in &page.blocks {
             if let Some(name) = block.text.lines().next().and_then(|line| line.strip_prefix("# "))
                 && Path::new(name).file_name().is_some_and(|file| file == name)
             {
-                std::fs::write(world.folder.path().join("work").join(name), &block.text).unwrap();
+                std::fs::write(site.folder.path().join("work").join(name), &block.text).unwrap();
             }
             if block.language != "console" {
                 continue;
             }
-            for Shown { place, words, output } in commands(block) {
+            for ShownCommand { place, words, output } in commands(block) {
                 let printed = if words == ["echo", "$?"] {
                     format!("{exit}\n")
-                } else if let Some(words) = ours(&words).filter(|words| words[0] == "pullgate") {
+                } else if let Some(words) = our_words(&words).filter(|words| words[0] == "pullgate") {
                     let words: Vec<_> = words
                         .iter()
                         .map(|word| word.replace("sha256:…", &digest))
                         .collect();
-                    let (code, printed) = world.run(&words).await;
+                    let (code, printed) = site.run(&words).await;
                     exit = code;
-                    // The record that a later command names.
+                    // A later command names this record.
                     if let Some(line) = printed.lines().rfind(|line| line.starts_with("sha256:")) {
                         digest = line.split(' ').next().unwrap_or_default().to_owned();
                     }
@@ -353,7 +356,7 @@ async fn what_is_shown_is_what_is_printed() {
     assert!(compared >= 8, "{compared}");
 }
 
-/// A line that is `…` stands for any lines.
+/// Compares lines with a pattern in which a line `…` stands for any number of lines.
 fn lines_match(pattern: &[&str], lines: &[&str]) -> bool {
     match (pattern, lines) {
         ([], lines) => lines.is_empty(),
@@ -365,7 +368,8 @@ fn lines_match(pattern: &[&str], lines: &[&str]) -> bool {
     }
 }
 
-/// `…` in a line stands for any text, and spaces for as many as a column takes: what `…` stands for makes it wider.
+/// Compares a line with a pattern in which `…` stands for any text. The number of spaces between words does not matter,
+/// because the text that `…` stands for changes the width of a column.
 fn line_matches(pattern: &str, line: &str) -> bool {
     let (pattern, line) = (narrow(pattern), narrow(line));
     let mut pieces = pattern.split('…');
@@ -382,7 +386,7 @@ fn line_matches(pattern: &str, line: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// With the indentation as it is, and one space between words.
+/// Keeps the indentation and reduces the space between words to one.
 fn narrow(line: &str) -> String {
     let text = line.trim_start();
     let indent = &line[..line.len() - text.len()];

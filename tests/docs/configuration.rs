@@ -1,4 +1,4 @@
-//! Every configuration that a page shows is loaded, and the tables of `docs/configuration.md` are what the loader knows.
+//! Loads every configuration that a page shows, and compares the tables of `docs/configuration.md` with the loader.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,7 +19,7 @@ fn every_configuration_loads_without_a_warning() {
         for block in page.blocks.iter().filter(|block| block.language == "toml") {
             let first = block.text.lines().next().unwrap_or_default();
             let Some(path) = first.strip_prefix("# ").and_then(|rest| rest.strip_prefix('/')) else {
-                // An example for a command: tests/docs/commands.rs puts it where the command is run.
+                // The example belongs to a command: tests/docs/commands.rs writes it into the folder of the command.
                 assert!(
                     first.starts_with("# ") && !first.contains('/'),
                     "{}: names no file",
@@ -41,7 +41,7 @@ fn every_configuration_loads_without_a_warning() {
     assert!(loaded >= 6, "{loaded}");
 }
 
-/// Loads a block as the file that it says it is, with all that it names beside it.
+/// Loads a block as the file that its first line names, together with all files that it refers to.
 fn load(block: &Block, path: &str) {
     let folder = TempDir::new().unwrap();
     let main = folder.path().join("pullgate.toml");
@@ -60,14 +60,14 @@ fn load(block: &Block, path: &str) {
         text = format!("include = [\"policy.d/*.toml\"]\n{LEAST}");
         named_from.push("policy.d");
     } else if let Some(rest) = path.strip_prefix("pullgate.toml") {
-        // A part stands for itself, or for the file with what every file has.
+        // A part of a file is loaded with the tables that every file must have.
         assert!(matches!(rest, "" | ", a part"), "{}: `{path}`", block.place);
         if !rest.is_empty() {
             text.push_str(LEAST);
         }
         std::fs::create_dir_all(folder.path().join("policy.d")).unwrap();
     } else {
-        panic!("{}: `{path}` is no file of the configuration", block.place);
+        panic!("{}: `{path}` is not a configuration file", block.place);
     }
     if path != "pullgate.toml" {
         text.push_str(&other_keys(folder.path(), &table));
@@ -75,13 +75,13 @@ fn load(block: &Block, path: &str) {
     put_files(&named_from, &Value::Table(table));
     std::fs::write(&main, text).unwrap();
     let config = Config::load(&main).unwrap_or_else(|errors| panic!("{}: {errors}", block.place));
-    // The groups of a node are not those of this machine.
+    // A node has groups that this machine may not have.
     let mut warnings = config.warnings.iter().map(ToString::to_string);
     let warning = warnings.find(|warning| !warning.contains("there is no group"));
     assert_eq!(warning, None, "{}", block.place);
 }
 
-/// The keys that the rules of a part name and that stand in another file of the node.
+/// Returns tables for the keys that the rules of a part name and that another file of the node defines.
 fn other_keys(folder: &Path, table: &toml::Table) -> String {
     let tables = |name: &str| table.get(name).and_then(Value::as_array).into_iter().flatten();
     let names = |value: &Value| value.as_str().map(str::to_owned);
@@ -102,7 +102,7 @@ fn other_keys(folder: &Path, table: &toml::Table) -> String {
     text
 }
 
-/// Puts something that loads at every path that the configuration names.
+/// Writes a loadable file at every path that the configuration names.
 fn put_files(folder: &Path, value: &Value) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| put_files(folder, item)),
@@ -136,7 +136,7 @@ fn put(folder: &Path, path: &str, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-/// Loads what is no configuration.
+/// Loads an invalid configuration and returns its errors.
 fn refused(text: &str) -> ConfigErrors {
     let folder = TempDir::new().unwrap();
     let main = folder.path().join("pullgate.toml");
@@ -151,7 +151,7 @@ fn loaded(text: &str) -> Config {
     Config::load(&main).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-/// A heading of the page, and how its table is opened in a file. `%` is where its keys go.
+/// The headings of the page, and the text that opens the table in a file. `%` is the place of the table's keys.
 const TABLES: [(&str, &str); 13] = [
     ("## The file", "%\n[policy]\ndefault = \"reject\""),
     ("## `[daemon]`", "[daemon]\n%"),
@@ -175,11 +175,11 @@ fn every_table_lists_the_keys_that_the_loader_knows() {
     let oracle = ("### `[registry.oracle]`", "[[registry]]\n[registry.oracle]\n%");
     for (heading, opened) in TABLES.into_iter().chain([credentials, oracle]) {
         let documented: BTreeSet<String> = keys(&page, heading).collect();
-        // The loader says what it knows when it is asked for something that it does not.
-        let known = refused(&opened.replace('%', "nobody_will_ever_know_this = 1"))
+        // The hint of the error about an unknown key lists the known keys.
+        let known = refused(&opened.replace('%', "an_unknown_key_of_this_test = 1"))
             .problems
             .into_iter()
-            .find(|problem| problem.message.contains("nobody_will_ever_know_this"))
+            .find(|problem| problem.message.contains("an_unknown_key_of_this_test"))
             .and_then(|problem| problem.hint)
             .unwrap();
         let (_, list) = known
@@ -201,7 +201,7 @@ fn keys(page: &Page, heading: &str) -> impl Iterator<Item = String> {
 }
 
 #[test]
-fn bounds_are_those_of_the_loader() {
+fn the_bounds_equal_those_of_the_loader() {
     let page = page(Path::new("docs/configuration.md"));
     let mut compared = 0;
     for (heading, opened) in TABLES {
@@ -214,7 +214,7 @@ fn bounds_are_those_of_the_loader() {
             if !bounds.contains(" to ") {
                 continue;
             }
-            // Beyond all of them, in the kind that the key takes.
+            // A value of the key's type that is beyond all bounds.
             let beyond = if default.parse::<usize>().is_ok() {
                 "999999999999"
             } else {
@@ -240,7 +240,7 @@ fn bounds_are_those_of_the_loader() {
 }
 
 #[test]
-fn what_is_called_the_default_is_the_default() {
+fn the_documented_defaults_are_the_defaults() {
     let page = page(Path::new("docs/configuration.md"));
     let least = loaded(LEAST);
     let mut compared = 0;
@@ -270,7 +270,7 @@ fn what_is_called_the_default_is_the_default() {
 }
 
 #[test]
-fn what_a_later_release_brings_does_not_load_and_says_so() {
+fn a_table_of_a_later_release_does_not_load_and_the_error_says_so() {
     for text in [
         "[door.proxy]\nlisten = \"127.0.0.1:5444\"",
         "[door.docker]\nlisten = \"/run/docker/plugins/pullgate.sock\"",

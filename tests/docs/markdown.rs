@@ -1,13 +1,13 @@
-//! As much of Markdown as our pages use: fenced blocks, tables, headings, links, inline code.
+//! A parser for the parts of Markdown that our pages use: fenced blocks, tables, headings, links and inline code.
 
 use std::path::{Path, PathBuf};
 
-/// One page, read whole.
+/// A parsed page.
 pub(crate) struct Page {
-    /// Relative to the repository, for messages.
+    /// The path relative to the repository, for messages.
     pub(crate) path: PathBuf,
     pub(crate) blocks: Vec<Block>,
-    /// The lines outside of blocks, with their numbers.
+    /// The lines outside fenced blocks, with their numbers.
     pub(crate) prose: Vec<(usize, String)>,
 }
 
@@ -17,7 +17,7 @@ pub(crate) struct Block {
     pub(crate) place: String,
     pub(crate) language: String,
     pub(crate) text: String,
-    /// What a comment `<!-- file: … -->` right above it names.
+    /// The path in a comment `<!-- file: … -->` directly above the block.
     pub(crate) shipped: Option<PathBuf>,
 }
 
@@ -25,7 +25,7 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every page for people, in the order of their names.
+/// Returns all pages, sorted by name.
 pub(crate) fn pages() -> Vec<Page> {
     let mut paths: Vec<PathBuf> = ["CHANGELOG.md", "README.md", "SECURITY.md"]
         .map(PathBuf::from)
@@ -60,7 +60,7 @@ pub(crate) fn page(path: &Path) -> Page {
             continue;
         };
         let place = format!("{}:{}", path.display(), index + 2);
-        // A block in a list is indented as its fence is.
+        // The lines of a block in a list have the indentation of its fence.
         let indent = line.len() - line.trim_start().len();
         let mut text = String::new();
         loop {
@@ -84,7 +84,7 @@ pub(crate) fn page(path: &Path) -> Page {
 }
 
 impl Page {
-    /// The anchors that its headings make, as GitHub makes them.
+    /// Returns the anchors of the headings, by GitHub's rules.
     pub(crate) fn anchors(&self) -> Vec<String> {
         let headings = self.prose.iter().filter(|(_, line)| line.starts_with('#'));
         headings
@@ -92,7 +92,7 @@ impl Page {
             .collect()
     }
 
-    /// `(line, target)` of every link.
+    /// Returns `(line, target)` of every link.
     pub(crate) fn links(&self) -> Vec<(usize, String)> {
         let mut links = Vec::new();
         for (number, line) in &self.prose {
@@ -105,7 +105,7 @@ impl Page {
         links
     }
 
-    /// `(line, text)` of every piece of inline code, one that goes on in the next line too.
+    /// Returns `(line, text)` of every piece of inline code, including code that continues in the next line.
     pub(crate) fn inline_code(&self) -> Vec<(usize, String)> {
         let mut found = Vec::new();
         let mut open: Option<(usize, String)> = None;
@@ -132,7 +132,7 @@ impl Page {
         found
     }
 
-    /// The rows of the first table below the heading, each cell trimmed; without its head.
+    /// Returns the rows of the first table below the heading, with trimmed cells and without the head.
     pub(crate) fn table(&self, heading: &str) -> Vec<Vec<String>> {
         let below = self
             .prose
@@ -155,7 +155,7 @@ impl Page {
     }
 }
 
-/// The cells of a row. A `|` in inline code is part of it.
+/// Returns the cells of a row. A `|` in inline code belongs to the code.
 fn cells(row: &str) -> Vec<String> {
     let mut cells = vec![String::new()];
     let mut in_code = false;
@@ -171,7 +171,7 @@ fn cells(row: &str) -> Vec<String> {
 }
 
 fn without_code(line: &str) -> String {
-    // Text in brackets may be code; only the rest of a link matters here.
+    // The text of a link may be code. Only the link's target matters here.
     line.split('`')
         .enumerate()
         .map(|(index, piece)| if index % 2 == 0 { piece } else { "" })

@@ -1,18 +1,19 @@
-//! Pulls through the real door, from registries that are honest and registries that lie. One binary, no network, no
-//! other program.
+//! Tests the gate, the doors, the daemon and the tool together, against honest and hostile registries. The tests are one
+//! binary and need no network and no programs from outside.
 #![allow(
     clippy::as_conversions,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::unwrap_used,
-    reason = "a test that cannot go on must fail on the spot"
+    reason = "a test that cannot continue must fail at once"
 )]
-#![allow(missing_docs, unreachable_pub, reason = "nobody but these tests uses it")]
+#![allow(missing_docs, unreachable_pub, reason = "only these tests use these items")]
 
 mod admission;
 mod attacks;
 mod control;
 mod cri;
+mod fakes;
 mod hostile;
 mod oracle;
 #[path = "../oracle_cloud/cloud.rs"]

@@ -1,9 +1,9 @@
-//! Every case of `fixtures/oracle/expected.json` against the format, and the fixtures in every spelling that they come in.
+//! Tests Oracle's format against every case of `fixtures/oracle/expected.json`, in every spelling of a record.
 
 #![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,
-    reason = "helpers of tests, where a panic is the failure"
+    reason = "a panic in a helper fails its test"
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,23 +21,23 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 #[test]
-fn every_case_is_answered_as_expected() {
+fn every_case_has_its_expected_outcome() {
     let expected = Expected::read();
-    let mut judged = 0;
+    let mut compared = 0;
     for (name, case) in &expected.cases {
         let fixture = Fixture::read(&case.file);
         for salt in [Salt::Any, Salt::Digest] {
             for record in fixture.spellings() {
                 let outcome = open(&record, &expected.trusted_keys(salt));
                 assert_answer(name, case, &fixture, salt, outcome);
-                judged += 1;
+                compared += 1;
             }
         }
     }
-    assert_eq!((expected.cases.len(), judged), (22, 22 * 2 * 3));
+    assert_eq!((expected.cases.len(), compared), (22, 22 * 2 * 3));
 }
 
-/// What a case must come to, from its line in `expected.json` alone.
+/// Compares the outcome of a case with its entry in `expected.json`.
 fn assert_answer(
     name: &str,
     case: &Case,
@@ -55,7 +55,7 @@ fn assert_answer(
         let key = fixture.api_record["kmsKeyId"].as_str().unwrap().to_owned();
         assert_eq!(outcome.unwrap_err(), SignatureError::UntrustedKey { key }, "{at}");
     } else if !verifies {
-        // All of these name a trusted key.
+        // All these records name a trusted key.
         let key = fixture.key_name();
         assert_eq!(outcome.unwrap_err(), SignatureError::BadSignature { key }, "{at}");
     } else if failed.contains("message-json (duplicate key imageDigest)") {
@@ -64,7 +64,7 @@ fn assert_answer(
         };
         assert!(text.contains("`imageDigest` stands twice"), "{at}");
     } else {
-        // The gate compares the claim with what is pulled; here the case says what that is.
+        // The gate compares the claim with the pulled image; here the case names the image.
         let claim = outcome.unwrap();
         let other_digest = claim.digest.to_string() != fixture.image_digest;
         let other_repository = claim.identity != ClaimedIdentity::Path(fixture.repository.clone());
@@ -87,7 +87,7 @@ fn assert_answer(
             );
         }
     }
-    // In plain words, apart from the columns: nothing invalid makes a claim of its own image.
+    // Independent of the other columns: an invalid case never yields a claim about its own image.
     if let (Ok(claim), "invalid") = (
         open(&fixture.api_record, &Expected::read().trusted_keys(salt)),
         case.expect.as_str(),
@@ -112,8 +112,8 @@ fn every_fixture_file_is_a_case() {
 }
 
 #[test]
-fn a_case_says_what_its_message_says() {
-    // The claim is what the signed bytes say, and the fixture's own text of them agrees.
+fn a_case_describes_its_own_message() {
+    // The fixture contains the signed bytes a second time, as text.
     for case in Expected::read().cases.into_values() {
         let fixture = Fixture::read(&case.file);
         let bytes = fixture.record().message_bytes().unwrap();
@@ -136,7 +136,7 @@ fn a_case_says_what_its_message_says() {
 }
 
 #[test]
-fn a_rotated_key_is_two_keys() {
+fn the_versions_of_a_rotated_key_are_separate_keys() {
     let keys = Expected::read().trusted_keys(Salt::Any);
     let only = |name: &str| -> Vec<_> {
         keys.iter()
@@ -157,13 +157,13 @@ fn a_rotated_key_is_two_keys() {
         assert_eq!(
             open(&fixture.api_record, &only(other)).unwrap_err(),
             SignatureError::UntrustedKey { key },
-            "the record names the other version"
+            "the record names the version that is not trusted"
         );
     }
 }
 
 #[test]
-fn what_the_client_prints_and_the_api_answers_is_read_as_one() {
+fn listings_of_the_client_and_of_the_api_parse_alike() {
     let read = |file: &str| Record::parse_listing(&std::fs::read(path(file)).unwrap()).unwrap();
     let got = read("wire/get.stdout.json");
     let listed = read("wire/list.stdout.json");
@@ -210,7 +210,7 @@ fn what_the_client_prints_and_the_api_answers_is_read_as_one() {
     );
 }
 
-/// `expected.json`.
+/// The contents of `expected.json`.
 #[derive(Deserialize)]
 struct Expected {
     trusted_key_names: Vec<String>,
@@ -226,7 +226,7 @@ struct Case {
     failed_checks: Vec<String>,
 }
 
-/// One case's file; what else it holds is about how it was made.
+/// The file of a case. Its other fields describe how it was made.
 #[derive(Deserialize)]
 struct Fixture {
     key: String,
@@ -243,7 +243,8 @@ impl Expected {
         serde_json::from_slice(&std::fs::read(path("expected.json")).unwrap()).unwrap()
     }
 
-    /// The trusted keys: of `prod-2048` both versions from their files, of others what the cases that they made hold.
+    /// Returns the trusted keys. Both versions of `prod-2048` come from their files, other keys from the cases that they
+    /// signed.
     fn trusted_keys(&self, salt: Salt) -> Vec<Arc<Authority>> {
         let listed: Map<String, Value> =
             serde_json::from_slice(&std::fs::read(path("keys/keys.json")).unwrap()).unwrap();
@@ -288,7 +289,7 @@ impl Fixture {
         serde_json::from_slice(&std::fs::read(path(file)).unwrap()).unwrap()
     }
 
-    /// The configured name of the key that the record names.
+    /// Returns the configured name of the key that the record names.
     fn key_name(&self) -> String {
         if self.key == "prod-2048" {
             format!("{}.v{}", self.key, self.key_version)
@@ -301,7 +302,7 @@ impl Fixture {
         Record::parse(self.api_record.to_string().as_bytes()).unwrap()
     }
 
-    /// As the API answers, as the command line prints, and as it is written again after reading.
+    /// Returns the record as the API sends it, as the command line prints it, and as pullgate writes it after parsing.
     fn spellings(&self) -> [Value; 3] {
         let printed: Map<String, Value> = self
             .api_record
@@ -338,7 +339,7 @@ fn open(record: &Value, keys: &[Arc<Authority>]) -> Result<Claim, SignatureError
     Oracle.verify(&candidate, keys, Timestamp::UNIX_EPOCH)
 }
 
-/// `kmsKeyId` as the command line prints it.
+/// Converts a field's name to the spelling of the command line: `kmsKeyId` becomes `kms-key-id`.
 fn kebab(camel: &str) -> String {
     camel
         .chars()

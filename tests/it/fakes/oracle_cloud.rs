@@ -1,33 +1,18 @@
 //! Tests the stand-in for Oracle's cloud against recordings of the real client and data that Oracle published: a test
 //! against a stand-in is only as good as the stand-in.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a test that cannot go on must fail on the spot"
-)]
-#![allow(missing_docs, unreachable_pub, reason = "only these tests use it")]
-
-#[path = "oracle_cloud/client.rs"]
-mod client;
-#[path = "oracle_cloud/cloud.rs"]
-mod oracle_cloud;
-#[path = "oracle_cloud/works/artifacts.rs"]
 mod artifacts;
-#[path = "oracle_cloud/works/faults.rs"]
+mod client;
 mod faults;
-#[path = "oracle_cloud/works/federation.rs"]
 mod federation;
-#[path = "oracle_cloud/works/kms.rs"]
 mod kms;
-#[path = "oracle_cloud/works/requests.rs"]
 mod requests;
 
 use std::sync::OnceLock;
 
 use client::Client;
-use oracle_cloud::{Cloud, Image, Kind, Options, World, world};
+
+use crate::oracle_cloud::{self, Cloud, Image, Kind, Options, World, world};
 
 /// A cloud with one user, one RSA key and one image.
 struct Site {

@@ -53,8 +53,8 @@ impl Vector {
     }
 }
 
-const PUBLISHED: &str = include_str!("../../fixtures/oracle/request-verifying/published.json");
-const RECORDED: &str = include_str!("../../fixtures/oracle/request-verifying/recorded.json");
+const PUBLISHED: &str = include_str!("../../../fixtures/oracle/request-verifying/published.json");
+const RECORDED: &str = include_str!("../../../fixtures/oracle/request-verifying/recorded.json");
 
 fn vectors(text: &str) -> (PublicKey, Vec<Vector>) {
     let vectors: Vectors = serde_json::from_str(text).unwrap();

@@ -1,0 +1,3 @@
+//! Tests of the fakes themselves.
+
+mod oracle_cloud;
