@@ -11,6 +11,8 @@ use x509_cert::Certificate;
 
 use super::key_error::KeyError;
 use crate::base::limits::KEY_BYTES;
+use crate::base::pem_block::PemBlock;
+use crate::base::printable::excerpt;
 
 /// Reads the one public key of a PEM file. Text before the block is allowed (RFC 7468, section 2; `openssl x509 -text`
 /// writes it), text after it is not.
@@ -19,14 +21,18 @@ pub(super) fn from_pem(pem: &[u8]) -> Result<SubjectPublicKeyInfoOwned, KeyError
         return Err(KeyError::TooLarge { limit: KEY_BYTES });
     }
     let block = only_block(pem)?;
-    let parse = match block.label.as_str() {
+    let parse = match block.label().as_ref() {
         "PUBLIC KEY" => from_der,
         "RSA PUBLIC KEY" => from_pkcs1,
         "CERTIFICATE" => from_certificate,
         label if names_symmetric(label.as_bytes()) => return Err(KeyError::Symmetric),
-        _ => return Err(KeyError::Label { label: block.label }),
+        label => {
+            return Err(KeyError::Label {
+                label: excerpt(label),
+            });
+        }
     };
-    parse(&block.decode()?)
+    parse(&decode(block)?)
 }
 
 /// Reads the DER of a SubjectPublicKeyInfo, strictly and to its end: one key has one encoding.
@@ -61,12 +67,12 @@ fn from_certificate(der: &[u8]) -> Result<SubjectPublicKeyInfoOwned, KeyError> {
 }
 
 /// The one block of the file.
-fn only_block(pem: &[u8]) -> Result<Block<'_>, KeyError> {
-    let mut blocks = Block::all(pem);
+fn only_block(pem: &[u8]) -> Result<PemBlock<'_>, KeyError> {
+    let mut blocks = PemBlock::scan(pem);
     // Before anything else: a private key beside a certificate is a private key on the node.
-    if let Some(private) = blocks.iter().find(|block| block.label.contains("PRIVATE KEY")) {
+    if let Some(private) = blocks.iter().find(|block| block.label().contains("PRIVATE KEY")) {
         return Err(KeyError::PrivateKey {
-            label: private.label.clone(),
+            label: excerpt(&private.label()),
         });
     }
     match (blocks.len(), blocks.pop()) {
@@ -77,55 +83,16 @@ fn only_block(pem: &[u8]) -> Result<Block<'_>, KeyError> {
     }
 }
 
-/// The place at which a block begins.
-struct Block<'a> {
-    label: String,
-    /// From `-----BEGIN` to the end of the file.
-    text: &'a [u8],
-}
-
-impl<'a> Block<'a> {
-    /// Lists every line that begins a block, whatever its label.
-    fn all(pem: &'a [u8]) -> Vec<Self> {
-        let mut blocks = Vec::new();
-        let mut rest = pem;
-        while !rest.is_empty() {
-            if let Some(line) = rest.strip_prefix(BEGIN) {
-                let label = line
-                    .split(|byte| matches!(byte, b'-' | b'\r' | b'\n'))
-                    .next()
-                    .unwrap_or_default();
-                blocks.push(Self {
-                    label: printable(label),
-                    text: rest,
-                });
-            }
-            let line = rest
-                .iter()
-                .position(|byte| matches!(byte, b'\r' | b'\n'))
-                .map_or(rest.len(), |end| end + 1);
-            rest = rest.get(line..).unwrap_or_default();
-        }
-        blocks
+/// Decodes the content of the block, if nothing follows it.
+fn decode(block: PemBlock<'_>) -> Result<Vec<u8>, KeyError> {
+    let (whole, rest) = block.whole_and_rest();
+    if !rest.trim_ascii().is_empty() {
+        return Err(KeyError::TextAfter);
     }
-
-    /// Decodes the content of the block, if nothing follows it.
-    fn decode(&self) -> Result<Vec<u8>, KeyError> {
-        let end = format!("-----END {}-----", self.label);
-        let length = self
-            .text
-            .windows(end.len())
-            .position(|window| window == end.as_bytes())
-            .map_or(self.text.len(), |start| start + end.len());
-        let (block, after) = self.text.split_at_checked(length).unwrap_or((self.text, &[]));
-        if !after.trim_ascii().is_empty() {
-            return Err(KeyError::TextAfter);
-        }
-        let mut der = Vec::new();
-        let mut decoder = rfc7468::Decoder::new_detect_wrap(block).map_err(KeyError::Pem)?;
-        decoder.decode_to_end(&mut der).map_err(KeyError::Pem)?;
-        Ok(der)
-    }
+    let mut der = Vec::new();
+    let mut decoder = rfc7468::Decoder::new_detect_wrap(whole).map_err(KeyError::Pem)?;
+    decoder.decode_to_end(&mut der).map_err(KeyError::Pem)?;
+    Ok(der)
 }
 
 /// Whether a file without PEM is a symmetric key: its raw bytes, or the metadata that a key service prints about one.
@@ -144,17 +111,6 @@ fn names_symmetric(text: &[u8]) -> bool {
                 .is_some_and(|size| size.iter().all(u8::is_ascii_digit))
     })
 }
-
-/// A label as an error may print it.
-fn printable(label: &[u8]) -> String {
-    String::from_utf8_lossy(label)
-        .chars()
-        .filter(|char| !char.is_control())
-        .take(64)
-        .collect()
-}
-
-const BEGIN: &[u8] = b"-----BEGIN ";
 
 #[cfg(test)]
 mod tests;

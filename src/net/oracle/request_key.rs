@@ -41,7 +41,7 @@ impl RequestKey {
     /// As [`RequestKeyError`] says.
     pub fn from_pem(pem: &[u8], pass_phrase: Option<&Secret>) -> Result<Self, RequestKeyError> {
         let block = pem::only_block(pem)?;
-        let inner = match block.label {
+        let inner = match block.label.as_ref() {
             "PRIVATE KEY" => from_pkcs8(&block.decode()?)?,
             "RSA PRIVATE KEY" if block.headers.is_empty() => {
                 rsa::PrivateKey::from_pkcs1_der(&block.decode()?).map_err(RequestKeyError::Pkcs1)?

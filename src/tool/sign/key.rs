@@ -6,6 +6,7 @@ use rsa::pkcs1::DecodeRsaPrivateKey as _;
 use rsa::pkcs8::{DecodePrivateKey as _, EncodePublicKey as _, LineEnding, spki};
 use sha2::{Sha224, Sha256, Sha384, Sha512};
 
+use crate::base::pem_block::PemBlock;
 use crate::trust::{Fingerprint, KeyError, PublicKey, SigningAlgorithm};
 
 /// An RSA private key of 2048 to 8192 bits.
@@ -66,10 +67,9 @@ impl PrivateKey {
     /// # Errors
     /// As [`PrivateKeyError`] says.
     pub fn from_pem(pem: &str) -> Result<Self, PrivateKeyError> {
-        let begin = pem
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
-        let inner = match begin {
+        let blocks = PemBlock::scan(pem.as_bytes());
+        let label = blocks.first().map(PemBlock::label);
+        let inner = match label.as_deref() {
             None => return Err(PrivateKeyError::NotPem),
             Some("PRIVATE KEY") => match rsa::PrivateKey::from_pkcs8_pem(pem.trim_start()) {
                 Err(pkcs8::Error::PublicKey(spki::Error::OidUnknown { .. })) => {

@@ -132,8 +132,12 @@ fn refuses_files_that_are_not_exactly_one_public_key() {
             include_str!("../../../tests/fixtures/keys/rsa-2048.public-openssh.txt").to_owned(),
             KeyError::NotPem,
         ),
-        // Indented, or escaped inside JSON: not at the beginning of a line.
-        (PUBLIC.replace("-----BEGIN", " -----BEGIN"), KeyError::NotPem),
+        // Indented: not RFC 7468.
+        (
+            PUBLIC.replace("-----BEGIN", " -----BEGIN"),
+            KeyError::Pem(rfc7468::Error::Preamble),
+        ),
+        // Escaped inside JSON: not at the beginning of a line.
         (
             format!("{{\"publicKey\":\"{}\"}}", PUBLIC.replace('\n', "\\n")),
             KeyError::NotPem,
@@ -146,7 +150,10 @@ fn refuses_files_that_are_not_exactly_one_public_key() {
         (bare, label("CERTIFICATE REQUEST")),
         ("-----BEGIN -----\n-----END -----\n".to_owned(), label("")),
         ("-----BEGIN public key-----\n".to_owned(), label("public key")),
-        ("-----BEGIN \u{1b}[2J\u{7}-----\n".to_owned(), label("[2J")),
+        (
+            "-----BEGIN \u{1b}[2J\u{7}-----\n".to_owned(),
+            label(r"\u{1b}[2J\u{7}"),
+        ),
     ] {
         assert_eq!(error(&pem), expected, "{pem}");
     }
@@ -272,7 +279,7 @@ proptest! {
 }
 
 fn decode(pem: &str) -> Vec<u8> {
-    only_block(pem.as_bytes()).unwrap().decode().unwrap()
+    super::decode(only_block(pem.as_bytes()).unwrap()).unwrap()
 }
 
 fn encode(label: &str, der: &[u8]) -> String {

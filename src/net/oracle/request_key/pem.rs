@@ -1,5 +1,8 @@
-//! The one PEM block of a private key's file, in the forms that OpenSSL has written over the years: with the header
-//! lines of RFC 1421, and followed by the line that Oracle's console may add.
+//! The one PEM block of a private key's file, in the forms that OpenSSL has written over the years: with the header lines
+//! of RFC 1421, and followed by the line that Oracle's console may add. `pem-rfc7468` refuses both, so this module takes
+//! the content apart.
+
+use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,11 +10,12 @@ use zeroize::Zeroizing;
 
 use super::RequestKeyError;
 use crate::base::limits::KEY_BYTES;
+use crate::base::pem_block::PemBlock;
 use crate::base::printable::excerpt;
 
 /// A PEM block whose content is not decoded yet.
 pub(super) struct Block<'a> {
-    pub(super) label: &'a str,
+    pub(super) label: Cow<'a, str>,
     /// `Name: value` lines.
     pub(super) headers: Vec<(&'a str, &'a str)>,
     base64: Zeroizing<String>,
@@ -33,41 +37,37 @@ pub(super) fn only_block(pem: &[u8]) -> Result<Block<'_>, RequestKeyError> {
     if pem.len() > KEY_BYTES {
         return Err(RequestKeyError::TooLarge { limit: KEY_BYTES });
     }
-    let Ok(text) = std::str::from_utf8(pem) else {
-        return Err(RequestKeyError::NotPem);
+    let found = match PemBlock::scan(pem)[..] {
+        [] => return Err(RequestKeyError::NotPem),
+        [found] => found,
+        [ref many @ ..] => return Err(RequestKeyError::ManyBlocks(many.len())),
     };
-    let begins = text.lines().filter(|line| label(line).is_some()).count();
-    if begins > 1 {
-        return Err(RequestKeyError::ManyBlocks(begins));
+    let label = found.label();
+    let Some((content, rest)) = found.content_and_rest() else {
+        return Err(RequestKeyError::Unfinished {
+            label: excerpt(&label),
+        });
+    };
+    let mut lines_after = rest.split(|byte| matches!(byte, b'\r' | b'\n'));
+    if !lines_after.all(|line| matches!(line.trim_ascii(), b"" | ORACLE_MARK)) {
+        return Err(RequestKeyError::TextAfter);
     }
-    let mut lines = text.lines().map(str::trim);
-    let label = lines.find_map(label).ok_or(RequestKeyError::NotPem)?;
-    let end = format!("-----END {label}-----");
+    let Ok(content) = std::str::from_utf8(content) else {
+        return Err(RequestKeyError::Base64);
+    };
     let mut block = Block {
         label,
         headers: Vec::new(),
-        base64: Zeroizing::new(String::with_capacity(pem.len())),
+        base64: Zeroizing::new(String::with_capacity(content.len())),
     };
-    for line in lines.by_ref() {
-        if line == end {
-            return match lines.find(|line| !line.is_empty() && *line != ORACLE_MARK) {
-                None => Ok(block),
-                Some(_) => Err(RequestKeyError::TextAfter),
-            };
-        }
+    for line in content.split(['\r', '\n']).map(str::trim) {
         match line.split_once(':') {
             Some((name, value)) => block.headers.push((name.trim(), value.trim())),
             None => block.base64.push_str(line),
         }
     }
-    Err(RequestKeyError::Unfinished {
-        label: excerpt(label),
-    })
-}
-
-fn label(line: &str) -> Option<&str> {
-    line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----")
+    Ok(block)
 }
 
 /// The line that Oracle's console writes below the keys that it generates.
-const ORACLE_MARK: &str = "OCI_API_KEY";
+const ORACLE_MARK: &[u8] = b"OCI_API_KEY";
