@@ -5,6 +5,7 @@ pub mod limits;
 pub mod canonical_hash;
 pub mod error_chain;
 pub(crate) mod printable;
+pub(crate) mod percent;
 pub(crate) mod pem_block;
 pub(crate) mod files;
 pub(crate) mod secret;

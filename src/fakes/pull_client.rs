@@ -17,6 +17,7 @@ use url::Url;
 
 use crate::base::error_chain::chain;
 use crate::base::limits::{ERROR_BYTES, MANIFEST_BYTES};
+use crate::base::percent;
 use crate::net::transport::guard::{ConnectPolicy, Guard};
 use crate::net::transport::{OutgoingRequest, Response, Transport, TransportSetupError};
 use crate::oci::{Blob, Digest, MediaType, Platform, Reference};
@@ -402,8 +403,7 @@ impl PullClient {
         let repository = &image.repository;
         match self.dialect {
             Dialect::Containerd => {
-                let namespace: String =
-                    url::form_urlencoded::byte_serialize(repository.registry().as_bytes()).collect();
+                let namespace = percent::encode(repository.registry());
                 format!("/v2/{}/{kind}/{last}?ns={namespace}", repository.path())
             }
             Dialect::Docker | Dialect::Podman => format!("/v2/{repository}/{kind}/{last}"),

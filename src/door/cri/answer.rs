@@ -1,7 +1,5 @@
 //! Answers that the door makes itself.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -14,6 +12,7 @@ use tonic::Code;
 use super::message::{GrpcMessage, GrpcMessageError};
 use super::runtime::RuntimeError;
 use crate::base::error_chain::chain;
+use crate::base::percent;
 use crate::base::reason::Reason;
 use crate::door::wire_codes::cri_answer;
 use crate::pull::decide::Denial;
@@ -102,22 +101,13 @@ pub(super) fn code(head: &response::Parts, trailers: Option<&HeaderMap>) -> Code
     status.map_or(Code::Unknown, |status| Code::from_bytes(status.as_bytes()))
 }
 
-/// Percent-encodes all bytes but visible ASCII and spaces, and `%` too (`PROTOCOL-HTTP2.md`, "Responses").
+/// The beginning of a status message, percent-encoded.
 fn encoded(text: &str) -> String {
     let mut end = text.len().min(MESSAGE_BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    let mut encoded = String::with_capacity(end);
-    for byte in text.bytes().take(end) {
-        if matches!(byte, b' '..=b'~') && byte != b'%' {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a string does not fail.
-            let _written = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
+    percent::encode_grpc_message(text.get(..end).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -125,7 +115,7 @@ mod tests {
     use super::encoded;
 
     #[test]
-    fn a_status_message_is_visible_ascii() {
+    fn a_status_message_is_short_visible_ascii() {
         assert_eq!(encoded("a b~%\n\u{e9}…"), "a b~%25%0A%C3%A9%E2%80%A6");
         let long = encoded(&"é".repeat(4000));
         assert_eq!(long.len(), 2048 * 3);

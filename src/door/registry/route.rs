@@ -7,8 +7,8 @@ use std::borrow::Cow;
 
 use http::{HeaderValue, Method, StatusCode};
 
-use crate::base::limits;
 use crate::base::link_header::{LinkError, next_target};
+use crate::base::{limits, percent};
 use crate::oci::{Digest, DigestError, Reference, ReferenceError, Repository, Tag};
 
 /// The resource that a request names.
@@ -186,7 +186,12 @@ impl Name {
     pub(super) fn tags_at(&self, page: &Page) -> String {
         let ns = self.ns.as_deref().map(|ns| ("ns", ns));
         let query = query_of(page.pairs().chain(ns));
-        let name = self.spelled.split('/').map(encoded).collect::<Vec<_>>().join("/");
+        let name = self
+            .spelled
+            .split('/')
+            .map(percent::encode)
+            .collect::<Vec<_>>()
+            .join("/");
         format!(
             "/v2/{name}/tags/list{}{query}",
             if query.is_empty() { "" } else { "?" }
@@ -276,7 +281,7 @@ impl<'a> DoorQuery<'a> {
         let mut read = Self::default();
         for pair in query.unwrap_or_default().split('&') {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let key = percent_decoded(key).ok_or(RouteError::Encoding)?;
+            let key = percent::decode(key).ok_or(RouteError::Encoding)?;
             let (slot, name) = match key.as_ref() {
                 "artifactType" => (&mut read.artifact_type, "artifactType"),
                 "last" => (&mut read.last, "last"),
@@ -317,65 +322,22 @@ fn looks_like_a_host(part: &str) -> bool {
 /// Decodes one part of a path. Refuses a part that another reader could take for a separator or for another directory: an
 /// encoded slash, an empty part, `.` and `..`.
 fn decoded_part(part: &str) -> Result<Cow<'_, str>, RouteError> {
-    percent_decoded(part)
+    percent::decode(part)
         .filter(|part| !part.contains(['/', '\\']) && !matches!(part.as_ref(), "" | "." | ".."))
         .ok_or(RouteError::Encoding)
 }
 
 fn decoded_query(value: &str) -> Result<Cow<'_, str>, RouteError> {
-    percent_decoded(value)
+    percent::decode(value)
         .filter(|value| !value.is_empty())
         .ok_or(RouteError::Encoding)
 }
 
-/// Decodes once. The result is visible ASCII without `%`, so a second decoder would find nothing to decode.
-fn percent_decoded(text: &str) -> Option<Cow<'_, str>> {
-    let plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'%';
-    if text.bytes().all(|byte| plain(&byte)) {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut decoded = String::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        let byte = if byte == b'%' {
-            let (high, low) = (hex_digit(bytes.next()?)?, hex_digit(bytes.next()?)?);
-            high * 16 + low
-        } else {
-            byte
-        };
-        decoded.push(char::from(Some(byte).filter(plain)?));
-    }
-    Some(Cow::Owned(decoded))
-}
-
-fn hex_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    }
-}
-
 fn query_of<'a>(pairs: impl Iterator<Item = (&'static str, &'a str)>) -> String {
     pairs
-        .map(|(key, value)| format!("{key}={}", encoded(value)))
+        .map(|(key, value)| format!("{key}={}", percent::encode(value)))
         .collect::<Vec<_>>()
         .join("&")
-}
-
-/// Percent-encodes all but RFC 3986's unreserved characters.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte))
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use super::auth::{RequiredAccess, TokenGrant};
 use super::store::StoreError;
 use super::{FakeRegistryState, ServedRequest, image, lock};
 use crate::base::limits::MANIFEST_BYTES;
+use crate::base::percent;
 use crate::oci::{Blob, Digest};
 
 /// Answers one request and notes it.
@@ -52,8 +53,10 @@ async fn handle(
     shared: &FakeRegistryState,
     request: Request<Incoming>,
 ) -> Result<FakeResponse, ErrorResponse> {
-    // Clients may escape the colon of a digest; nothing else in these paths is ever escaped.
-    let path = request.uri().path().replace("%3A", ":").replace("%3a", ":");
+    // Clients may escape the colon of a digest.
+    let path = percent::decode(request.uri().path())
+        .ok_or_else(ErrorResponse::no_end_point)?
+        .into_owned();
     let query = FormQuery::of(request.uri().query().unwrap_or_default());
     if path == "/token" {
         return token(shared, request.headers(), &query);

@@ -6,6 +6,7 @@ use http::Uri;
 use url::Url;
 
 use super::{Ocid, OcidError, Realm, Region};
+use crate::base::percent;
 use crate::base::printable::excerpt;
 
 /// The services of one region, in its realm's domain.
@@ -242,7 +243,7 @@ impl ServiceEndpoint {
         url.set_path(&whole);
         let pairs: Vec<String> = query
             .iter()
-            .map(|(key, value)| format!("{key}={}", percent_encoded(value)))
+            .map(|(key, value)| format!("{key}={}", percent::encode(value)))
             .collect();
         if !pairs.is_empty() {
             url.set_query(Some(&pairs.join("&")));
@@ -261,19 +262,6 @@ impl fmt::Debug for ServiceEndpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
     }
-}
-
-/// Encodes all but the unreserved characters of RFC 3986 as `%XX`.
-fn percent_encoded(text: &str) -> String {
-    text.bytes()
-        .map(|byte| {
-            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
-        .collect()
 }
 
 /// Regions whose vault endpoints have no `.oci` (oci-cli 3.95.1, `artifacts_cli_extended.py`, lines 746-753).
