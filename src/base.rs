@@ -7,7 +7,7 @@ pub mod error_chain;
 pub(crate) mod printable;
 pub(crate) mod percent;
 pub(crate) mod pem_block;
-pub(crate) mod files;
+pub mod files;
 pub(crate) mod secret;
 pub(crate) mod single_flight;
 pub(crate) mod link_header;

@@ -8,7 +8,6 @@
 //! without the position of its key.
 
 pub(crate) mod duration;
-pub(crate) mod file;
 pub(crate) mod problem;
 pub(crate) mod suggest;
 pub(crate) mod table;

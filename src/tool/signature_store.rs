@@ -1,8 +1,6 @@
 //! Signature records on the move: attached to images in a registry, kept in a directory, listed and taken away again.
 //! The operator's side; the daemon only reads.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -11,6 +9,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::base::files::{self, FileError};
 use crate::base::limits;
 use crate::net::registry::{Access, RegistryClient, RegistryError, Target};
 use crate::oci::{Blob, Digest, Document, ManifestError, MediaType, Reference, Repository, Tag};
@@ -25,17 +24,9 @@ const ATTEMPTS: usize = 3;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CarryError {
-    /// A file or folder.
-    #[error("`{path}` could not be {doing}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// `read`, `written`, `made readable` or `deleted`.
-        doing: &'static str,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
+    /// A file or folder was not written or deleted.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The referrers tag holds something else than an index: not ours to overwrite.
     #[error("the tag `{tag}` holds no index of referrers")]
     NotAnIndex {
@@ -256,43 +247,8 @@ pub fn store(signatures: &Path, digest: &Digest, record: &[u8]) -> Result<PathBu
     let name = hex::encode(Sha256::digest(record));
     let name = name.get(..16).unwrap_or(&name);
     let path = folder.join(format!("{name}.json"));
-    write_file(&path, record)?;
+    files::write(&path, record)?;
     Ok(path)
-}
-
-/// Writes a file, and the folders above it, so that a reader sees the old one or the new one and never half of one. Whoever
-/// may come to the folder may read it, whatever the caller's umask: records and public keys are no secrets, and root, who
-/// writes them, is not the daemon, who reads them.
-///
-/// # Errors
-/// [`CarryError::File`].
-pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CarryError> {
-    let file = |path: &Path, source| CarryError::File {
-        path: path.to_owned(),
-        doing: "written",
-        source,
-    };
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
-    let made: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
-    std::fs::create_dir_all(folder).map_err(|source| file(folder, source))?;
-    for folder in made {
-        readable(folder, 0o755)?;
-    }
-    let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    // Hidden: neither the gate nor an `include` takes it for a file of theirs.
-    let unfinished = folder.join(format!(".{name}.{}", std::process::id()));
-    std::fs::write(&unfinished, bytes).map_err(|source| file(&unfinished, source))?;
-    readable(&unfinished, 0o644)?;
-    std::fs::rename(&unfinished, path).map_err(|source| file(path, source))
-}
-
-fn readable(path: &Path, mode: u32) -> Result<(), CarryError> {
-    std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|source| CarryError::File {
-        path: path.to_owned(),
-        doing: "made readable",
-        source,
-    })
 }
 
 /// Deletes a record that [`store`] wrote.
@@ -300,36 +256,7 @@ fn readable(path: &Path, mode: u32) -> Result<(), CarryError> {
 /// # Errors
 /// [`CarryError::File`].
 pub fn remove(path: &Path) -> Result<(), CarryError> {
-    std::fs::remove_file(path).map_err(|source| CarryError::File {
-        path: path.to_owned(),
-        doing: "deleted",
-        source,
-    })
-}
-
-/// Reads a file that holds one record or a list of them, whole and bounded.
-///
-/// # Errors
-/// [`CarryError::File`].
-pub fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, CarryError> {
-    use std::io::Read as _;
-    let file = |source| CarryError::File {
-        path: path.to_owned(),
-        doing: "read",
-        source,
-    };
-    let mut bytes = Vec::new();
-    let most = u64::try_from(limit).unwrap_or(u64::MAX);
-    std::fs::File::open(path)
-        .map_err(file)?
-        .take(most + 1)
-        .read_to_end(&mut bytes)
-        .map_err(file)?;
-    if bytes.len() > limit {
-        let what = format!("larger than {limit} bytes");
-        return Err(file(std::io::Error::new(std::io::ErrorKind::FileTooLarge, what)));
-    }
-    Ok(bytes)
+    Ok(files::delete(path)?)
 }
 
 /// The image that is meant, by digest: asked for at the registry unless the reference names one.

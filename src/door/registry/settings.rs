@@ -9,8 +9,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 
 use super::RegistryDoor;
+use crate::base::files;
 use crate::base::limits::CERTIFICATE_BYTES;
-use crate::base::strict_toml::file;
 use crate::base::strict_toml::problem::{Report, Reported};
 use crate::base::strict_toml::table::{Setting, Table, Text};
 use crate::door::listen::socket_settings::address;
@@ -157,7 +157,7 @@ fn pem_file(
     let text = table.required_text(key, "\"tls/gate.pem\"")?;
     let report = table.report();
     let path = table.path(text.text);
-    let bytes = file::read(&path, CERTIFICATE_BYTES)
+    let bytes = files::read(&path, CERTIFICATE_BYTES)
         .map_err(|error| report.problem(text.span, error.to_string(), error.hint()))?;
     let why = match count(&bytes) {
         Ok(0) => lacks.to_owned(),

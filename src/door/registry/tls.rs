@@ -1,17 +1,16 @@
 //! TLS of the registry door, with a chain and a key from PEM files. HTTP/2 is not offered: it has no reason phrase.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::io::AsyncReadExt as _;
 use tokio_rustls::TlsAcceptor;
 
 use super::TlsFiles;
-use crate::base::limits;
+use crate::base::files::{FileError, read_async};
+use crate::base::limits::CERTIFICATE_BYTES;
 
 /// Why the TLS files could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,21 +29,15 @@ pub(super) enum TlsError {
         #[source]
         source: pem::Error,
     },
-    #[error("could not read `{path}`")]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("`{path}` is larger than {} bytes", limits::PEM_BYTES)]
-    TooLarge { path: PathBuf },
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("could not set up TLS")]
     Versions(#[source] rustls::Error),
 }
 
 /// Reads the files. Serves TLS 1.2 and 1.3, and asks for no client certificate.
 pub(super) async fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
-    let bytes = read(&files.certificate).await?;
+    let bytes = read_async(&files.certificate, CERTIFICATE_BYTES).await?;
     let pem = |path: &Path| {
         let path = path.to_owned();
         |source| TlsError::Pem { path, source }
@@ -57,7 +50,7 @@ pub(super) async fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> 
             path: files.certificate.clone(),
         });
     }
-    let key = PrivateKeyDer::from_pem_slice(&read(&files.key).await?).map_err(pem(&files.key))?;
+    let key = PrivateKeyDer::from_pem_slice(&read_async(&files.key, CERTIFICATE_BYTES).await?).map_err(pem(&files.key))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -70,26 +63,4 @@ pub(super) async fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> 
         })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-async fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let unreadable = |source| TlsError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    // One byte more than the bound, which tells a file that is too large from one that just fits.
-    let read = file
-        .take(limits::PEM_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .await
-        .map_err(unreadable)?;
-    if u64::try_from(read).is_ok_and(|read| read <= limits::PEM_BYTES) {
-        Ok(bytes)
-    } else {
-        Err(TlsError::TooLarge {
-            path: path.to_owned(),
-        })
-    }
 }

@@ -5,9 +5,8 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::base::files::{FileAction, FileError, read_text};
 use crate::base::limits::{CONFIG_BYTES, INCLUDED_FILES};
-use crate::base::strict_toml::file::FileError;
-pub(super) use crate::base::strict_toml::file::read;
 use crate::base::strict_toml::problem::{ConfigSource, Report, SourceSpan};
 use crate::base::strict_toml::table::Text;
 
@@ -16,21 +15,11 @@ use crate::base::strict_toml::table::Text;
 /// # Errors
 /// See [`FileError`].
 pub(super) fn source(path: &Path) -> Result<ConfigSource, FileError> {
-    let bytes = read(path, CONFIG_BYTES)?;
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(ConfigSource {
-            path: path.to_owned(),
-            text,
-        }),
-        Err(error) => {
-            let valid = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
-            let line = valid.filter(|byte| **byte == b'\n').count().saturating_add(1);
-            Err(FileError::NotUtf8 {
-                path: path.to_owned(),
-                line,
-            })
-        }
-    }
+    let text = read_text(path, CONFIG_BYTES)?;
+    Ok(ConfigSource {
+        path: path.to_owned(),
+        text,
+    })
 }
 
 /// Reads what `include` names: files as they are named, then sorted by name within one pattern, none twice.
@@ -135,7 +124,7 @@ fn matches(main: &ConfigSource, pattern: Text<'_>, report: &Report) -> Vec<PathB
             Vec::new()
         }
         Err(source) => {
-            let error = FileError::Io { path: folder, source };
+            let error = FileError::from_io(&folder, FileAction::Read, &source);
             report.problem(pattern.span, error.to_string(), error.hint());
             Vec::new()
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::files;
+use crate::base::files;
 use crate::base::error_chain::chain;
 use crate::base::limits::KEY_BYTES;
 use crate::base::strict_toml::problem::{Report, Reported, SourceSpan};

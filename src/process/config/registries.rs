@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{endpoints, files, oracle};
+use super::{endpoints, oracle};
+use crate::base::files;
 use crate::base::limits::CREDENTIALS_BYTES;
 use crate::base::strict_toml::problem::{Report, Reported, SourceSpan};
 use crate::base::strict_toml::table::{Table, Text};

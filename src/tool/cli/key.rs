@@ -12,9 +12,9 @@ use serde_json::json;
 
 use super::Context;
 use super::output::{CliError, Exit};
+use crate::base::files;
 use crate::base::limits::KEY_BYTES;
 use crate::signature::check_key_kind;
-use crate::tool::signature_store as carry;
 use crate::trust::PublicKey;
 
 /// Verbs of `pullgate key`.
@@ -69,7 +69,7 @@ impl KeyShowArgs {
 /// A public key of a file.
 pub(super) fn read(path: &Path) -> Result<PublicKey, CliError> {
     let unusable = || CliError::new(format!("the key `{}` can't be used", path.display()), Exit::Usage);
-    let pem = carry::read_file(path, KEY_BYTES).map_err(|error| unusable().because(error))?;
+    let pem = files::read_argument(path, KEY_BYTES).map_err(|error| unusable().because(error))?;
     let key = PublicKey::from_pem(&pem).map_err(|error| unusable().because(error))?;
     check_key_kind(&key).map_err(|error| unusable().because(error))?;
     Ok(key)

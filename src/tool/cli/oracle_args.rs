@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 
 use super::output::{CliError, Exit};
+use crate::base::files;
 use crate::base::limits::CERTIFICATE_BYTES;
 use crate::net::oracle::{
     ApiError, Authentication, CallError, Identity, IdentityError, InstancePrincipal, MetadataService, Ocid,
     OracleClient, Profile, Region, RegionEndpoints, Service, ServiceEndpoint,
 };
-use crate::tool::signature_store as carry;
 
 /// Arguments of every verb that asks Oracle's services.
 #[derive(Args, Clone, Debug)]
@@ -87,7 +87,7 @@ impl Cloud {
             .clone()
             .or_else(|| variable("OCI_CLI_CERT_BUNDLE").map(PathBuf::from));
         let ca = ca.map(|path| {
-            carry::read_file(&path, CERTIFICATE_BYTES)
+            files::read_argument(&path, CERTIFICATE_BYTES)
                 .map_err(|error| usage("the certificates can't be read").because(error))
         });
         let client = OracleClient::new(Arc::new(identity), Vec::new(), ca.transpose()?.as_deref()).map_err(

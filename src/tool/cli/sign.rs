@@ -14,6 +14,7 @@ pub(super) use vault::{look_up, namespaced};
 
 use super::output::{CliError, Exit};
 use super::{Context, reference};
+use crate::base::files;
 use crate::base::limits;
 use crate::net::oracle::Ocid;
 use crate::net::registry::{Access, RegistryClient};
@@ -255,7 +256,7 @@ fn unsigned(error: SignError) -> CliError {
 
 fn read_key(path: &std::path::Path) -> Result<PrivateKey, CliError> {
     let unusable = || CliError::new(format!("the key `{}` can't be used", path.display()), Exit::Usage);
-    let bytes = carry::read_file(path, limits::RECORD_BYTES).map_err(|error| unusable().because(error))?;
-    let pem = String::from_utf8(bytes).map_err(|_quotes_the_file| unusable().because("not a text"))?;
-    PrivateKey::from_pem(&pem).map_err(|error| unusable().because(error))
+    let bytes = files::read_argument(path, limits::RECORD_BYTES).map_err(|error| unusable().because(error))?;
+    let pem = std::str::from_utf8(&bytes).map_err(|_quotes_the_file| unusable().because("not a text"))?;
+    PrivateKey::from_pem(pem).map_err(|error| unusable().because(error))
 }

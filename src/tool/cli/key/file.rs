@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use crate::base::files;
 use crate::base::limits::CONFIG_BYTES;
 use crate::net::oracle::Ocid;
 use crate::tool::cli::output::{CliError, Exit};
-use crate::tool::signature_store as carry;
 use crate::trust::{Fingerprint, PublicKey};
 
 /// The tables of one key of a vault, one a version.
@@ -66,8 +66,7 @@ impl KeyFile {
             let message = format!("`{}` is not a file of this key's tables", self.path.display());
             CliError::new(message, Exit::Usage).hint("give another --name or --output")
         };
-        let bytes = carry::read_file(&self.path, CONFIG_BYTES).map_err(|error| foreign().because(error))?;
-        let text = String::from_utf8(bytes).map_err(|error| foreign().because(error))?;
+        let text = files::read_text(&self.path, CONFIG_BYTES).map_err(|error| foreign().because(error))?;
         let mut whole: Table = toml::from_str(&text).map_err(|error| foreign().because(error))?;
         let keys = whole.remove("key");
         let (true, Some(Value::Array(keys))) = (whole.is_empty(), keys) else {
@@ -187,13 +186,13 @@ impl KeyFile {
         }
         let unwritable = || CliError::new("the keys were not written", Exit::CouldNotTell);
         for (path, pem) in &self.pems {
-            carry::write_file(path, pem.as_bytes()).map_err(|error| unwritable().because(error))?;
+            files::write(path, pem.as_bytes()).map_err(|error| unwritable().because(error))?;
         }
         let mut whole = Table::new();
         let tables = self.tables.into_iter().map(Value::Table).collect();
         whole.insert("key".to_owned(), Value::Array(tables));
         let tables = toml::to_string(&whole).map_err(|error| unwritable().because(error))?;
-        carry::write_file(&self.path, format!("{HEAD}\n{tables}").as_bytes())
+        files::write(&self.path, format!("{HEAD}\n{tables}").as_bytes())
             .map_err(|error| unwritable().because(error))?;
         Ok(true)
     }

@@ -4,14 +4,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::base::limits;
+use crate::base::{files, limits};
 use crate::oci::Digest;
 use crate::signature::Candidate;
 use crate::signature::oracle::{OracleMessage, Record};
 use crate::tool::cli::{CliError, Exit};
-use crate::tool::signature_store::{
-    IMPORT_BYTES, {self as carry},
-};
+use crate::tool::signature_store::IMPORT_BYTES;
 
 /// What is said of a record that nobody has verified.
 pub(super) struct Shape {
@@ -81,7 +79,7 @@ pub(super) fn parse_records(path: &Path) -> Result<Vec<Record>, CliError> {
     let mut records = Vec::new();
     for file in files(path, 0)? {
         let unusable = || CliError::new(format!("`{}` can't be imported", file.display()), Exit::Usage);
-        let bytes = carry::read_file(&file, IMPORT_BYTES).map_err(|error| unusable().because(error))?;
+        let bytes = files::read_argument(&file, IMPORT_BYTES).map_err(|error| unusable().because(error))?;
         records.extend(Record::parse_listing(&bytes).map_err(|error| unusable().because(error))?);
     }
     if records.is_empty() {
