@@ -8,9 +8,12 @@ mod digest;
 pub mod json;
 mod manifest;
 mod reference;
+mod registry_host;
 
 pub use descriptor::{Descriptor, Platform};
 pub use digest::{Blob, Digest, DigestError, DigestMismatch};
 pub use manifest::{ChildKind, Document, ImageManifest, Index, ManifestError, MediaType};
 pub(crate) use reference::{NAME_LENGTH, is_path_part};
-pub use reference::{Reference, ReferenceError, Repository, Tag, normalised_registry};
+pub use reference::{Reference, ReferenceError, Repository, Tag};
+pub(crate) use registry_host::is_registry_host;
+pub use registry_host::normalised_registry;

@@ -1,14 +1,14 @@
 //! Image names, normalised as Docker does (`github.com/distribution/reference`, `ParseDockerRef`).
 //!
 //! Rules are matched on these names, so one repository must have one name. Where Docker keeps two spellings of one
-//! host apart, this module joins or refuses them; [`normalised_registry`] lists the cases.
+//! host apart, [`normalised_registry`] joins or refuses them and lists the cases.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use super::Digest;
+use super::registry_host::{DOCKER_HUB, normalised_registry, split_host};
 use crate::base::printable::excerpt;
 
 /// A repository: registry host and path, normalised. `nginx` is `docker.io/library/nginx`.
@@ -199,40 +199,6 @@ pub enum ReferenceError {
     Identifier,
 }
 
-/// The one spelling of a registry's host and port: what stands before the first `/` of an image name.
-///
-/// Rules are looked up by it, so a second spelling of a host would be a way past a rule. Further than Docker, which
-/// keeps all of these apart:
-/// - Hosts are lower-case: DNS does not look at case (RFC 4343).
-/// - `:443` is the port of `https` and is dropped. Any other port is another registry: a rule for `quay.io/**` does not
-///   speak for `quay.io:8443/…`, and neither for any other host that someone runs.
-/// - The other names of Docker Hub become `docker.io`.
-/// - IPv6 addresses are written as RFC 5952 says.
-///
-/// # Errors
-/// [`ReferenceError::Registry`] for what no image name has, and also for
-/// - a trailing dot (`docker.io.`), which DNS takes for the same host;
-/// - IPv4 addresses in any spelling but four decimal numbers (`0x7f.1`, `127.1`), and IPv4 inside IPv6;
-/// - a port with leading zeros, or 0;
-/// - one bare label other than `localhost`, without a port: in an image name it would be a part of a path on Docker
-///   Hub, so no rule could name it.
-pub fn normalised_registry(text: &str) -> Result<String, ReferenceError> {
-    let refused = || ReferenceError::Registry(excerpt(text));
-    if text.len() > NAME_LENGTH {
-        return Err(refused());
-    }
-    let (host, port) = split_port(text);
-    let host = normalised_host(host).ok_or_else(refused)?;
-    // `foo:443` keeps its port: `foo` alone would not be read as a host again.
-    let stands_alone = host == "localhost" || host.contains(['.', '[']);
-    match port {
-        None if stands_alone => Ok(without_alias(host)),
-        Some("443") if stands_alone => Ok(without_alias(host)),
-        Some(port) if is_port(port) => Ok(format!("{host}:{port}")),
-        None | Some(_) => Err(refused()),
-    }
-}
-
 /// Whether this is one part of a repository's path: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*` (distribution-spec 1.1,
 /// "Pulling manifests"). Refuses `..`, empty parts and everything that a URL would read as more than a part.
 pub(crate) fn is_path_part(text: &str) -> bool {
@@ -256,113 +222,19 @@ pub(crate) fn is_path_part(text: &str) -> bool {
     }
 }
 
-/// Splits off the registry as Docker's `splitDockerDomain` does: the first part is a host when a `.`, a `:` or an
-/// upper-case letter is in it (no path has those) or it is `localhost`. Everything else is on Docker Hub.
-fn split_host(name: &str) -> (&str, &str) {
-    match name.split_once('/') {
-        Some((first, rest)) if reads_as_host(first) => (first, rest),
-        Some(_) | None => (DOCKER_HUB, name),
-    }
-}
-
-/// Whether Docker reads the first part of a name as a host.
-fn reads_as_host(first: &str) -> bool {
-    first == "localhost"
-        || first.contains(['.', ':'])
-        || first.contains(|letter: char| letter.is_ascii_uppercase())
-}
-
-/// Splits at the colon before the port, which is not one of those inside an IPv6 address.
-fn split_port(text: &str) -> (&str, Option<&str>) {
-    match text.rsplit_once(':') {
-        Some((host, port)) if !host.starts_with('[') || host.ends_with(']') => (host, Some(port)),
-        Some(_) | None => (text, None),
-    }
-}
-
-/// The host in its one spelling, if it is a host.
-fn normalised_host(host: &str) -> Option<String> {
-    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        let address: Ipv6Addr = address.parse().ok()?;
-        // `[::ffff:10.0.0.1]` would be a second name of `10.0.0.1`, and `[::10.0.0.1]` may be one; Docker has neither.
-        return address
-            .to_ipv4()
-            .is_none_or(|_| address.is_loopback())
-            .then(|| format!("[{address}]"));
-    }
-    let host = host.to_ascii_lowercase();
-    if host.len() > HOST_LENGTH || !host.split('.').all(is_label) {
-        return None;
-    }
-    // URL parsers take a host whose last label is a number for an IPv4 address, in octal, in hexadecimal and with
-    // parts left out (WHATWG URL, "ends in a number"): only the one canonical spelling may reach them.
-    let last = host.rsplit('.').next().unwrap_or(&host);
-    let is_number = last.bytes().all(|byte| byte.is_ascii_digit())
-        || last
-            .strip_prefix("0x")
-            .is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    if is_number && host.parse::<Ipv4Addr>().is_err() {
-        return None;
-    }
-    Some(host)
-}
-
-/// One label of a host name (RFC 1123 2.1; Docker's `domainNameComponent`).
-fn is_label(label: &str) -> bool {
-    !label.is_empty()
-        && label.len() <= LABEL_LENGTH
-        && !label.starts_with('-')
-        && !label.ends_with('-')
-        && label
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-}
-
-/// A port as a number is written: `+80` and `0443` are refused.
-fn is_port(text: &str) -> bool {
-    text.parse::<u16>()
-        .is_ok_and(|port| port != 0 && port.to_string() == text)
-}
-
-/// Joins the names of Docker Hub into the one that rules use.
-fn without_alias(host: String) -> String {
-    if DOCKER_HUB_ALIASES.contains(&host.as_str()) {
-        DOCKER_HUB.to_owned()
-    } else {
-        host
-    }
-}
-
 /// Docker's `anchoredIdentifierRegexp`.
 fn is_identifier(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The registry of names that begin with no host.
-const DOCKER_HUB: &str = "docker.io";
-
 /// Where names of one part stand on Docker Hub.
 const DOCKER_HUB_OFFICIAL: &str = "library";
-
-/// Other hosts that serve Docker Hub: the name of its first index, which Docker itself normalises; the host that it is
-/// reached at; and a host that old build scripts push and pull by.
-const DOCKER_HUB_ALIASES: [&str; 3] = [
-    "index.docker.io",
-    "registry-1.docker.io",
-    "registry.hub.docker.com",
-];
 
 /// Longest name, with its host: what clients accept (distribution-spec 1.1, "Pulling manifests").
 pub(crate) const NAME_LENGTH: usize = 255;
 
 /// Longest tag (distribution-spec 1.1).
 const TAG_LENGTH: usize = 128;
-
-/// Longest host name as text (RFC 1035 2.3.4).
-const HOST_LENGTH: usize = 253;
-
-/// Longest label of a host name (RFC 1035 2.3.4).
-const LABEL_LENGTH: usize = 63;
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, StatusCode};
 
 use crate::base::link_header::{LinkError, next_target};
 use crate::base::{limits, percent};
-use crate::oci::{Digest, DigestError, Reference, ReferenceError, Repository, Tag};
+use crate::oci::{Digest, DigestError, Reference, ReferenceError, Repository, Tag, is_registry_host};
 
 /// The resource that a request names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,7 +171,7 @@ impl Name {
         let ns = query.ns.map(decoded_query).transpose()?;
         let (registry, path) = match (&ns, parts) {
             (Some(ns), path) => (ns.as_ref(), path),
-            (None, [host, path @ ..]) if looks_like_a_host(host) && !path.is_empty() => (*host, path),
+            (None, [host, path @ ..]) if is_registry_host(host) && !path.is_empty() => (*host, path),
             (None, path) => (default_registry.ok_or(RouteError::NoRegistry)?, path),
         };
         let repository = Repository::new(registry, &path.join("/"))?;
@@ -311,12 +311,6 @@ fn by_digest(repository: Repository, digest: &str) -> Result<Reference, RouteErr
         tag: None,
         digest: Some(digest.parse::<Digest>()?),
     })
-}
-
-/// Tells a host from the first part of a path as Docker does (`github.com/distribution/reference`, `splitDockerDomain`).
-fn looks_like_a_host(part: &str) -> bool {
-    part == "localhost"
-        || part.contains(|letter: char| matches!(letter, '.' | ':') || letter.is_ascii_uppercase())
 }
 
 /// Decodes one part of a path. Refuses a part that another reader could take for a separator or for another directory: an

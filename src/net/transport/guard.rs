@@ -121,7 +121,7 @@ impl Guard {
                 if name == METADATA_NAME {
                     return Err(Forbidden::Metadata);
                 }
-                if name == "localhost" || name.ends_with(".localhost") {
+                if is_localhost(&name) {
                     return if private {
                         Ok(ConnectPolicy {
                             direct: true,
@@ -157,12 +157,7 @@ impl Guard {
         }
         let is_plain = url.scheme() == "http" && url.port_or_known_default() == Some(80);
         let is_bare = url.username().is_empty() && url.password().is_none();
-        let address = match url.host().ok_or(Forbidden::Host)? {
-            Host::Domain(_) => None,
-            Host::Ipv4(address) => Some(IpAddr::V4(address)),
-            Host::Ipv6(address) => Some(IpAddr::V6(address)),
-        };
-        if is_plain && is_bare && address.is_some_and(|address| ORACLE_METADATA.contains(&address)) {
+        if is_plain && is_bare && literal_address(url).is_some_and(|address| ORACLE_METADATA.contains(&address)) {
             return Ok(ConnectPolicy {
                 direct: true,
                 own_port: None,
@@ -231,6 +226,37 @@ pub(crate) fn is_private(address: IpAddr) -> bool {
             let first = v6.segments()[0];
             v6.is_loopback() || first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0
         }
+    }
+}
+
+/// Whether a URL's host is an address of `169.254.0.0/16` (RFC 3927) or `fe80::/10` (RFC 4291, 2.5.6), also where such an
+/// IPv4 address stands inside an IPv6 one. The guard refuses every one of them; the configuration says so before a request
+/// fails.
+pub(crate) fn is_link_local(url: &Url) -> bool {
+    literal_address(url).is_some_and(|address| link_local(embedded(address)))
+}
+
+/// Whether requests to a URL stay on this machine, so that they may go in the clear: `localhost` and the names below it
+/// (RFC 6761, 6.3), and loopback addresses. Narrower than [`embedded`]: the kernel keeps `::ffff:127.0.0.1` on this
+/// machine, but sends `64:ff9b::7f00:1` to a translator.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => is_localhost(&name.trim_end_matches('.').to_ascii_lowercase()),
+        Some(Host::Ipv4(_) | Host::Ipv6(_)) | None => {
+            literal_address(url).is_some_and(|address| address.to_canonical().is_loopback())
+        }
+    }
+}
+
+fn is_localhost(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+fn literal_address(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Domain(_) => None,
+        Host::Ipv4(address) => Some(IpAddr::V4(address)),
+        Host::Ipv6(address) => Some(IpAddr::V6(address)),
     }
 }
 

@@ -82,7 +82,7 @@ impl EvidenceStore {
         let capacity = u64::try_from(max_records).unwrap_or(u64::MAX);
         Self {
             stored: Cache::with_weighter(max_records, capacity, ByRecords),
-            searches: SingleFlight::new(Freshness::Stand),
+            searches: SingleFlight::new(Freshness::InFlight),
         }
     }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::{FromStr, Split};
 
 use crate::base::printable::excerpt;
-use crate::oci::{NAME_LENGTH, Repository, is_path_part, normalised_registry};
+use crate::oci::{NAME_LENGTH, Repository, is_path_part, is_registry_host, normalised_registry};
 
 /// A pattern over normalised repository names: `phx.ocir.io/ansh81vru1zp/project01/**`.
 ///
@@ -154,9 +154,7 @@ fn without_host(text: &str) -> ScopeError {
 
 /// Returns whether the first part of a name is meant as a host: by Docker's rule, or because it contains `*`.
 fn reads_as_host(first: &str) -> bool {
-    first.eq_ignore_ascii_case("localhost")
-        || first.contains(['.', ':', '*'])
-        || first.contains(char::is_uppercase)
+    is_registry_host(first) || first.contains('*')
 }
 
 fn parse_host(text: &str) -> Result<Host, ScopeError> {

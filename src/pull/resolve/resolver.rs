@@ -65,7 +65,7 @@ impl Resolver {
         Self {
             subjects: Cache::with_weighter(SUBJECTS, SUBJECT_BYTES, ByBytes),
             readers: Cache::new(READERS),
-            requests: SingleFlight::new(Freshness::Change),
+            requests: SingleFlight::new(Freshness::AfterJoin),
         }
     }
 
