@@ -1,9 +1,9 @@
-//! One question at a time: of many who ask a registry the same at one time, one asks and tells the others.
+//! Single flight: of many callers that need the same value at the same time, one fetches it and shares it with the others.
 //!
-//! Where the answer may change, nobody is told one that was asked for before he came: who comes while a question is under
-//! way waits for the next one, so that a tag that was moved before a pull began is seen by that pull, however many others
-//! are under way. Whoever asks does so in his own task; when he goes away, or his time is over, one of those who wait asks
-//! in his place.
+//! For values that can change (tags), a caller never receives the result of a fetch that started before it joined: it
+//! waits for the next one. A tag that was moved before a pull began is therefore seen by that pull, however many others
+//! are in flight. The leader fetches in its own task. If it is cancelled, runs out of time or panics, one of the waiting
+//! callers becomes the leader.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,107 +11,107 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// Questions under way, and who waits for the one after. As many as pulls under way, so the doors' connection bound
-/// bounds them.
+/// The fetches in flight, and the callers that wait for the next one. There are as many as pulls in flight, which the
+/// doors' bounds on connections limit.
 pub(crate) struct SingleFlight<K: Clone + Eq + Hash, V> {
-    under_way: Arc<InFlight<K, V>>,
-    answers: Freshness,
+    in_flight: Arc<InFlight<K, V>>,
+    freshness: Freshness,
 }
 
-/// Whom an answer concerns.
+/// Which callers may receive a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Freshness {
-    /// Those who came before the question was asked: what it is about may change.
-    Change,
-    /// Whoever has come by the time that it is there.
-    Stand,
+    /// Callers that joined before the fetch started: the value may change.
+    AfterJoin,
+    /// Callers that joined before the fetch ended: the value cannot change.
+    InFlight,
 }
 
-struct InFlight<K: Clone + Eq + Hash, V>(Mutex<HashMap<K, Vec<Waiting<K, V>>>>);
+struct InFlight<K: Clone + Eq + Hash, V>(Mutex<HashMap<K, Vec<Waiter<K, V>>>>);
 
-type Waiting<K, V> = oneshot::Sender<FlightMessage<K, V>>;
+type Waiter<K, V> = oneshot::Sender<FlightMessage<K, V>>;
 
 enum FlightMessage<K: Clone + Eq + Hash, V> {
-    Answer(V),
-    /// It is his turn to ask.
-    Ask(LeaderGuard<K, V>),
+    Result(V),
+    /// The receiver is the next leader.
+    Lead(LeaderGuard<K, V>),
 }
 
-/// Leave to ask, for oneself and for some others. Whoever drops it, in whatever way, passes it on.
+/// The right to fetch the value of one key. Dropping it, in whatever way, passes the right on.
 struct LeaderGuard<K: Clone + Eq + Hash, V> {
-    all: Arc<InFlight<K, V>>,
-    /// None once it was passed on.
+    in_flight: Arc<InFlight<K, V>>,
+    /// `None` once the right was passed on.
     key: Option<K>,
-    /// Who came before the question was asked.
-    others: Vec<Waiting<K, V>>,
+    /// The callers that joined before the fetch started.
+    waiters: Vec<Waiter<K, V>>,
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> SingleFlight<K, V> {
-    pub(crate) fn new(answers: Freshness) -> Self {
+    pub(crate) fn new(freshness: Freshness) -> Self {
         Self {
-            under_way: Arc::new(InFlight(Mutex::new(HashMap::new()))),
-            answers,
+            in_flight: Arc::new(InFlight(Mutex::new(HashMap::new()))),
+            freshness,
         }
     }
 
-    /// Asks, or waits for someone who asks the same. What `concerns_all` does not hold of is told to nobody: then each
-    /// asks for himself, one after the other.
+    /// Fetches the value, or waits for a caller that fetches the same. A result that `is_shareable` refuses stays with
+    /// its leader: the others then fetch for themselves, one after the other.
     pub(crate) async fn ask<F: Future<Output = V>>(
         &self,
         key: K,
-        question: impl FnOnce() -> F,
-        concerns_all: impl FnOnce(&V) -> bool,
+        fetch: impl FnOnce() -> F,
+        is_shareable: impl FnOnce(&V) -> bool,
     ) -> V {
-        let turn = match self.join(key.clone()) {
-            Ok(turn) => turn,
-            Err(told) => match told.await {
-                Ok(FlightMessage::Answer(answer)) => return answer,
-                Ok(FlightMessage::Ask(turn)) => turn,
-                // A turn is passed on before those who wait for it are forgotten; else he asks for himself.
-                Err(oneshot::error::RecvError { .. }) => return question().await,
+        let leader = match self.join(key.clone()) {
+            Ok(leader) => leader,
+            Err(message) => match message.await {
+                Ok(FlightMessage::Result(value)) => return value,
+                Ok(FlightMessage::Lead(leader)) => leader,
+                // A leader passes its right on before it drops its waiters. If that ever fails, the caller fetches alone.
+                Err(oneshot::error::RecvError { .. }) => return fetch().await,
             },
         };
-        let answer = question().await;
-        if concerns_all(&answer) {
-            turn.tell(&answer, self.answers);
+        let value = fetch().await;
+        if is_shareable(&value) {
+            leader.share(&value, self.freshness);
         }
-        answer
+        value
     }
 
     fn join(&self, key: K) -> Result<LeaderGuard<K, V>, oneshot::Receiver<FlightMessage<K, V>>> {
-        let mut under_way = self.under_way.lock();
-        if let Some(waiting) = under_way.get_mut(&key) {
-            let (tell, told) = oneshot::channel();
-            waiting.push(tell);
-            return Err(told);
+        let mut in_flight = self.in_flight.lock();
+        if let Some(waiters) = in_flight.get_mut(&key) {
+            let (sender, receiver) = oneshot::channel();
+            waiters.push(sender);
+            return Err(receiver);
         }
-        under_way.insert(key.clone(), Vec::new());
+        in_flight.insert(key.clone(), Vec::new());
         Ok(LeaderGuard {
-            all: Arc::clone(&self.under_way),
+            in_flight: Arc::clone(&self.in_flight),
             key: Some(key),
-            others: Vec::new(),
+            waiters: Vec::new(),
         })
     }
 }
 
 impl<K: Clone + Eq + Hash, V> InFlight<K, V> {
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, Vec<Waiting<K, V>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Vec<Waiter<K, V>>>> {
         // A poisoned lock means that a panic crossed an insert or a push, which leave the map whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> LeaderGuard<K, V> {
-    fn tell(mut self, answer: &V, answers: Freshness) {
-        if answers == Freshness::Stand
+    fn share(mut self, value: &V, freshness: Freshness) {
+        if freshness == Freshness::InFlight
             && let Some(key) = &self.key
-            && let Some(late) = self.all.lock().get_mut(key)
+            && let Some(joined_later) = self.in_flight.lock().get_mut(key)
         {
-            self.others.append(late);
+            self.waiters.append(joined_later);
         }
-        for other in self.others.drain(..) {
-            // Who has gone away in the meantime hears nothing.
-            let _gone = other.send(FlightMessage::Answer(answer.clone()));
+        for waiter in self.waiters.drain(..) {
+            // A caller that was cancelled in the meantime needs no value.
+            let _cancelled = waiter.send(FlightMessage::Result(value.clone()));
         }
     }
 }
@@ -119,33 +119,33 @@ impl<K: Clone + Eq + Hash, V: Clone> LeaderGuard<K, V> {
 impl<K: Clone + Eq + Hash, V> Drop for LeaderGuard<K, V> {
     fn drop(&mut self) {
         let Some(key) = self.key.take() else { return };
-        let mut waiting = std::mem::take(&mut self.others);
+        let mut waiters = std::mem::take(&mut self.waiters);
         loop {
             {
-                let mut under_way = self.all.lock();
-                if let Some(late) = under_way.get_mut(&key) {
-                    waiting.append(late);
+                let mut in_flight = self.in_flight.lock();
+                if let Some(joined_later) = in_flight.get_mut(&key) {
+                    waiters.append(joined_later);
                 }
-                waiting.retain(|one| !one.is_closed());
-                if waiting.is_empty() {
-                    under_way.remove(&key);
+                waiters.retain(|waiter| !waiter.is_closed());
+                if waiters.is_empty() {
+                    in_flight.remove(&key);
                     return;
                 }
             }
-            let next = waiting.remove(0);
-            let turn = Self {
-                all: Arc::clone(&self.all),
+            let next = waiters.remove(0);
+            let leader = Self {
+                in_flight: Arc::clone(&self.in_flight),
                 key: Some(key.clone()),
-                others: waiting,
+                waiters,
             };
-            match next.send(FlightMessage::Ask(turn)) {
+            match next.send(FlightMessage::Lead(leader)) {
                 Ok(()) => return,
-                // He went away just now: the next one.
-                Err(FlightMessage::Ask(mut turn)) => {
-                    turn.key = None;
-                    waiting = std::mem::take(&mut turn.others);
+                // It was cancelled just now: the next one.
+                Err(FlightMessage::Lead(mut leader)) => {
+                    leader.key = None;
+                    waiters = std::mem::take(&mut leader.waiters);
                 }
-                Err(FlightMessage::Answer(_)) => return,
+                Err(FlightMessage::Result(_)) => return,
             }
         }
     }
@@ -164,90 +164,90 @@ mod tests {
 
     const A_WHILE: Duration = Duration::from_millis(20);
 
-    /// Counts how often it is asked; the answer is the count.
-    async fn counted(count: &AtomicUsize) -> usize {
+    /// Counts the fetches and returns the count before its own.
+    async fn fetch_count(count: &AtomicUsize) -> usize {
         let mine = count.fetch_add(1, Ordering::SeqCst);
         sleep(A_WHILE).await;
         mine
     }
 
     #[tokio::test]
-    async fn who_comes_while_a_question_is_under_way_shares_the_next_one() {
-        let (questions, count) = (SingleFlight::new(Freshness::Change), AtomicUsize::new(0));
-        let ask = || questions.ask("tag", || counted(&count), |_| true);
+    async fn a_caller_that_joins_during_a_fetch_shares_the_next_one() {
+        let (flights, count) = (SingleFlight::new(Freshness::AfterJoin), AtomicUsize::new(0));
+        let ask = || flights.ask("tag", || fetch_count(&count), |_| true);
         let answers = join_all((0..50).map(|_| ask())).await;
         assert_eq!(answers[0], 0);
         assert!(answers[1..].iter().all(|answer| *answer == 1), "{answers:?}");
-        assert_eq!(ask().await, 2, "what was answered is asked again");
-        assert!(questions.under_way.lock().is_empty());
+        assert_eq!(ask().await, 2, "a result is not kept");
+        assert!(flights.in_flight.lock().is_empty());
     }
 
     #[tokio::test]
-    async fn what_does_not_change_is_asked_once() {
-        let (questions, count) = (SingleFlight::new(Freshness::Stand), AtomicUsize::new(0));
-        let ask = || questions.ask("digest", || counted(&count), |_| true);
+    async fn a_value_that_cannot_change_is_fetched_once() {
+        let (flights, count) = (SingleFlight::new(Freshness::InFlight), AtomicUsize::new(0));
+        let ask = || flights.ask("digest", || fetch_count(&count), |_| true);
         let answers = join_all((0..50).map(|_| ask())).await;
         assert!(answers.iter().all(|answer| *answer == 0), "{answers:?}");
-        assert!(questions.under_way.lock().is_empty());
+        assert!(flights.in_flight.lock().is_empty());
     }
 
     #[tokio::test]
-    async fn other_questions_do_not_wait() {
-        let (questions, count) = (SingleFlight::new(Freshness::Change), AtomicUsize::new(0));
-        let ask = |key: usize| questions.ask(key, || counted(&count), |_| true);
-        let asked = join_all((0..20).map(ask));
-        let answers = timeout(A_WHILE * 5, asked).await.unwrap();
+    async fn other_flights_do_not_wait() {
+        let (flights, count) = (SingleFlight::new(Freshness::AfterJoin), AtomicUsize::new(0));
+        let ask = |key: usize| flights.ask(key, || fetch_count(&count), |_| true);
+        let all = join_all((0..20).map(ask));
+        let answers = timeout(A_WHILE * 5, all).await.unwrap();
         assert_eq!(answers.len(), 20);
         assert_eq!(count.load(Ordering::SeqCst), 20);
     }
 
     #[tokio::test]
-    async fn when_the_one_who_asks_goes_away_another_asks() {
-        let (questions, count) = (
-            Arc::new(SingleFlight::new(Freshness::Change)),
+    async fn a_waiting_caller_replaces_a_cancelled_leader() {
+        let (flights, count) = (
+            Arc::new(SingleFlight::new(Freshness::AfterJoin)),
             Arc::new(AtomicUsize::new(0)),
         );
         let ask = || {
-            let (questions, count) = (Arc::clone(&questions), Arc::clone(&count));
-            tokio::spawn(async move { questions.ask("tag", || counted(&count), |_| true).await })
+            let (flights, count) = (Arc::clone(&flights), Arc::clone(&count));
+            tokio::spawn(async move { flights.ask("tag", || fetch_count(&count), |_| true).await })
         };
         let first = ask();
         sleep(A_WHILE / 4).await;
         let others: Vec<_> = (0..5).map(|_| ask()).collect();
         sleep(A_WHILE / 4).await;
         first.abort();
-        // The one whose turn it became goes away before he was told.
+        // The next leader is cancelled before it hears of it.
         others[0].abort();
         for other in others.into_iter().skip(1) {
             assert!(timeout(A_WHILE * 10, other).await.unwrap().unwrap() > 0);
         }
-        assert!(questions.under_way.lock().is_empty());
+        assert!(flights.in_flight.lock().is_empty());
     }
 
     #[tokio::test]
-    async fn what_concerns_one_alone_is_told_to_nobody() {
-        let (questions, count) = (SingleFlight::new(Freshness::Change), AtomicUsize::new(0));
-        let ask = || questions.ask("tag", || counted(&count), |_| false);
+    async fn a_result_that_is_not_shareable_stays_with_its_leader() {
+        let (flights, count) = (SingleFlight::new(Freshness::AfterJoin), AtomicUsize::new(0));
+        let ask = || flights.ask("tag", || fetch_count(&count), |_| false);
         let mut answers = join_all((0..5).map(|_| ask())).await;
         answers.sort_unstable();
         assert_eq!(answers, [0, 1, 2, 3, 4]);
     }
 
     #[tokio::test]
-    async fn a_panic_is_one_pulls_own() {
-        let questions = Arc::new(SingleFlight::<&str, usize>::new(Freshness::Change));
+    async fn a_panic_stays_with_its_leader() {
+        let flights = Arc::new(SingleFlight::<&str, usize>::new(Freshness::AfterJoin));
         let crashing = {
-            let questions = Arc::clone(&questions);
-            let question = || async {
+            let flights = Arc::clone(&flights);
+            let fetch = || async {
                 sleep(A_WHILE).await;
                 panic!("on purpose")
             };
-            tokio::spawn(async move { questions.ask("tag", question, |_| true).await })
+            tokio::spawn(async move { flights.ask("tag", fetch, |_| true).await })
         };
         sleep(A_WHILE / 4).await;
-        let other = questions.ask("tag", || async { 7 }, |_| true);
+        let other = flights.ask("tag", || async { 7 }, |_| true);
         assert_eq!(timeout(A_WHILE * 10, other).await.unwrap(), 7);
         assert!(crashing.await.is_err());
-        assert!(questions.under_way.lock().is_empty());
+        assert!(flights.in_flight.lock().is_empty());
     }
 }
