@@ -1,5 +1,10 @@
 //! The vocabulary of the Open Container Initiative: parsed from bounded bytes, printed canonically, never fetched.
 //!
+//! The types are our own rather than those of `oci-spec` or `oci-client`, which read what a runtime would: they keep the
+//! last of two equal keys, bound neither depth nor length, and take any text for a digest or a name. A gate has to refuse
+//! every document that two readers could read in two ways, before it looks at the meaning; and it has to keep one spelling
+//! of each name, because rules are looked up by it.
+//!
 //! Sources: image-spec 1.1 (descriptor.md, manifest.md, image-index.md), distribution-spec 1.1,
 //! `github.com/distribution/reference` for image names.
 

@@ -38,6 +38,9 @@ mod tests {
             let source = error.map(Box::new);
             error = Some(Link { message, source });
         }
-        assert_eq!(chain(&error.unwrap()), "could not ask: could not connect: refused");
+        assert_eq!(
+            chain(&error.unwrap()),
+            "could not ask: could not connect: refused"
+        );
     }
 }

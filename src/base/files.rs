@@ -79,12 +79,18 @@ impl FileError {
         }
     }
 
-    /// Says what is wrong, for a reader who has been told the path.
+    /// Says what is wrong, without the path.
     pub(crate) fn why(&self) -> String {
         match self {
             // Without the system's error number.
-            Self::Io { kind: io::ErrorKind::NotFound, .. } => "there is no such file".to_owned(),
-            Self::Io { kind: io::ErrorKind::PermissionDenied, .. } => "permission denied".to_owned(),
+            Self::Io {
+                kind: io::ErrorKind::NotFound,
+                ..
+            } => "there is no such file".to_owned(),
+            Self::Io {
+                kind: io::ErrorKind::PermissionDenied,
+                ..
+            } => "permission denied".to_owned(),
             Self::Io { words, .. } => words.clone(),
             Self::NotAFile { .. } => "is not a file".to_owned(),
             Self::NotUtf8 { line, .. } => format!("is not UTF-8: see line {line}"),
@@ -95,10 +101,14 @@ impl FileError {
     /// Says what to do about a file that the configuration names, where there is something to do.
     pub(crate) fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Io { kind: io::ErrorKind::NotFound, .. } => {
-                "relative paths start at the folder of the file that names them"
-            }
-            Self::Io { kind: io::ErrorKind::PermissionDenied, .. } => "let the daemon's user read it",
+            Self::Io {
+                kind: io::ErrorKind::NotFound,
+                ..
+            } => "relative paths start at the folder of the file that names them",
+            Self::Io {
+                kind: io::ErrorKind::PermissionDenied,
+                ..
+            } => "let the daemon's user read it",
             Self::Io { .. } => return None,
             Self::NotAFile { .. } => "name a file",
             Self::NotUtf8 { .. } => "save it as UTF-8",
@@ -205,8 +215,8 @@ fn read_at_most(file: File, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
 /// a machine that lost its power: the bytes are on the disk before the name leads to them, and the name is on the disk
 /// before this returns.
 ///
-/// The caller's umask does not matter: records and public keys are not secret, and root, who writes them, is not the
-/// daemon, which reads them. Folders that exist keep their mode.
+/// The caller's umask does not matter: records and public keys are not secret, and root writes them, while the
+/// daemon, which reads them, is another user. Folders that exist keep their mode.
 ///
 /// # Errors
 /// [`FileError::Io`].
@@ -220,7 +230,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 }
 
 fn create_folders(folder: &Path) -> Result<(), FileError> {
-    let missing: Vec<&Path> = folder.ancestors().take_while(|folder| is_missing(folder)).collect();
+    let missing: Vec<&Path> = folder
+        .ancestors()
+        .take_while(|folder| is_missing(folder))
+        .collect();
     for folder in missing.into_iter().rev() {
         create_folder(folder).map_err(|error| FileError::from_io(folder, FileAction::Write, &error))?;
     }
@@ -248,7 +261,9 @@ fn create_folder(folder: &Path) -> io::Result<()> {
 fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     // Hidden and without an extension: neither the daemon nor an `include` takes it for a file of theirs. It is deleted
     // where a later step fails.
-    let mut unfinished = tempfile::Builder::new().prefix(".unfinished-").tempfile_in(folder)?;
+    let mut unfinished = tempfile::Builder::new()
+        .prefix(".unfinished-")
+        .tempfile_in(folder)?;
     unfinished.write_all(bytes)?;
     unfinished
         .as_file()

@@ -6,13 +6,13 @@
 //! - Lines end with LF, CRLF or CR.
 //! - A block begins with a line that starts with `-----BEGIN `, spaces and tabs before it aside (keys are pasted out of
 //!   YAML). Its label ends at the next `-----` or at the end of that line.
-//! - A block ends with the next `-----END <label>-----`, on whatever place of a line. What follows is not part of the
+//! - A block ends with the next `-----END <label>-----`, anywhere in a line. Text after it is not part of the
 //!   block, and the reader decides whether it is allowed.
 //! - The file need not be text: certificates stand below their printed fields, in the encoding of their time.
 
 use std::borrow::Cow;
 
-/// The begin of a block, and the file from there on.
+/// The place at which a block begins, and the rest of the file from there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PemBlock<'a> {
     label: &'a [u8],
@@ -51,7 +51,7 @@ impl<'a> PemBlock<'a> {
         String::from_utf8_lossy(self.label)
     }
 
-    /// Returns the block with its first and last line, for a decoder of RFC 7468, and what follows it. A block without
+    /// Returns the block with its first and last line, for a decoder of RFC 7468, and the text after it. A block without
     /// an end is the rest of the file.
     pub(crate) fn whole_and_rest(&self) -> (&'a [u8], &'a [u8]) {
         let end = self.end_line();
@@ -59,7 +59,7 @@ impl<'a> PemBlock<'a> {
         self.text.split_at_checked(length).unwrap_or((self.text, &[]))
     }
 
-    /// Returns what stands between the first and the last line, and what follows the block. `None` if either line is cut
+    /// Returns the text between the first and the last line, and the text after the block. `None` if either line is cut
     /// off.
     pub(crate) fn content_and_rest(&self) -> Option<(&'a [u8], &'a [u8])> {
         let inside = self.after_label.strip_prefix(DASHES)?;
@@ -81,7 +81,7 @@ fn trim_indent(line: &[u8]) -> &[u8] {
     line.get(indent..).unwrap_or_default()
 }
 
-/// Returns what stands before the first occurrence of `mark`.
+/// Returns the text before the first occurrence of `mark`.
 fn before<'a>(text: &'a [u8], mark: &[u8]) -> Option<&'a [u8]> {
     let start = text.windows(mark.len()).position(|window| window == mark)?;
     text.get(..start)

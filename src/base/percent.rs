@@ -19,8 +19,8 @@ pub(crate) fn encode_grpc_message(text: &str) -> String {
     utf8_percent_encode(text, NOT_IN_GRPC_MESSAGES).to_string()
 }
 
-/// Decodes once. The result is visible ASCII without `%`, or there is none: a second decoder further on would find nothing
-/// to decode, and a `%` that begins no escape is refused with it.
+/// Decodes once. Returns `None` unless the result is visible ASCII without `%`: a second decoder further on then finds
+/// nothing to decode. A `%` that begins no escape is refused by the same check.
 pub(crate) fn decode(untrusted_text: &str) -> Option<Cow<'_, str>> {
     let decoded = percent_decode_str(untrusted_text).decode_utf8().ok()?;
     let is_plain = decoded

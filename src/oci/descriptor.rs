@@ -19,13 +19,13 @@ pub struct Descriptor {
     pub size: u64,
     /// The type of the artifact, when the content is one.
     pub artifact_type: Option<String>,
-    /// The content itself, embedded and decoded. Hash it before use: nothing here has.
+    /// The content itself, embedded and decoded. It has not been hashed: hash it before use.
     pub unverified_data: Option<Bytes>,
-    /// The platform a child of an index is for.
+    /// The platform that a child of an index is for.
     pub platform: Option<Platform>,
 }
 
-/// What machine a child of an index is for.
+/// The kind of machine that a child of an index is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Platform {
     /// `GOOS`.
@@ -37,7 +37,7 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// That of this machine, in Go's words, as runtimes pick a child of an index by it.
+    /// Returns the platform of this machine in Go's words, by which runtimes pick a child of an index.
     #[must_use]
     pub fn of_this_machine() -> Self {
         let architecture = match std::env::consts::ARCH {
@@ -58,8 +58,8 @@ impl Platform {
 }
 
 /// A descriptor as it stands in a document. Unknown keys are allowed: the specification asks readers to ignore them
-/// (image-spec 1.1, considerations.md, "Extensibility"). `urls` is among those that are not read: content comes from
-/// the registry that was asked, never from where a manifest points.
+/// (image-spec 1.1, considerations.md, "Extensibility"). `urls` is among the keys that are not read: content comes
+/// from the registry of the image, never from a place that a manifest names.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WireDescriptor {
@@ -95,16 +95,16 @@ pub(super) const KEYS: [&str; 13] = [
     "variant",
 ];
 
-/// Why something is not a descriptor. Becomes the text of a [`super::ManifestError::Field`].
+/// Why a value is not a descriptor. Becomes the text of a [`super::ManifestError::Field`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum DescriptorError {
     /// A required key is absent or `null`.
     #[error("`{0}` is absent")]
     Absent(&'static str),
-    /// Not base64, or not as long as `size` says.
+    /// `data` is not base64, or not as long as `size` says.
     #[error("`data` is not base64 of `size` bytes")]
     Data,
-    /// The digest.
+    /// The digest is malformed.
     #[error(transparent)]
     Digest(#[from] DigestError),
     /// A media type that RFC 6838 does not allow.
@@ -165,7 +165,7 @@ impl TryFrom<WirePlatform> for Platform {
     }
 }
 
-/// Whether this is a media type (RFC 6838 4.2), perhaps with parameters.
+/// Whether the text is a media type (RFC 6838, 4.2), with or without parameters.
 pub(super) fn is_media_type(text: &str) -> bool {
     let is_name = |name: &str| {
         name.len() <= 127
@@ -184,8 +184,8 @@ pub(super) fn is_media_type(text: &str) -> bool {
             .all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
-/// Standard base64 with padding (descriptor.md: RFC 4648 section 4) in its one spelling. The length is looked at first:
-/// what does not fit `size` is not decoded.
+/// Decodes standard base64 with padding (descriptor.md: RFC 4648, section 4) in its one spelling. The length is checked
+/// first, so that text that does not fit `size` is not decoded.
 fn decode(data: &str, size: u64) -> Option<Bytes> {
     let encoded_length = size.div_ceil(3).checked_mul(4)?;
     if u64::try_from(data.len()) != Ok(encoded_length) {
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_one() {
+    fn a_malformed_digest_is_refused() {
         let error = DescriptorError::Digest(DigestError::Encoded {
             algorithm: "sha256",
             digits: 64,
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_media_type_is_one() {
+    fn a_malformed_media_type_is_refused() {
         for text in [
             "application/vnd.oci.image.layer.v1.tar+gzip",
             "text/plain; charset=utf-8",

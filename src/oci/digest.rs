@@ -1,4 +1,7 @@
 //! Digests, and bytes that have been hashed.
+//!
+//! Our own type: its two variants hold exactly as many bytes as their algorithm has, so that no text from outside (`../`)
+//! can become part of a path or a URL, and two spellings of one digest are one value.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +9,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256, Sha512};
 
-/// A content digest: one of the two registered algorithms and exactly that many bytes
+/// A content digest: one of the two registered algorithms, and exactly as many bytes as it has
 /// (image-spec 1.1, descriptor.md, "Registered algorithms").
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Digest {
@@ -17,19 +20,19 @@ pub enum Digest {
 }
 
 impl Digest {
-    /// The SHA-256 digest of these bytes: what a registry calls content that was asked for by tag.
+    /// Returns the SHA-256 digest of the bytes: the name that registries give to content that was requested by tag.
     #[must_use]
     pub fn sha256(bytes: &[u8]) -> Self {
         Self::Sha256(Sha256::digest(bytes).into())
     }
 
-    /// The digests of these bytes under every algorithm: all names that this content has.
+    /// Returns the digests of the bytes under every algorithm: all names that the content has.
     #[must_use]
     pub fn all_of(bytes: &[u8]) -> [Self; 2] {
         [Self::sha256(bytes), Self::Sha512(Sha512::digest(bytes).into())]
     }
 
-    /// The digest of these bytes under the algorithm of `self`.
+    /// Returns the digest of the bytes under the algorithm of `self`.
     fn same_algorithm(&self, bytes: &[u8]) -> Self {
         match self {
             Self::Sha256(_) => Self::sha256(bytes),
@@ -37,7 +40,7 @@ impl Digest {
         }
     }
 
-    /// The algorithm's registered name.
+    /// Returns the algorithm's registered name.
     #[must_use]
     pub const fn algorithm(&self) -> &'static str {
         match self {
@@ -46,13 +49,13 @@ impl Digest {
         }
     }
 
-    /// The encoded part: lower-case hexadecimal digits.
+    /// Returns the encoded part: lower-case hexadecimal digits.
     #[must_use]
     pub fn encoded(&self) -> String {
         hex::encode(self.as_bytes())
     }
 
-    /// The raw hash.
+    /// Returns the raw hash.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8] {
         match self {
@@ -64,7 +67,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // In one piece: a text that takes it piece by piece grows, and is moved, three times over on each request.
+        // In one piece: written piece by piece, the text would grow and be moved three times on each request.
         formatter.write_str(&[self.algorithm(), ":", &self.encoded()].concat())
     }
 }
@@ -79,16 +82,16 @@ impl fmt::Debug for Digest {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DigestError {
-    /// Neither `sha256:` nor `sha512:` begins it.
+    /// The text begins with neither `sha256:` nor `sha512:`.
     #[error("a digest begins with `sha256:` or `sha512:`")]
     Algorithm,
-    /// The encoded part has another length, upper case, or something that is no hexadecimal digit. Stops `../`
+    /// The encoded part has another length, upper-case letters, or other characters. This check stops `../`
     /// before a digest becomes part of a URL or path (CVE-2024-3727).
     #[error("after `{algorithm}:` a digest has exactly {digits} lower-case hexadecimal digits")]
     Encoded {
-        /// The algorithm that was named.
+        /// The algorithm that the text names.
         algorithm: &'static str,
-        /// How many digits it wants.
+        /// The number of digits that the algorithm has.
         digits: usize,
     },
 }
@@ -126,7 +129,7 @@ impl<'de> serde::Deserialize<'de> for Digest {
     }
 }
 
-/// Lower case only: two spellings of one digest would be two keys in every cache and rule.
+/// Decodes lower-case digits only: two spellings of one digest would be two keys in every cache and rule.
 fn decode<const N: usize>(encoded: &str) -> Option<[u8; N]> {
     if encoded.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
@@ -136,9 +139,9 @@ fn decode<const N: usize>(encoded: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Bytes together with their digest. There is no way to hold one whose digest was not computed from its bytes.
+/// Bytes together with their digest, which was computed from them. A blob cannot be made otherwise.
 ///
-/// A caller can pass a blob on, and cannot put one together: its fields are private.
+/// A caller can pass a blob on, but cannot construct one: its fields are private.
 ///
 /// ```
 /// use pullgate::oci::Blob;
@@ -160,7 +163,7 @@ pub struct Blob {
 }
 
 impl Blob {
-    /// Hashes content that was asked for by tag; its SHA-256 becomes its name.
+    /// Hashes content that was requested by tag, or that we made. Its SHA-256 digest becomes its name.
     #[must_use]
     pub fn of(bytes: Bytes) -> Self {
         Self {
@@ -169,7 +172,7 @@ impl Blob {
         }
     }
 
-    /// Hashes content that was asked for by digest, and refuses any other.
+    /// Hashes content that was requested by digest, and refuses other content.
     ///
     /// # Errors
     /// [`DigestMismatch`] when the bytes have another digest.
@@ -188,13 +191,13 @@ impl Blob {
         }
     }
 
-    /// The digest of the bytes.
+    /// Returns the digest of the bytes.
     #[must_use]
     pub const fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// The bytes that have this digest.
+    /// Returns the bytes.
     #[must_use]
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -207,13 +210,13 @@ impl fmt::Debug for Blob {
     }
 }
 
-/// Bytes were asked for by one digest and have another.
+/// Bytes that were requested by one digest have another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("asked for `{expected}`, the bytes have `{actual}`")]
+#[error("the digest `{expected}` was requested, but the bytes have `{actual}`")]
 pub struct DigestMismatch {
-    /// What was asked for.
+    /// The digest that was requested.
     pub expected: Digest,
-    /// What came.
+    /// The digest of the bytes that came.
     pub actual: Digest,
 }
 
@@ -267,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blob_has_the_digest_it_was_asked_by_or_is_none() {
+    fn bytes_with_another_digest_do_not_become_a_blob() {
         let empty: Digest = EMPTY.parse().unwrap();
         assert_eq!(Blob::check(&empty, Bytes::new()).unwrap(), Blob::of(Bytes::new()));
         let mismatch = Blob::check(&empty, Bytes::from_static(b"x")).unwrap_err();

@@ -1,9 +1,9 @@
 //! JSON from outside, read strictly: bounded depth, no duplicate keys, no trailing bytes.
 //!
 //! Two readers of one document must see one document. Go's `encoding/json`, which the runtimes and registries use, takes
-//! the last of two equal keys and matches the names of fields without looking at case; other readers take the first, or
-//! one spelling alone (CVE-2021-41190, CVE-2026-44309). So whatever could be read in two ways is refused before its
-//! meaning is looked at.
+//! the last of two equal keys and ignores the case of field names; other readers take the first, or one spelling alone
+//! (CVE-2021-41190, CVE-2026-44309). A document that could be read in two ways is therefore refused before its meaning is
+//! looked at. `serde_json` alone refuses neither.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -21,18 +21,18 @@ use crate::base::printable::excerpt;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JsonError {
-    /// Not JSON, not UTF-8, or something follows the document.
+    /// Not JSON, not UTF-8, or text follows the document.
     #[error("not a JSON document: {0}")]
     Syntax(String),
     /// The same key twice in one object, also when only the case differs (Go readers take either).
-    #[error("the key `{0}` stands twice in one object")]
+    #[error("the key `{0}` occurs twice in one object")]
     DuplicateKey(String),
     /// A key that the format knows, in another case: Go readers would take it, others would not.
-    #[error("the key `{found}` is written `{known}`")]
+    #[error("the key `{found}` must be written `{known}`")]
     OtherSpelling {
-        /// As it stands in the document.
+        /// The spelling in the document.
         found: String,
-        /// As the format has it.
+        /// The spelling of the format.
         known: &'static str,
     },
     /// Deeper than [`crate::base::limits::JSON_DEPTH`].
@@ -48,8 +48,8 @@ pub enum JsonError {
 
 /// Reads one document, strictly, then as `T`.
 ///
-/// The caller bounds the length. A derived `Deserialize` of a struct takes an array for an object, its fields in order:
-/// wrap in [`Object`] what must be an object.
+/// The caller bounds the length. A derived `Deserialize` of a struct also accepts an array of its fields in order: wrap
+/// a type in [`Object`] where the document must have an object.
 ///
 /// # Errors
 /// As [`JsonError`] says; a document that is not a `T` is [`JsonError::Syntax`].
@@ -57,20 +57,20 @@ pub fn parse<T: DeserializeOwned>(unverified: &[u8]) -> Result<T, JsonError> {
     Strict::check(unverified, &[])?.read()
 }
 
-/// A document that was looked through and holds nothing that could be read in two ways, except perhaps keys in a
-/// [`JsonError::OtherSpelling`], which [`Self::read`] refuses.
+/// A document that was checked and can be read in one way only. Keys in another spelling
+/// ([`JsonError::OtherSpelling`]) are refused later, by [`Self::read`].
 #[derive(Debug)]
 pub(crate) struct Strict<'d> {
     text: &'d str,
-    /// Folded keys of the outermost object; of a format without known keys nobody asks for them.
+    /// The folded keys of the outermost object. Empty for a format without known keys.
     outermost: HashSet<String>,
     other_spelling: Option<JsonError>,
 }
 
 impl<'d> Strict<'d> {
-    /// Looks through one document. `known` are the keys of its format, at any depth.
+    /// Checks one document. `known` are the keys of its format, at any depth.
     pub(crate) fn check(unverified: &'d [u8], known: &[&'static str]) -> Result<Self, JsonError> {
-        // `serde_json` looks only into strings for UTF-8, and replaces or refuses by type.
+        // `serde_json` checks UTF-8 inside strings only, and replaces or refuses by type.
         let text = std::str::from_utf8(unverified).map_err(|error| JsonError::Syntax(error.to_string()))?;
         let mut findings = Findings {
             known: known.iter().map(|key| (fold(key).into_owned(), *key)).collect(),
@@ -79,14 +79,14 @@ impl<'d> Strict<'d> {
             refused: None,
         };
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let looked_through = Walk {
+        let walked = Walk {
             findings: &mut findings,
             depth: 0,
             case_matters: false,
         }
         .deserialize(&mut deserializer)
         .and_then(|()| deserializer.end());
-        match (findings.refused, looked_through) {
+        match (findings.refused, walked) {
             (Some(refused), _) => Err(refused),
             (None, Err(error)) => Err(syntax(&error)),
             (None, Ok(())) => Ok(Self {
@@ -102,7 +102,7 @@ impl<'d> Strict<'d> {
         self.outermost.contains(fold(key).as_ref())
     }
 
-    /// The document as `T`.
+    /// Reads the document as `T`.
     pub(crate) fn read<T: DeserializeOwned>(self) -> Result<T, JsonError> {
         match self.other_spelling {
             Some(refused) => Err(refused),
@@ -135,22 +135,22 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// What one pass over a document gathers.
+/// The findings of one pass over a document.
 struct Findings {
-    /// The keys of the format by their folded spelling.
+    /// The keys of the format, by their folded spelling.
     known: HashMap<String, &'static str>,
     outermost: HashSet<String>,
     other_spelling: Option<JsonError>,
-    /// Why the pass was broken off.
+    /// Why the pass ended early.
     refused: Option<JsonError>,
 }
 
 /// The pass over one value.
 struct Walk<'w> {
     findings: &'w mut Findings,
-    /// How many arrays and objects are around it.
+    /// The number of arrays and objects around the value.
     depth: usize,
-    /// It is a map of people's own keys, which may differ in nothing but case.
+    /// The value is a map with free keys, two of which may differ in case alone.
     case_matters: bool,
 }
 
@@ -172,7 +172,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Keeps the reason beside the error that breaks the pass off, which can only carry text.
+    /// Keeps the reason beside the error that ends the pass, which can only carry text.
     fn refuse<E: serde::de::Error>(&mut self, refused: JsonError) -> E {
         let error = E::custom(&refused);
         self.findings.refused = Some(refused);
@@ -236,7 +236,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
                 let folded = fold(&key);
                 self.note(&key, &folded);
                 match folded {
-                    // As it stands in the document, which outlives the pass.
+                    // Borrowed from the document, which outlives the pass.
                     Cow::Borrowed(_) => key.clone(),
                     Cow::Owned(folded) => Cow::Owned(folded),
                 }
@@ -254,7 +254,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
 }
 
 impl Walk<'_> {
-    /// Takes note of a key that the format knows, and of one of the outermost object.
+    /// Records a key that the format knows in another spelling, and the keys of the outermost object.
     fn note(&mut self, key: &str, folded: &str) {
         if self.findings.known.is_empty() {
             return;
@@ -271,7 +271,7 @@ impl Walk<'_> {
     }
 }
 
-/// A key as it stands in the document, copied only where it has escapes.
+/// A key, copied only if the document writes it with escapes.
 struct JsonKey<'de>(Cow<'de, str>);
 
 impl<'de> Deserialize<'de> for JsonKey<'de> {
@@ -298,7 +298,7 @@ impl<'de> Visitor<'de> for KeyVisitor {
     }
 }
 
-/// The keys of one object, each once. Most objects have a handful: they are compared one by one.
+/// The keys of one object so far. Most objects have a handful, which are compared one by one.
 #[derive(Default)]
 struct Seen<'de> {
     count: usize,
@@ -307,7 +307,7 @@ struct Seen<'de> {
 }
 
 impl<'de> Seen<'de> {
-    /// Whether the key is new, as [`HashSet::insert`] says it.
+    /// Returns whether the key is new, as [`HashSet::insert`] does.
     fn insert(&mut self, key: Cow<'de, str>) -> bool {
         let is_new = !self.few.contains(&key) && !self.many.contains(&key);
         if is_new {
@@ -322,10 +322,10 @@ impl<'de> Seen<'de> {
     }
 }
 
-/// The key as Go's `encoding/json` compares it: by Unicode simple folding, so that `ſ` (U+017F) is an `s` and `K`
-/// (U+212A) a `k`. Other letters are folded at least as far as there.
+/// Folds a key as Go's `encoding/json` does to compare it: by Unicode simple folding, so that `ſ` (U+017F) is an `s` and
+/// `K` (U+212A) a `k`. Other letters are folded at least as far as Go folds them.
 fn fold(key: &str) -> Cow<'_, str> {
-    // Nearly every key: nothing grows letter by letter then.
+    // Nearly every key, without a copy that grows letter by letter.
     if key.is_ascii() {
         return if key.bytes().any(|byte| byte.is_ascii_uppercase()) {
             Cow::Owned(key.to_ascii_lowercase())
@@ -340,17 +340,17 @@ fn fold(key: &str) -> Cow<'_, str> {
     Cow::Owned(folded.collect())
 }
 
-/// Keys that are compared one by one: as many as a hash of one takes.
+/// The number of keys that are compared one by one, which takes as long as hashing one.
 const FEW: usize = 16;
 
-/// The words of `serde_json`, which quote the document.
+/// Quotes the words of `serde_json`, which quote the document.
 fn syntax(error: &serde_json::Error) -> JsonError {
     JsonError::Syntax(excerpt(&error.to_string()))
 }
 
-/// Keys below which an object holds people's own keys: annotations of manifests and descriptors (image-spec,
-/// annotations.md), labels of image configurations, and free-form tags of what Oracle's API lists (also as its command
-/// line spells them), whose case matters there.
+/// The keys whose objects hold free keys: annotations of manifests and descriptors (image-spec,
+/// annotations.md), labels of image configurations, and free-form tags of the records that Oracle's API lists (also as its
+/// command line spells them). Their case matters.
 const MAPS_OF_FREE_KEYS: [&str; 4] = ["annotations", "freeform-tags", "freeformTags", "Labels"];
 
 #[cfg(test)]

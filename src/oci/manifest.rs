@@ -1,4 +1,7 @@
-//! Manifests and indexes: OCI and Docker schema 2 are read, schema 1 is refused.
+//! Manifests and indexes. OCI and Docker schema 2 are read, schema 1 is refused.
+//!
+//! Our own types: one document must be one kind under every reader, so a document that is both, or whose type the registry
+//! and the document state differently, is refused (CVE-2021-41190).
 
 use std::fmt;
 
@@ -25,7 +28,7 @@ pub enum MediaType {
 }
 
 impl MediaType {
-    /// All of them, for `Accept`.
+    /// All media types, for `Accept`.
     pub const ALL: [Self; 4] = [
         Self::OciIndex,
         Self::OciManifest,
@@ -33,7 +36,7 @@ impl MediaType {
         Self::DockerManifest,
     ];
 
-    /// As it stands in `Content-Type` and `mediaType`.
+    /// Returns the text that `Content-Type` and `mediaType` have.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -44,7 +47,7 @@ impl MediaType {
         }
     }
 
-    /// The media type that this text (a `Content-Type`, parameters and case aside) names, if it is one of ours.
+    /// Returns the media type that a `Content-Type` names, parameters and case aside, if it is one of these.
     #[must_use]
     pub fn from_content_type(content_type: &str) -> Option<Self> {
         let essence = essence(content_type);
@@ -53,7 +56,7 @@ impl MediaType {
             .find(|media_type| media_type.as_str() == essence)
     }
 
-    /// The media type that a `mediaType` spells exactly.
+    /// Returns the media type that a `mediaType` spells exactly.
     fn from_field(text: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
@@ -62,7 +65,7 @@ impl MediaType {
 
     /// Whether a document may leave its `mediaType` out: it SHOULD be there in OCI documents (image-spec 1.1) and is
     /// required in Docker's.
-    const fn goes_without_saying(self) -> bool {
+    const fn is_optional(self) -> bool {
         match self {
             Self::DockerManifest | Self::DockerManifestList => false,
             Self::OciIndex | Self::OciManifest => true,
@@ -83,7 +86,7 @@ pub enum Document {
 /// An image manifest (image-spec 1.1, manifest.md; Docker schema 2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageManifest {
-    /// What the document is.
+    /// The media type of the document.
     pub media_type: MediaType,
     /// The type of the artifact: `artifactType`, or the configuration's media type where that is absent.
     pub artifact_type: String,
@@ -91,14 +94,14 @@ pub struct ImageManifest {
     pub config: Descriptor,
     /// The layers, lowest first.
     pub layers: Vec<Descriptor>,
-    /// The manifest that this one refers to.
+    /// The manifest that this manifest refers to.
     pub subject: Option<Descriptor>,
 }
 
 /// An index or manifest list (image-spec 1.1, image-index.md).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {
-    /// What the document is.
+    /// The media type of the document.
     pub media_type: MediaType,
     /// The manifests.
     pub manifests: Vec<Descriptor>,
@@ -108,24 +111,24 @@ pub struct Index {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
-    /// The JSON itself.
+    /// The document is not strict JSON.
     #[error("not strict JSON")]
     Json(#[from] JsonError),
-    /// Holds both `layers` (or `config`) and `manifests`: two readers would see two images (CVE-2021-41190).
+    /// The document has both `layers` (or `config`) and `manifests`: two readers would see two images (CVE-2021-41190).
     #[error("the document is both a manifest and an index")]
     Ambiguous,
     /// `Content-Type` and `mediaType` disagree (CVE-2021-41190), or neither names a type we read.
     #[error("the media type is not clear: Content-Type `{content_type}`, mediaType `{media_type}`")]
     MediaType {
-        /// What the registry said, or `-`.
+        /// The `Content-Type`, or `-`.
         content_type: String,
-        /// What the document said, or `-`.
+        /// The `mediaType`, or `-`.
         media_type: String,
     },
-    /// Docker schema 1: its digest does not cover what is pulled as ours do.
+    /// Docker schema 1, whose digest does not cover the layers that are pulled.
     #[error("schema 1 manifests are not supported; push the image again with a current client")]
     Schema1,
-    /// A required field is absent or is not what the specification says.
+    /// A required field is absent, or breaks the specification.
     #[error("{0}")]
     Field(String),
     /// Longer than [`crate::base::limits::MANIFEST_BYTES`].
@@ -143,8 +146,8 @@ pub enum ManifestError {
 }
 
 impl Document {
-    /// Reads a document whose bytes have been hashed. `content_type` is what the registry said, if it said anything; a
-    /// general type such as `application/json` says nothing. Unknown keys are allowed: the specification asks readers
+    /// Reads a document whose bytes have been hashed. `content_type` is the registry's header, if it sent one; a general
+    /// type such as `application/json` counts as absent. Unknown keys are allowed: the specification asks readers
     /// to ignore them (image-spec 1.1, considerations.md, "Extensibility").
     ///
     /// # Errors
@@ -189,7 +192,7 @@ impl Document {
         }
     }
 
-    /// What the document is.
+    /// The media type of the document.
     #[must_use]
     pub const fn media_type(&self) -> MediaType {
         match self {
@@ -198,8 +201,8 @@ impl Document {
         }
     }
 
-    /// The digests this document covers: of an index its manifests, of a manifest its configuration and layers.
-    /// A `subject` is not covered: a signed artifact says nothing for the image that it points at.
+    /// Returns the content that the document's digest covers: the manifests of an index, or the configuration and layers
+    /// of a manifest. A `subject` is not covered: a signed artifact vouches for nothing that it points at.
     pub fn children(&self) -> impl Iterator<Item = (&Descriptor, ChildKind)> {
         let (manifests, config, layers): (&[Descriptor], _, &[Descriptor]) = match self {
             Self::Image(manifest) => (&[], Some(&manifest.config), &manifest.layers),
@@ -214,7 +217,7 @@ impl Document {
     }
 }
 
-/// How a child is asked for.
+/// How a child is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChildKind {
     /// At `/blobs/`.
@@ -223,7 +226,7 @@ pub enum ChildKind {
     Manifest,
 }
 
-/// A document as it stands on the wire: both kinds at once, told apart by media type.
+/// A document as it is sent: the fields of both kinds, which the media type tells apart.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireDocument {
@@ -236,7 +239,7 @@ struct WireDocument {
     subject: Option<Object<descriptor::WireDescriptor>>,
 }
 
-/// The keys of a manifest, an index and what they hold, which no document may spell in another case.
+/// Lists the keys of manifests, indexes and descriptors, which no document may spell in another case.
 fn keys() -> Vec<&'static str> {
     let mut keys = vec![
         "config",
@@ -251,15 +254,15 @@ fn keys() -> Vec<&'static str> {
     keys
 }
 
-/// What the document is. Where the registry and the document both say it, they must agree: a client that believes one
-/// and a client that believes the other would pull two images by one digest (CVE-2021-41190).
+/// Decides the media type. If both the registry and the document state it, they must agree: a client that believes one and
+/// a client that believes the other would pull two images by one digest (CVE-2021-41190).
 fn media_type(content_type: Option<&str>, field: Option<&str>) -> Result<MediaType, ManifestError> {
     let unclear = || ManifestError::MediaType {
         content_type: content_type.map_or_else(|| "-".to_owned(), excerpt),
         media_type: field.map_or_else(|| "-".to_owned(), excerpt),
     };
     let said = match content_type {
-        Some(text) if !SAYS_NOTHING.contains(&essence(text).as_str()) => {
+        Some(text) if !GENERAL_TYPES.contains(&essence(text).as_str()) => {
             Some(MediaType::from_content_type(text).ok_or_else(unclear)?)
         }
         Some(_) | None => None,
@@ -271,7 +274,7 @@ fn media_type(content_type: Option<&str>, field: Option<&str>) -> Result<MediaTy
     match (said, written) {
         (Some(said), Some(written)) if said == written => Ok(said),
         (None, Some(written)) => Ok(written),
-        (Some(said), None) if said.goes_without_saying() => Ok(said),
+        (Some(said), None) if said.is_optional() => Ok(said),
         (Some(_), Some(_) | None) | (None, None) => Err(unclear()),
     }
 }
@@ -326,7 +329,7 @@ fn absent(key: &str) -> ManifestError {
     ManifestError::Field(format!("`{key}` is absent"))
 }
 
-/// Descriptors in an array: no more than one over the bound are held, the rest is counted as too many unread.
+/// The descriptors of an array. At most one more than the bound is held, and the rest is skipped.
 struct Children(Vec<Object<descriptor::WireDescriptor>>);
 
 impl Children {
@@ -366,7 +369,7 @@ impl<'de> Deserialize<'de> for Children {
     }
 }
 
-/// A `Content-Type` without its parameters, in lower case.
+/// Returns a `Content-Type` without its parameters, in lower case.
 fn essence(content_type: &str) -> String {
     content_type
         .split(';')
@@ -382,8 +385,8 @@ const SCHEMA_1: [&str; 2] = [
     "application/vnd.docker.distribution.manifest.v1+prettyjws",
 ];
 
-/// What plain file servers say of every document.
-const SAYS_NOTHING: [&str; 4] = ["", "application/json", "application/octet-stream", "text/plain"];
+/// The types that plain file servers give to every document.
+const GENERAL_TYPES: [&str; 4] = ["", "application/json", "application/octet-stream", "text/plain"];
 
 #[cfg(test)]
 mod tests;

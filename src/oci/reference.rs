@@ -14,17 +14,17 @@ use crate::base::printable::excerpt;
 /// A repository: registry host and path, normalised. `nginx` is `docker.io/library/nginx`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Repository {
-    // Shared: what is remembered of one manifest names its repository once for each of its blobs.
+    // Shared, because the derivations of one manifest name its repository once for each of its blobs.
     registry: Arc<str>,
     path: Arc<str>,
 }
 
 impl Repository {
-    /// A repository of a named registry: what a `?ns=` and a path of the distribution API say. The host is normalised
-    /// by [`normalised_registry`]; on Docker Hub a path of one part is one of `library/`.
+    /// Makes a repository of a registry and a path, as a `?ns=` and a path of the distribution API name them. The host is
+    /// normalised by [`normalised_registry`]; on Docker Hub a path of one part is below `library/`.
     ///
     /// # Errors
-    /// [`ReferenceError`] when either is not what the specification allows.
+    /// [`ReferenceError`] if the specification does not allow either.
     pub fn new(registry: &str, path: &str) -> Result<Self, ReferenceError> {
         let registry = normalised_registry(registry)?;
         let not_a_name = || ReferenceError::Repository(excerpt(path));
@@ -45,13 +45,13 @@ impl Repository {
         })
     }
 
-    /// Host, and port where one is named.
+    /// Returns the host, and the port if the name has one.
     #[must_use]
     pub fn registry(&self) -> &str {
         &self.registry
     }
 
-    /// The path below the registry, without tag or digest.
+    /// Returns the path below the registry, without tag or digest.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
@@ -79,21 +79,21 @@ impl FromStr for Repository {
 pub struct Tag(String);
 
 impl Tag {
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What is pulled when neither tag nor digest is named.
+    /// Returns the tag that is pulled if a name has neither tag nor digest.
     #[must_use]
     pub fn latest() -> Self {
         Self("latest".to_owned())
     }
 
-    /// The referrers tag of a digest, where the registry has no referrers API (distribution-spec 1.1, "Referrers Tag
-    /// Schema"): the algorithm cut to 32 characters, `-`, the encoded part cut to 64. Two SHA-512 digests can share
-    /// one; what the tag lists is checked by `subject` anyway.
+    /// Returns the referrers tag of a digest, for registries without the referrers API (distribution-spec 1.1, "Referrers
+    /// Tag Schema"): the algorithm cut to 32 characters, `-`, the encoded part cut to 64. Two SHA-512 digests can share
+    /// a tag, so the `subject` of every listed artifact is checked.
     #[must_use]
     pub fn of_referrers(digest: &Digest) -> Self {
         Self(format!("{:.32}-{:.64}", digest.algorithm(), digest.encoded()))
@@ -120,13 +120,13 @@ impl FromStr for Tag {
     }
 }
 
-/// An image as it is pulled: a repository and a tag or a digest. With both, the digest is what is pulled and the tag
-/// is a label, as in Docker.
+/// The name of an image in a pull: a repository and a tag or a digest. With both, the digest is pulled and the tag is a
+/// label, as in Docker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reference {
-    /// Where.
+    /// The repository.
     pub repository: Repository,
-    /// The tag; `latest` where neither tag nor digest was named.
+    /// The tag; `latest` if the name has neither tag nor digest.
     pub tag: Option<Tag>,
     /// The digest.
     pub digest: Option<Digest>,
@@ -179,19 +179,19 @@ impl FromStr for Reference {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReferenceError {
-    /// The registry's host or port.
+    /// The registry's host or port is malformed.
     #[error("`{0}` is not a registry host")]
     Registry(String),
-    /// The path.
+    /// The path is malformed.
     #[error(
         "`{0}` is not a repository name: lower-case letters, digits and single separators, parts joined by `/`, \
          and with its host no longer than {NAME_LENGTH} characters"
     )]
     Repository(String),
-    /// The tag.
+    /// The tag is malformed.
     #[error("`{0}` is not a tag")]
     Tag(String),
-    /// The digest.
+    /// The digest is malformed.
     #[error("not a digest")]
     Digest(#[from] super::DigestError),
     /// 64 hexadecimal digits alone: Docker reads them as the identifier of a local image and never pulls them.
@@ -199,8 +199,8 @@ pub enum ReferenceError {
     Identifier,
 }
 
-/// Whether this is one part of a repository's path: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*` (distribution-spec 1.1,
-/// "Pulling manifests"). Refuses `..`, empty parts and everything that a URL would read as more than a part.
+/// Whether the text is one part of a repository's path: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*` (distribution-spec 1.1,
+/// "Pulling manifests"). Refuses `..`, empty parts and any text that a URL would not read as one part.
 pub(crate) fn is_path_part(text: &str) -> bool {
     let is_word = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let mut rest = text.as_bytes();
@@ -227,10 +227,10 @@ fn is_identifier(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Where names of one part stand on Docker Hub.
+/// The folder of one-part names on Docker Hub.
 const DOCKER_HUB_OFFICIAL: &str = "library";
 
-/// Longest name, with its host: what clients accept (distribution-spec 1.1, "Pulling manifests").
+/// The longest name that clients accept, with its host (distribution-spec 1.1, "Pulling manifests").
 pub(crate) const NAME_LENGTH: usize = 255;
 
 /// Longest tag (distribution-spec 1.1).

@@ -141,7 +141,17 @@ mod tests {
     /// The inputs on which earlier answers differed: upper-case letters outside ASCII, which neither hosts nor paths have.
     #[test]
     fn the_first_part_of_a_name_is_a_host_as_docker_decides_it() {
-        for host in ["localhost", "a.b", "a:1", "LOCALHOST", "Quay", "[::1]", ".", ":", "127.1"] {
+        for host in [
+            "localhost",
+            "a.b",
+            "a:1",
+            "LOCALHOST",
+            "Quay",
+            "[::1]",
+            ".",
+            ":",
+            "127.1",
+        ] {
             assert!(is_registry_host(host), "{host}");
             assert_eq!(split_host(&format!("{host}/app")), (host, "app"));
         }

@@ -38,7 +38,10 @@ fn a_file_whose_length_is_not_known_is_read_whole() {
     assert_eq!(fs::metadata(path).unwrap().len(), 0);
     let bytes = read(path, 64 * 1024).unwrap();
     assert!(bytes.len() > 100 && bytes.starts_with(b"Name:"));
-    assert!(matches!(read(path, 10), Err(FileError::TooLarge { limit: 10, .. })));
+    assert!(matches!(
+        read(path, 10),
+        Err(FileError::TooLarge { limit: 10, .. })
+    ));
 }
 
 /// Four of six earlier readers opened a pipe and waited for its writer.
@@ -62,9 +65,15 @@ fn an_operator_may_name_a_pipe() {
     writer.write_all(b"from a pipe").unwrap();
     drop(writer);
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
-    assert_eq!(read_argument(Path::new(&path), 11).unwrap().as_slice(), b"from a pipe");
+    assert_eq!(
+        read_argument(Path::new(&path), 11).unwrap().as_slice(),
+        b"from a pipe"
+    );
     let device = Path::new("/dev/zero");
-    assert!(matches!(read_argument(device, 9), Err(FileError::TooLarge { .. })));
+    assert!(matches!(
+        read_argument(device, 9),
+        Err(FileError::TooLarge { .. })
+    ));
 }
 
 #[test]
@@ -115,12 +124,22 @@ fn a_write_that_fails_leaves_the_old_file_and_says_where() {
     let taken = folder.path().join("taken");
     fs::create_dir(&taken).unwrap();
     let error = write(&taken, b"x").unwrap_err();
-    assert!(error.to_string().starts_with(&format!("could not write `{}`: ", taken.display())));
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("could not write `{}`: ", taken.display()))
+    );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     let file = folder.path().join("file");
     fs::write(&file, "x").unwrap();
     let below = file.join("record.json");
-    assert!(matches!(write(&below, b"x"), Err(FileError::Io { action: FileAction::Write, .. })));
+    assert!(matches!(
+        write(&below, b"x"),
+        Err(FileError::Io {
+            action: FileAction::Write,
+            ..
+        })
+    ));
     let error = delete(&below).unwrap_err();
     assert!(error.to_string().starts_with("could not delete"), "{error}");
 }

@@ -50,7 +50,8 @@ pub(super) async fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> 
             path: files.certificate.clone(),
         });
     }
-    let key = PrivateKeyDer::from_pem_slice(&read_async(&files.key, CERTIFICATE_BYTES).await?).map_err(pem(&files.key))?;
+    let key = PrivateKeyDer::from_pem_slice(&read_async(&files.key, CERTIFICATE_BYTES).await?)
+        .map_err(pem(&files.key))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

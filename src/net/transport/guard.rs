@@ -157,7 +157,10 @@ impl Guard {
         }
         let is_plain = url.scheme() == "http" && url.port_or_known_default() == Some(80);
         let is_bare = url.username().is_empty() && url.password().is_none();
-        if is_plain && is_bare && literal_address(url).is_some_and(|address| ORACLE_METADATA.contains(&address)) {
+        if is_plain
+            && is_bare
+            && literal_address(url).is_some_and(|address| ORACLE_METADATA.contains(&address))
+        {
             return Ok(ConnectPolicy {
                 direct: true,
                 own_port: None,

@@ -104,7 +104,7 @@ fn the_same_key_twice_is_refused_at_any_depth() {
     assert_eq!(read(r#"{"x":[{"y":{"a":1,"\u0061":2}}]}"#), duplicate("a"));
     assert_eq!(read(r#"{"":1,"":1}"#), duplicate(""));
     assert_eq!(read(r#"{"x":{"a":1},"y":{"a":1}}"#).unwrap()["y"]["a"], 1);
-    // What a type does not look at is looked at as well.
+    // Values that a type skips are checked as well.
     assert_eq!(
         parse::<BTreeMap<String, serde::de::IgnoredAny>>(br#"{"x":{"a":1,"a":2}}"#).map(|_| ()),
         Err(JsonError::DuplicateKey("a".to_owned()))
@@ -213,7 +213,7 @@ fn an_object_is_no_array() {
         second: None,
     };
     assert_eq!(parse::<Object<Pair>>(br#"{"first":1}"#), Ok(Object(pair)));
-    // What a derived reader does by itself.
+    // A derived reader does this by itself.
     assert!(parse::<Pair>(b"[1,2]").is_ok());
     for hostile in [
         "[1,2]",

@@ -61,7 +61,7 @@ fn one_registry_has_one_name() {
         ("registry.hub.docker.com", "docker.io"),
         ("LOCALHOST", "localhost"),
         ("localhost:443", "localhost"),
-        // `foo` alone is no host in an image name, so `foo:443` is this registry's only spelling.
+        // `foo` alone is not a host in an image name, so `foo:443` is this registry's only spelling.
         ("foo:443", "foo:443"),
         ("Foo:5000", "foo:5000"),
         ("[0:0::1]:443", "[::1]"),

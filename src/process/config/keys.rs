@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::base::files;
 use crate::base::error_chain::chain;
+use crate::base::files;
 use crate::base::limits::KEY_BYTES;
 use crate::base::strict_toml::problem::{Report, Reported, SourceSpan};
 use crate::base::strict_toml::table::{Table, Text};

@@ -90,15 +90,15 @@ impl Cloud {
             files::read_argument(&path, CERTIFICATE_BYTES)
                 .map_err(|error| usage("the certificates can't be read").because(error))
         });
-        let client = OracleClient::new(Arc::new(identity), Vec::new(), ca.transpose()?.as_deref()).map_err(
-            |error| {
-                CliError::new(
-                    "could not set up the client of Oracle's services",
-                    Exit::CouldNotTell,
-                )
-                .because(error)
-            },
-        )?;
+        let ca = ca.transpose()?;
+        let ca = ca.as_ref().map(|pem| pem.as_slice());
+        let client = OracleClient::new(Arc::new(identity), Vec::new(), ca).map_err(|error| {
+            CliError::new(
+                "could not set up the client of Oracle's services",
+                Exit::CouldNotTell,
+            )
+            .because(error)
+        })?;
         Ok(Opened {
             client,
             deadline: Instant::now() + Duration::from_secs(self.timeout),

@@ -256,7 +256,8 @@ fn unsigned(error: SignError) -> CliError {
 
 fn read_key(path: &std::path::Path) -> Result<PrivateKey, CliError> {
     let unusable = || CliError::new(format!("the key `{}` can't be used", path.display()), Exit::Usage);
-    let bytes = files::read_argument(path, limits::RECORD_BYTES).map_err(|error| unusable().because(error))?;
+    let bytes =
+        files::read_argument(path, limits::RECORD_BYTES).map_err(|error| unusable().because(error))?;
     let pem = std::str::from_utf8(&bytes).map_err(|_quotes_the_file| unusable().because("not a text"))?;
     PrivateKey::from_pem(pem).map_err(|error| unusable().because(error))
 }
