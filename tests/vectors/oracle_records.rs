@@ -62,7 +62,7 @@ fn assert_answer(
         let SignatureError::Malformed(text) = outcome.unwrap_err() else {
             panic!("{at}")
         };
-        assert!(text.contains("`imageDigest` stands twice"), "{at}");
+        assert!(text.contains("`imageDigest` occurs twice"), "{at}");
     } else {
         // The gate compares the claim with the pulled image; here the case names the image.
         let claim = outcome.unwrap();

@@ -235,14 +235,14 @@ pub(crate) fn is_private(address: IpAddr) -> bool {
 /// Whether a URL's host is an address of `169.254.0.0/16` (RFC 3927) or `fe80::/10` (RFC 4291, 2.5.6), also where such an
 /// IPv4 address stands inside an IPv6 one. The guard refuses every one of them; the configuration says so before a request
 /// fails.
-pub(crate) fn is_link_local(url: &Url) -> bool {
-    literal_address(url).is_some_and(|address| link_local(embedded(address)))
+pub(crate) fn host_is_link_local(url: &Url) -> bool {
+    literal_address(url).is_some_and(|address| is_link_local(embedded(address)))
 }
 
 /// Whether requests to a URL stay on this machine, so that they may go in the clear: `localhost` and the names below it
 /// (RFC 6761, 6.3), and loopback addresses. Narrower than [`embedded`]: the kernel keeps `::ffff:127.0.0.1` on this
 /// machine, but sends `64:ff9b::7f00:1` to a translator.
-pub(crate) fn is_loopback(url: &Url) -> bool {
+pub(crate) fn host_is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => is_localhost(&name.trim_end_matches('.').to_ascii_lowercase()),
         Some(Host::Ipv4(_) | Host::Ipv6(_)) | None => {

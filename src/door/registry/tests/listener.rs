@@ -133,7 +133,7 @@ async fn a_door_that_is_unsafe_or_cannot_listen_is_not_opened() {
         (with(&files.certificate, &none), "could not read", &none),
         (with(&empty, &files.key), "holds no certificate", &empty),
         (with(&broken, &files.key), "is not valid PEM", &broken),
-        (with(&large, &files.key), "is larger than 1048576 bytes", &large),
+        (with(&large, &files.key), "has more than 1048576 bytes", &large),
         (
             with(&files.certificate, &files.certificate),
             "is not valid PEM",

@@ -3,7 +3,8 @@ use std::net::SocketAddr;
 use url::Url;
 
 use super::{
-    ConnectPolicy, Forbidden, Guard, endpoint_is_private, host_of, is_private, proxy_host, same_origin,
+    ConnectPolicy, Forbidden, Guard, endpoint_is_private, host_is_link_local, host_is_loopback, host_of,
+    is_private, proxy_host, same_origin,
 };
 
 fn guard() -> Guard {
@@ -272,5 +273,48 @@ async fn an_endpoint_is_private_where_its_address_is() {
         ("https://[2001:db8::1]/", false),
     ] {
         assert_eq!(endpoint_is_private(&url.parse().unwrap()).await, private, "{url}");
+    }
+}
+
+/// The configuration's own rules saw neither a trailing dot nor an IPv4 address inside an IPv6 one.
+#[test]
+fn the_host_of_a_url_is_link_local_or_loopback_in_every_spelling() {
+    let is = |rule: fn(&Url) -> bool, url: &str| rule(&url.parse().unwrap());
+    for url in [
+        "http://169.254.169.254/",
+        "http://169.254.1/",
+        "http://[fe80::1]/",
+        "http://[febf::1]/",
+        "http://[::ffff:169.254.1.1]/",
+        "http://[64:ff9b::a9fe:a9fe]/",
+    ] {
+        assert!(is(host_is_link_local, url), "{url}");
+        assert!(!is(host_is_loopback, url), "{url}");
+    }
+    for url in [
+        "http://127.0.0.1:8080/",
+        "http://127.1/",
+        "http://[::1]/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://localhost/",
+        "http://LOCALHOST./",
+        "http://a.localhost/",
+    ] {
+        assert!(is(host_is_loopback, url), "{url}");
+        assert!(!is(host_is_link_local, url), "{url}");
+    }
+    for url in [
+        "http://10.0.0.1/",
+        "http://[fec0::1]/",
+        "http://notlocalhost/",
+        "http://localhost.example/",
+        // A translator's, not this machine's.
+        "http://[64:ff9b::7f00:1]/",
+        "http://[::127.0.0.1]/",
+    ] {
+        assert!(
+            !is(host_is_loopback, url) && !is(host_is_link_local, url),
+            "{url}"
+        );
     }
 }

@@ -22,12 +22,12 @@ fn a_signed_message_has_exactly_eight_texts() {
         let twice = message()
             .to_string()
             .replacen('{', &format!("{{\"{field}\":\"x\","), 1);
-        assert!(refused(&twice).contains("stands twice"), "{field}");
+        assert!(refused(&twice).contains("occurs twice"), "{field}");
         let folded =
             message()
                 .to_string()
                 .replacen('{', &format!("{{\"{}\":\"x\",", field.to_uppercase()), 1);
-        assert!(refused(&folded).contains("stands twice"), "{field}");
+        assert!(refused(&folded).contains("occurs twice"), "{field}");
     }
     assert!(refused(&with(message(), "tag", "latest").to_string()).contains("unknown field `tag`"));
     let texts: Vec<_> = message().as_object().unwrap().values().cloned().collect();
@@ -135,10 +135,10 @@ fn records_are_strict_json_objects_of_bounded_size() {
         (format!("{good}{good}"), "trailing characters"),
         (
             good.replacen('{', "{\"message\":\"\",", 1),
-            "the key `message` stands twice",
+            "the key `message` occurs twice",
         ),
-        (good.replacen('{', "{\"Message\":\"\",", 1), "stands twice"),
-        (good.replacen('{', "{\"me\\u0073sage\":\"\",", 1), "stands twice"),
+        (good.replacen('{', "{\"Message\":\"\",", 1), "occurs twice"),
+        (good.replacen('{', "{\"me\\u0073sage\":\"\",", 1), "occurs twice"),
         (
             good.replacen('{', &format!("{{\"a\":{}1{},", "[".repeat(40), "]".repeat(40)), 1),
             "nested too deeply",
