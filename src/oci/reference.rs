@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::Digest;
-use super::registry_host::{DOCKER_HUB, normalised_registry, split_host};
+use super::registry_host::{DOCKER_HUB, NAME_LENGTH, RegistryHostError, normalised_registry, split_host};
 use crate::base::printable::excerpt;
 
 /// A repository: registry host and path, normalised. `nginx` is `docker.io/library/nginx`.
@@ -180,8 +180,8 @@ impl FromStr for Reference {
 #[non_exhaustive]
 pub enum ReferenceError {
     /// The registry's host or port is malformed.
-    #[error("`{0}` is not a registry host")]
-    Registry(String),
+    #[error(transparent)]
+    Registry(#[from] RegistryHostError),
     /// The path is malformed.
     #[error(
         "`{0}` is not a repository name: lower-case letters, digits and single separators, parts joined by `/`, \
@@ -229,9 +229,6 @@ fn is_identifier(text: &str) -> bool {
 
 /// The folder of one-part names on Docker Hub.
 const DOCKER_HUB_OFFICIAL: &str = "library";
-
-/// The longest name that clients accept, with its host (distribution-spec 1.1, "Pulling manifests").
-pub(crate) const NAME_LENGTH: usize = 255;
 
 /// Longest tag (distribution-spec 1.1).
 const TAG_LENGTH: usize = 128;

@@ -2,8 +2,12 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::reference::{NAME_LENGTH, ReferenceError};
 use crate::base::printable::excerpt;
+
+/// A text that is not the host of a registry, or not one that image names can have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a registry host")]
+pub struct RegistryHostError(String);
 
 /// Returns the one spelling of a registry's host and port, which stand before the first `/` of an image name.
 ///
@@ -16,14 +20,14 @@ use crate::base::printable::excerpt;
 /// - IPv6 addresses are written as RFC 5952 says.
 ///
 /// # Errors
-/// [`ReferenceError::Registry`] for a host that no image name can have, and also for
+/// [`RegistryHostError`] for a host that no image name can have, and also for
 /// - a trailing dot (`docker.io.`), which DNS takes for the same host;
 /// - IPv4 addresses in any spelling but four decimal numbers (`0x7f.1`, `127.1`), and IPv4 inside IPv6;
 /// - a port with leading zeros, or 0;
 /// - a single label other than `localhost`, without a port: in an image name it would be a part of a path on Docker
 ///   Hub, so no rule could name it.
-pub fn normalised_registry(text: &str) -> Result<String, ReferenceError> {
-    let refused = || ReferenceError::Registry(excerpt(text));
+pub fn normalised_registry(text: &str) -> Result<String, RegistryHostError> {
+    let refused = || RegistryHostError(excerpt(text));
     if text.len() > NAME_LENGTH {
         return Err(refused());
     }
@@ -127,6 +131,9 @@ const DOCKER_HUB_ALIASES: [&str; 3] = [
     "registry-1.docker.io",
     "registry.hub.docker.com",
 ];
+
+/// Longest name, with its host: what clients accept (distribution-spec 1.1, "Pulling manifests").
+pub(crate) const NAME_LENGTH: usize = 255;
 
 /// Longest host name as text (RFC 1035 2.3.4).
 const HOST_LENGTH: usize = 253;

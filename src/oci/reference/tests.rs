@@ -133,10 +133,7 @@ fn what_is_not_a_registry_is_refused() {
         &long_label,
         &format!("{long_host}x"),
     ] {
-        assert!(
-            matches!(normalised_registry(hostile), Err(ReferenceError::Registry(_))),
-            "{hostile:?}"
-        );
+        assert!(normalised_registry(hostile).is_err(), "{hostile:?}");
     }
     assert_eq!(long_host.len(), 254);
     assert!(normalised_registry(&long_host[2..]).is_ok());
