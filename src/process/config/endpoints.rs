@@ -1,17 +1,16 @@
 //! URLs of registries and of Oracle's services, and the certificates that they are trusted by.
 
-use std::net::IpAddr;
-
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use url::{Host, Url};
+use url::Url;
 
-use super::files;
+use crate::base::files;
 use crate::base::limits::CERTIFICATE_BYTES;
 use crate::base::strict_toml::problem::{Report, Reported};
 use crate::base::strict_toml::table::{Table, Text};
 use crate::net::oracle::EndpointError;
 use crate::net::registry::RegistryConfig;
+use crate::net::transport::guard::{host_is_link_local, host_is_loopback};
 
 /// Reads the URLs of a registry: the mirrors first, the endpoint last.
 pub(super) fn endpoints(table: &mut Table<'_>, host: Result<&str, Reported>) -> Result<Vec<Url>, Reported> {
@@ -87,13 +86,13 @@ fn endpoint(text: Text<'_>, report: &Report) -> Result<Url, Reported> {
             "write it as `https://registry.example`",
         );
     }
-    if link_local(&url) {
+    if host_is_link_local(&url) {
         return refused(
             "is a link-local address",
             "use another address: the gate never connects to link-local addresses, which serve cloud metadata",
         );
     }
-    if url.scheme() == "http" && !loopback(&url) {
+    if url.scheme() == "http" && !host_is_loopback(&url) {
         let hint = Some("use https, with `ca` for a private certificate authority".to_owned());
         report.warning(
             text.span,
@@ -118,7 +117,7 @@ pub(super) fn ca(table: &mut Table<'_>) -> Result<Option<Vec<u8>>, Reported> {
         .map_err(|error| report.problem(text.span, error.to_string(), error.hint()))?;
     let why = match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if certificates.is_empty() => "does not contain a certificate".to_owned(),
-        Ok(_) => return Ok(Some(pem)),
+        Ok(_) => return Ok(Some(pem.to_vec())),
         Err(error) => format!("is not PEM: {error}"),
     };
     let hint = Some("name a PEM file with the certificate of the authority".to_owned());
@@ -143,12 +142,12 @@ pub(super) fn url<T>(
     }
     // `read` has checked that it is a URL.
     let url = text.text.parse::<Url>().ok();
-    if url.as_ref().is_some_and(link_local) {
+    if url.as_ref().is_some_and(host_is_link_local) {
         let message = format!("`{}` is a link-local address", text.text.escape_debug());
         let hint = Some("use another address: the gate never connects to link-local addresses, which serve cloud metadata".to_owned());
         return Err(report.problem(text.span, message, hint));
     }
-    if url.is_some_and(|url| url.scheme() == "http" && !loopback(&url)) {
+    if url.is_some_and(|url| url.scheme() == "http" && !host_is_loopback(&url)) {
         let message = format!("`{key}` must use TLS: its requests carry credentials of this node");
         let hint = Some("use https; http is accepted for this machine only".to_owned());
         return Err(report.problem(text.span, message, hint));
@@ -164,27 +163,4 @@ fn redacted(text: &str) -> String {
         (Some(_) | None, None) => text.to_owned(),
     };
     shown.escape_debug().to_string()
-}
-
-/// Whether the URL names this machine.
-fn loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical().is_loopback(),
-        None => false,
-    }
-}
-
-/// Whether the URL names an address of 169.254.0.0/16 (RFC 3927) or fe80::/10 (RFC 4291, 2.5.6).
-fn link_local(url: &Url) -> bool {
-    let address = match url.host() {
-        Some(Host::Ipv4(address)) => IpAddr::V4(address),
-        Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical(),
-        Some(Host::Domain(_)) | None => return false,
-    };
-    match address {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    }
 }
