@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use pullgate::tool::signature_store::write_file;
+use pullgate::base::files::write;
 use rustix::fs::Mode;
 use rustix::process::umask;
 
@@ -15,7 +15,7 @@ fn the_daemon_can_read_files_that_root_writes() {
     let folder = tempfile::tempdir().unwrap();
     let parent_mode = mode(folder.path());
     let file = folder.path().join("signatures/oracle/sha256/record.json");
-    write_file(&file, b"{}").unwrap();
+    write(&file, b"{}").unwrap();
     assert_eq!(mode(&file), 0o644);
     for created in ["signatures/oracle/sha256", "signatures/oracle", "signatures"] {
         assert_eq!(mode(&folder.path().join(created)), 0o755, "{created}");
@@ -27,6 +27,6 @@ fn the_daemon_can_read_files_that_root_writes() {
         std::fs::Permissions::from_mode(0o700),
     )
     .unwrap();
-    write_file(&file, b"{ }").unwrap();
+    write(&file, b"{ }").unwrap();
     assert_eq!(mode(&folder.path().join("signatures")), 0o700);
 }

@@ -37,10 +37,11 @@ pub(super) fn only_block(pem: &[u8]) -> Result<Block<'_>, RequestKeyError> {
     if pem.len() > KEY_BYTES {
         return Err(RequestKeyError::TooLarge { limit: KEY_BYTES });
     }
-    let found = match PemBlock::scan(pem)[..] {
+    let blocks = PemBlock::scan(pem);
+    let found = match blocks.as_slice() {
         [] => return Err(RequestKeyError::NotPem),
-        [found] => found,
-        [ref many @ ..] => return Err(RequestKeyError::ManyBlocks(many.len())),
+        [found] => *found,
+        many => return Err(RequestKeyError::ManyBlocks(many.len())),
     };
     let label = found.label();
     let Some((content, rest)) = found.content_and_rest() else {
