@@ -292,7 +292,7 @@ fn the_pages_describe_the_unit_as_it_is() {
     let unit = std::fs::read_to_string(root().join("packaging/systemd/pullgated.service")).unwrap();
     let page = page(Path::new("docs/operating.md"));
     let paths: BTreeSet<String> = page
-        .table("## What is on the node")
+        .table("## Files on the node")
         .iter()
         .map(|row| row[0].trim_matches('`').to_owned())
         .collect();
