@@ -1,7 +1,7 @@
-"""Processes and directories that end with the test.
+"""Processes and directories that end with the run.
 
-The entry script has put us into mount, network and process namespaces of our own, so that nothing outlives them and
-nothing of the machine's own runtimes is seen or touched; here are the mounts inside, and the processes.
+`run` starts the suite in its own mount, network and process namespaces, so that no process outlives them and the suite
+neither sees nor touches the machine's own runtimes. This module makes the mounts inside, and starts the processes.
 """
 
 import fcntl
@@ -13,37 +13,37 @@ import subprocess
 import time
 from pathlib import Path
 
-# Debian's own programs only: what else stands on PATH (another docker, a snap) is not what is tested.
+# Debian's own programs alone: the caller's PATH may hold others, such as another docker or a snap.
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
-# No client's pull takes longer when all is well; one that does is ended and counts as failed.
+# A pull that takes longer is killed and counts as failed.
 CLIENT_SECONDS = 60
 
 
-# All of 127.0.0.0/8 is loopback (RFC 1122, 3.2.1.3). 127.0.0.2 is Oracle's.
+# All of 127.0.0.0/8 is loopback (RFC 1122, 3.2.1.3). The stand-in of Oracle's services has 127.0.0.2.
 OTHER_LOOPBACK = "127.0.0.3"
 
 
 class SetupError(Exception):
-    """Something that the test itself needs did not come up."""
+    """A program that the suite itself needs failed."""
 
 
 def enter(work, names, others):
-    """Prepares the namespaces: loopback up, memory file systems for all state, the machine's own /etc out of reach.
+    """Prepares the namespaces: loopback is up, state lies in memory, and the machine's own /etc is read-only.
 
-    `names` are the hosts that are found on loopback, `others` those at a second address of it; there are no others.
+    `names` resolve to 127.0.0.1 and `others` to `OTHER_LOOPBACK`; no other name resolves.
     """
-    # The gate runs as another user and must read what is written here for it.
+    # The gate runs as another user and must be able to read its files.
     os.umask(0o022)
     _loopback_up()
     _mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", str(work))
-    # Sockets of the machine's own containerd, docker and podman are out of sight; what is written here vanishes.
+    # The sockets of the machine's own containerd, docker and podman are hidden, and new files vanish with the run.
     _mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
-    # containers/image keeps a cache of where blobs were seen here, whatever root is named.
+    # containers/image caches the locations of blobs here, for every root.
     _mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/var/lib/containers")
     _mount("--bind", "/etc", "/etc")
     _mount("-o", "remount,bind,ro", "/etc")
-    # Here alone: Podman and skopeo are given the packaged files at the paths where an administrator puts them.
+    # Writable: Podman and skopeo read the packaged files at the paths where an administrator installs them.
     _mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/etc/containers")
     os.makedirs("/run/lock", exist_ok=True)
     hosts = Path("/run/hosts")
@@ -64,7 +64,7 @@ def _loopback_up():
 
 
 def add_address(address):
-    """Gives loopback one more address, for a server that clients look for under a fixed one."""
+    """Adds an address to loopback, for a server that clients ask at a fixed one."""
     siocsifaddr = 0x8916
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         name = struct.pack("16sH2x4s8x", b"lo:1", socket.AF_INET, socket.inet_aton(address))
@@ -72,7 +72,7 @@ def add_address(address):
 
 
 class Daemon:
-    """A running server, its log, and its end."""
+    """A server and its log."""
 
     def __init__(self, name, process, log):
         self.name = name
@@ -80,7 +80,7 @@ class Daemon:
         self.log = log
 
     def stop(self, seconds=20):
-        """SIGTERM, then SIGKILL; gives the exit status."""
+        """Sends SIGTERM, then SIGKILL; returns the exit status."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -91,13 +91,13 @@ class Daemon:
         return self.process.returncode
 
     def tail(self, lines=40):
-        """The end of its log, whichever output it goes to."""
+        """Returns the last lines of both outputs."""
         texts = [path.read_text(errors="replace") for path in (self.log, self.log.with_suffix(".out"))]
         return "\n".join(line for text in texts for line in text.splitlines()[-lines:])
 
 
 class Output:
-    """What one run of a client left: exit status, and both outputs in one text."""
+    """The exit status of a program, and both of its outputs in one text."""
 
     def __init__(self, argv, status, text):
         self.argv = argv
@@ -109,7 +109,7 @@ class Output:
 
 
 class Box:
-    """One temporary directory with everything that runs in it."""
+    """A temporary directory, and every process that runs in it."""
 
     def __init__(self, work):
         self.work = Path(work)
@@ -118,7 +118,7 @@ class Box:
         for directory in (home, self.work / "tmp", self.work / "log"):
             directory.mkdir()
         (self.work / "tmp").chmod(0o1777)
-        # Nothing is inherited: no proxy, no credentials, no certificate paths of the machine.
+        # The processes inherit no variable of the machine: no proxy, no credentials, no certificate paths.
         self.environment = {
             "PATH": PATH,
             "HOME": str(home),
@@ -128,18 +128,18 @@ class Box:
         }
 
     def directory(self, name):
-        """A new directory below the box."""
+        """Creates a directory in the box."""
         path = self.work / name
         path.mkdir(parents=True)
         return path
 
     def trust(self, authority):
-        """Every Go program started from now on takes this file for the machine's certificate authorities."""
-        none = self.directory("no-authorities")
-        self.environment.update(SSL_CERT_FILE=str(authority), SSL_CERT_DIR=str(none))
+        """Makes later Go programs read this file as the machine's certificate authorities."""
+        empty = self.directory("no-authorities")
+        self.environment.update(SSL_CERT_FILE=str(authority), SSL_CERT_DIR=str(empty))
 
     def spawn(self, name, argv, environment=None, user=None):
-        """Starts a server; both outputs go to `log/<name>.log`, stdout alone to `log/<name>.out`."""
+        """Starts a server; its standard error goes to `log/<name>.log`, its standard output to `log/<name>.out`."""
         log = self.work / "log" / f"{name}.log"
         options = {} if user is None else {"user": user, "group": user, "extra_groups": []}
         with open(log, "ab") as errors, open(log.with_suffix(".out"), "ab") as output:
@@ -162,14 +162,14 @@ class Box:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if daemon.process.poll() is not None:
-                raise SetupError(f"{daemon.name} ended with {daemon.process.returncode}:\n{daemon.tail()}")
+                raise SetupError(f"{daemon.name} exited with {daemon.process.returncode}:\n{daemon.tail()}")
             if probe():
                 return
             time.sleep(0.02)
         raise SetupError(f"{daemon.name}: no {what} within {seconds} s:\n{daemon.tail()}")
 
     def run(self, argv, stdin=b"", seconds=CLIENT_SECONDS):
-        """Runs a program to its end; its whole process group is killed when it takes too long."""
+        """Runs a program to its end; after `seconds` it kills the whole process group."""
         process = subprocess.Popen(
             [str(argument) for argument in argv],
             cwd=self.work,
@@ -188,19 +188,19 @@ class Box:
         return Output(argv, process.returncode, text.decode(errors="replace"))
 
     def must(self, argv, **options):
-        """Runs a program that the test itself needs."""
+        """Runs a program that the suite itself needs."""
         output = self.run(argv, **options)
         if output.status != 0:
             raise SetupError(str(output))
         return output
 
     def close(self):
-        """Ends every server, last started first."""
+        """Stops every server, in the reverse order of their start."""
         for daemon in reversed(self.daemons):
             daemon.stop(5)
 
 
 def port_open(port, address="127.0.0.1"):
-    """Whether somebody listens on this port of loopback."""
+    """Returns whether a server listens on this port of loopback."""
     with socket.socket() as sock:
         return sock.connect_ex((address, port)) == 0

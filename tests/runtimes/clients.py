@@ -1,4 +1,4 @@
-"""The runtimes under test, Debian's own: each pulls through the gate by the files of packaging/runtimes."""
+"""Debian's runtimes at the registry door, each with the files of packaging/runtimes."""
 
 import json
 import re
@@ -10,99 +10,85 @@ import box
 import gate
 import images
 import origin
+from report import Failure, expect
 
 PACKAGING = Path(__file__).resolve().parents[2] / "packaging" / "runtimes"
 
 
 class Target:
-    """What is pulled: a repository, and a tag or a digest."""
+    """The name of an image: a repository, and a tag or a digest."""
 
     def __init__(self, repository, reference):
         self.repository = repository
         self.reference = reference
 
     def under(self, host):
-        """The name as a client is given it."""
-        joint = "@" if ":" in self.reference else ":"
-        return f"{host}/{self.repository}{joint}{self.reference}"
+        """Returns the name with this host."""
+        separator = "@" if ":" in self.reference else ":"
+        return f"{host}/{self.repository}{separator}{self.reference}"
 
     @property
     def name(self):
-        """The name that people use: that of the registry, not of the gate."""
+        """The name in a pod's specification: it has the registry's host, not the gate's."""
         return self.under(origin.HOST)
 
 
 class Client:
-    """What the cases ask of each runtime."""
+    """The calls that the cases make to each runtime."""
 
-    # As the report names it.
+    # The name of its part, and its name in the report.
     name = ""
-    # How its requests begin in an access log, and so how a pull past the gate would be seen.
+    # The start of its user agent, by which the registry's access log shows a pull past the gate.
     agent = ""
-    # What becomes of a registry's name that the packaged files do not list: "gate" goes to the gate as well, "policy"
-    # is refused by policy.json once its manifest was read, "open" is pulled.
-    side_door = "gate"
+    # The client's treatment of a registry that the packaged files do not list: "gate" sends it to the gate as well,
+    # "policy" reads the manifest and then lets policy.json reject the image, "open" pulls.
+    unlisted = "gate"
 
     def __init__(self, the_box):
         self.box = the_box
         self.directory = the_box.directory(self.name)
 
     def start(self):
-        """Brings up what it needs."""
+        """Starts its daemon, if it has one."""
 
     def pull(self, target):
         """Pulls through the gate."""
         raise NotImplementedError
 
     def check_present(self, target, image):
-        """Raises `Mismatch` unless exactly this image is there."""
+        """Raises `Failure` unless the client holds exactly this image."""
         raise NotImplementedError
 
     def check_absent(self, target):
-        """Raises `Mismatch` when an image of this name is there."""
+        """Raises `Failure` if the client holds an image of this name."""
         raise NotImplementedError
 
     def pull_directly(self, target):
-        """Pulls from the origin: the control that shows that the access log would tell."""
+        """Pulls from the registry itself: this control shows that the access log records such a pull."""
         raise NotImplementedError
 
-    def pull_side_door(self, target):
-        """Asks for the origin by its other name, with the packaged configuration in force."""
+    def pull_unlisted(self, target):
+        """Pulls under the registry's other name, with the packaged configuration."""
         raise NotImplementedError
-
-
-class Mismatch(Exception):
-    """A client holds something other than it should."""
-
-
-def expect(what, found, wanted):
-    """Raises `Mismatch` unless both are the same."""
-    if found != wanted:
-        raise Mismatch(f"{what}: found {found}, wanted {wanted}")
 
 
 def strangers(requests):
-    """The requests of a stretch of the access log that neither the gate nor the test itself made."""
+    """Returns the requests of the access log that neither the gate nor the tests themselves sent."""
     ours = (gate.AGENT, images.UPLOADER)
     return [request for request in requests if not request["agent"].startswith(ours)]
 
 
-def codes_in(text, reasons):
-    """Which of the codes stand in a text, each as a word of its own."""
-    return [reason for reason in reasons if re.search(rf"(?<![\w-]){re.escape(reason)}(?![\w-])", text)]
-
-
 def packaged(name, host=origin.HOST):
-    """A packaged file, with the test's registry in the place of Docker Hub's name."""
+    """Returns the text of a packaged file, with this registry in the place of Docker Hub."""
     return (PACKAGING / name).read_text().replace("docker.io", host)
 
 
-# Where Podman and skopeo look; `box.enter` put an empty file system there.
+# The configuration of Podman and skopeo; `box.enter` mounted an empty file system there.
 CONTAINERS = Path("/etc/containers")
 
 
 def install_containers_files(host=origin.HOST):
-    """Puts the packaged registries.conf drop-in and policy.json where an administrator puts them."""
+    """Installs the packaged registries.conf drop-in and policy.json as an administrator does."""
     CONTAINERS.joinpath("registries.conf").write_text("unqualified-search-registries = []\n")
     for name in ("registries.conf.d/pullgate.conf", "policy.json"):
         CONTAINERS.joinpath(name).parent.mkdir(exist_ok=True)
@@ -110,53 +96,53 @@ def install_containers_files(host=origin.HOST):
 
 
 class Skopeo(Client):
-    """`skopeo copy` to a directory: of all platforms, then of this machine's."""
+    """`skopeo copy` to a directory: first every platform, then this machine's alone."""
 
     name = "skopeo"
     agent = "skopeo/"
-    side_door = "policy"
+    unlisted = "policy"
 
-    def _place(self, target, kind):
+    def _directory(self, target, kind):
         return self.directory / kind / re.sub(r"[^\w.-]", "_", target.name)
 
-    def _copy(self, source, place, *options):
-        place.mkdir(parents=True, exist_ok=True)
-        return self.box.run(["skopeo", *options, f"docker://{source}", f"dir:{place}"])
+    def _copy(self, source, directory, *options):
+        directory.mkdir(parents=True, exist_ok=True)
+        return self.box.run(["skopeo", *options, f"docker://{source}", f"dir:{directory}"])
 
     def pull(self, target):
-        output = self._copy(target.name, self._place(target, "all"), "copy", "--all")
+        output = self._copy(target.name, self._directory(target, "all"), "copy", "--all")
         if output.status != 0:
             return output
-        return self._copy(target.name, self._place(target, "native"), "copy")
+        return self._copy(target.name, self._directory(target, "native"), "copy")
 
     def check_present(self, target, image):
-        everything = self._place(target, "all")
+        everything = self._directory(target, "all")
         expect("manifest", images.digest_of((everything / "manifest.json").read_bytes()), image.digest)
         for _, child in image.children:
             name = images.digest_of(child).removeprefix("sha256:")
             expect("child", (everything / f"{name}.manifest.json").read_bytes(), child)
-        native = self._place(target, "native") / "manifest.json"
+        native = self._directory(target, "native") / "manifest.json"
         expect("this machine's manifest", images.digest_of(native.read_bytes()), image.native_digest)
 
     def check_absent(self, target):
         for kind in ("all", "native"):
-            if (self._place(target, kind) / "manifest.json").exists():
-                raise Mismatch(f"{self._place(target, kind)} holds a manifest")
+            if (self._directory(target, kind) / "manifest.json").exists():
+                raise Failure(f"{self._directory(target, kind)} holds a manifest")
 
     def pull_directly(self, target):
-        place = self.directory / "direct"
-        return self._copy(target.under(origin.OTHER_HOST), place, "--insecure-policy", "copy")
+        directory = self.directory / "direct"
+        return self._copy(target.under(origin.OTHER_HOST), directory, "--insecure-policy", "copy")
 
-    def pull_side_door(self, target):
-        return self._copy(target.under(origin.OTHER_HOST), self.directory / "side", "copy")
+    def pull_unlisted(self, target):
+        return self._copy(target.under(origin.OTHER_HOST), self.directory / "unlisted", "copy")
 
 
 class Podman(Client):
-    """`podman pull` into a store of its own."""
+    """`podman pull` into its own store."""
 
     name = "podman"
     agent = "containers/"
-    side_door = "policy"
+    unlisted = "policy"
 
     def _run(self, *arguments):
         return self.box.run(
@@ -178,7 +164,7 @@ class Podman(Client):
     def check_present(self, target, image):
         output = self._run("image", "inspect", target.name)
         if output.status != 0:
-            raise Mismatch(str(output))
+            raise Failure(str(output))
         found = json.loads(output.text)[0]
         expect("image id", "sha256:" + found["Id"], image.config_digest)
         digests = {digest.partition("@")[2] for digest in found["RepoDigests"]}
@@ -192,12 +178,12 @@ class Podman(Client):
         policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
         return self._run("pull", f"--signature-policy={policy}", target.under(origin.OTHER_HOST))
 
-    def pull_side_door(self, target):
+    def pull_unlisted(self, target):
         return self._run("pull", target.under(origin.OTHER_HOST))
 
 
 class Containerd:
-    """One containerd with its own root, state and socket, shared by `ctr` and the CRI."""
+    """Debian's containerd with its own root, state and socket, for `ctr` and the CRI."""
 
     def __init__(self, the_box):
         self.box = the_box
@@ -210,8 +196,8 @@ class Containerd:
         default.mkdir(parents=True)
         (default / "hosts.toml").write_text(packaged("containerd/certs.d/_default/hosts.toml"))
         configuration = self.directory / "config.toml"
-        # The native snapshotter needs no overlay mounts, which a machine under test may not allow. Isolated content:
-        # what `ctr` pulled into its namespace the CRI must fetch again.
+        # The native snapshotter needs no overlay mounts, which this machine may forbid. With isolated content, the CRI
+        # must fetch again what `ctr` fetched for its own namespace.
         configuration.write_text(
             f"""version = 2
 root = "{self.directory}/root"
@@ -234,20 +220,20 @@ state = "{self.directory}/state"
         self.box.await_ready(daemon, "answer", lambda: self.ctr("k8s.io", "version").status == 0)
 
     def ctr(self, namespace, *arguments):
-        """Runs `ctr` in a namespace."""
+        """Runs `ctr` in a namespace of containerd."""
         return self.box.run(["ctr", "--address", self.socket, "--namespace", namespace, *arguments])
 
     def check_present(self, namespace, name, image):
-        """Raises `Mismatch` unless the name stands for the image and its parts are in the content store."""
+        """Raises `Failure` unless the name refers to the image and the content store holds its parts."""
         listed = self.ctr(namespace, "images", "list", f"name=={name}").text.splitlines()[1:]
         expect("digest", [line.split()[2] for line in listed], [image.digest])
         content = set(self.ctr(namespace, "content", "list", "--quiet").text.split())
         for digest in (image.digest, image.native_digest, image.config_digest):
             if digest not in content:
-                raise Mismatch(f"{digest} is not in the content store")
+                raise Failure(f"{digest} is not in the content store")
 
     def check_absent(self, namespace, name):
-        """Raises `Mismatch` when there is an image of this name."""
+        """Raises `Failure` if containerd has an image of this name."""
         listed = self.ctr(namespace, "images", "list", "--quiet", f"name=={name}")
         expect("`ctr images list`", (listed.status, listed.text.split()), (0, []))
 
@@ -278,13 +264,13 @@ class Ctr(Client):
     def pull_directly(self, target):
         return self._pull(target.under(origin.OTHER_HOST))
 
-    def pull_side_door(self, target):
+    def pull_unlisted(self, target):
         return self._pull(target.under(origin.OTHER_HOST), f"--hosts-dir={self.containerd.hosts}")
 
 
 class Cri(Client):
-    """The kubelet's own call, `runtime.v1.ImageService/PullImage`, sent by curl: Debian has no crictl, and the Go
-    module of crictl replaces others, which `go install` refuses."""
+    """The kubelet's own call, `runtime.v1.ImageService/PullImage`, sent by curl: Debian has no crictl, and this part
+    must run without Go."""
 
     name = "cri"
     agent = "containerd/"
@@ -315,7 +301,7 @@ class Cri(Client):
         status = trailers.get("grpc-status", "none")
         text = urllib.parse.unquote(trailers.get("grpc-message", ""))
         if status == "0":
-            # PullImageResponse { string image_ref = 1 }, after five bytes of gRPC framing.
+            # PullImageResponse { string image_ref = 1 }, after five bytes of gRPC framing and two of the field.
             self.image_ref = answer.read_bytes()[7:].decode()
         failed = output.status != 0 or status != "0"
         argv = ["PullImage", name]
@@ -332,31 +318,31 @@ class Cri(Client):
         self.containerd.check_absent(self.namespace, target.name)
 
     def pull_directly(self, target):
-        # An empty folder of the registry's own hides `_default`.
+        # An empty directory for this registry hides `_default`.
         directory = self.containerd.hosts / origin.OTHER_HOST
         directory.mkdir()
         output = self._pull(target.under(origin.OTHER_HOST))
         directory.rmdir()
         return output
 
-    def pull_side_door(self, target):
+    def pull_unlisted(self, target):
         return self._pull(target.under(origin.OTHER_HOST))
 
 
 def _field(number, data):
-    # A length-delimited protobuf field. The lengths here are below 16384: at most two bytes of varint.
+    # A length-delimited protobuf field. Every length here is below 16384, which needs at most two bytes of varint.
     length = len(data)
     size = bytes([length]) if length < 0x80 else bytes([length & 0x7F | 0x80, length >> 7])
     return bytes([number << 3 | 2]) + size + data
 
 
 class Docker(Client):
-    """`docker pull localhost:5443/...` on a dockerd with its own root, socket and containerd."""
+    """`docker pull localhost:5443/…` at a dockerd with its own root, socket and containerd."""
 
     name = "docker"
     agent = "docker/"
-    # dockerd before 28 takes no file that closes a registry.
-    side_door = "open"
+    # dockerd before 28 reads no file that closes a registry.
+    unlisted = "open"
 
     def start(self):
         self.socket = f"unix://{self.directory}/docker.sock"
@@ -372,7 +358,7 @@ class Docker(Client):
                 f"--exec-root={self.directory}/exec",
                 f"--pidfile={self.directory}/pid",
                 "--storage-driver=vfs",
-                # No container runs: no bridge, no rule of the firewall, no forwarding.
+                # No container runs, so dockerd needs no bridge, no firewall rules and no forwarding.
                 *("--bridge=none", "--iptables=false", "--ip6tables=false"),
                 *("--ip-forward=false", "--ip-masq=false", "--userland-proxy=false"),
             ],
@@ -392,7 +378,7 @@ class Docker(Client):
     def check_present(self, target, image):
         output = self._run("image", "inspect", self._name(target))
         if output.status != 0:
-            raise Mismatch(str(output))
+            raise Failure(str(output))
         found = json.loads(output.text)[0]
         expect("image id", found["Id"], image.config_digest)
         expect("digests", [digest.partition("@")[2] for digest in found["RepoDigests"]], [image.digest])

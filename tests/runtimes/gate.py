@@ -1,4 +1,4 @@
-"""The gate under test: `pullgated` as its service unit runs it, without root, and `pullgate sign`."""
+"""The gate under test: `pullgated` without root, as its service unit runs it, and `pullgate sign`."""
 
 import json
 import os
@@ -8,16 +8,16 @@ import socket
 import box
 import origin
 
-# The port of the files in packaging/runtimes, which the clients are given as they are.
+# The port in the files of packaging/runtimes, which the clients read unchanged.
 PORT = 5443
 # `nobody`: the gate needs no privilege.
 USER = 65534
-# How the gate names itself in the origin's access log.
+# The start of the gate's user agent in the registry's access log.
 AGENT = "pullgate/"
 
 ALGORITHM = "SHA_256_RSA_PKCS_PSS"
 
-# name: bits, in the configuration, its window's end.
+# Name: bits, whether the configuration has the key, and the end of its validity.
 KEYS = {
     "release": (2048, True, None),
     "colleague": (3072, True, None),
@@ -37,17 +37,18 @@ class Gate:
         self.private.chmod(0o700)
         self.configuration = self.directory / "pullgate.toml"
         self.binaries = {}
-        # The checkout may lie where `nobody` can not read.
+        # The user `nobody` may not be able to read the checkout.
         for name in ("pullgate", "pullgated", "pullgate-verifier"):
             self.binaries[name] = self.directory / name
             shutil.copy(os.path.join(binaries, name), self.binaries[name])
             self.binaries[name].chmod(0o755)
         self.daemon = None
-        # As it is now: what the clients trust later is nothing to the gate, which is told of the authority by name.
+        # A copy: the clients later trust the authority as the machine's own, but the gate must trust it by its
+        # configuration.
         self.environment = dict(the_box.environment)
 
     def configure(self, authority, denied):
-        """Makes the keys and writes the configuration."""
+        """Creates the keys and writes the configuration."""
         keys = self.box.directory("gate/keys")
         for name, (bits, _, _) in KEYS.items():
             secret = self.private / f"{name}.pem"
@@ -102,11 +103,11 @@ keys = ["old"]
                 text += f'\n[[key]]\nname = "{name}"\npublic_key = "keys/{name}.pem"\n'
                 text += f"not_after = {not_after}\n" if not_after else ""
         self.configuration.write_text(text)
-        # What the unit's ExecStartPre does.
+        # As ExecStartPre of the service unit does.
         self.box.must([self.binaries["pullgate"], "--config", self.configuration, "config", "check"])
 
     def sign(self, repository, tag, key, host=origin.HOST):
-        """Signs what the tag names, and pushes the signature beside it."""
+        """Signs the image under this tag, and pushes the signature beside it."""
         self.box.must(
             [
                 self.binaries["pullgate"],
@@ -122,18 +123,18 @@ keys = ["old"]
         )
 
     def start(self):
-        """Starts it and waits until it is ready."""
+        """Starts pullgated and waits until it is ready."""
         self.daemon = start(self.box, "pullgated", self.binaries["pullgated"], self.configuration, self.environment)
 
     def stop(self):
-        """Ends it as systemd does."""
+        """Stops pullgated as systemd does."""
         status = self.daemon.stop(30)
         if status != 0:
-            raise box.SetupError(f"pullgated ended with {status} after SIGTERM:\n{self.daemon.tail()}")
+            raise box.SetupError(f"pullgated exited with {status} after SIGTERM:\n{self.daemon.tail()}")
 
 
 def start(the_box, name, program, configuration, environment):
-    """Starts `pullgated` as nobody, and waits for its READY=1, as systemd does for Type=notify."""
+    """Starts `pullgated` as the user `nobody`, and waits for READY=1, as systemd does for Type=notify."""
     path = configuration.with_name("notify.sock")
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
@@ -148,7 +149,7 @@ def start(the_box, name, program, configuration, environment):
         )
         the_box.await_ready(daemon, "READY=1 on its NOTIFY_SOCKET", lambda: _ready(notify))
     if not box.port_open(PORT):
-        raise box.SetupError(f"{name} said READY=1 and does not listen:\n{daemon.tail()}")
+        raise box.SetupError(f"{name} sent READY=1 but does not listen:\n{daemon.tail()}")
     return daemon
 
 

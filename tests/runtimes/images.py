@@ -1,6 +1,6 @@
-"""Small, valid images, and the few registry calls that push them and move their signatures.
+"""Small, valid images, and the registry calls that push them and move their signatures.
 
-Everything is deterministic: the same name gives the same bytes and so the same digests.
+The same name gives the same bytes, and so the same digests.
 """
 
 import base64
@@ -21,7 +21,7 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 ACCEPT = ", ".join([OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST])
 
-# The media type of config, layer, manifest and list in the two families.
+# The media types of configuration, layer, manifest and list in the two families.
 OCI = (
     "application/vnd.oci.image.config.v1+json",
     "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -35,7 +35,7 @@ DOCKER = (
     DOCKER_LIST,
 )
 
-# As the test's own uploader names itself in the origin's access log.
+# The user agent of the tests' own uploader in the registry's access log.
 UPLOADER = "pullgate-test"
 
 NATIVE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
@@ -43,17 +43,17 @@ FOREIGN = "amd64" if NATIVE == "arm64" else "arm64"
 
 
 def digest_of(data):
-    """`sha256:<hex>` of bytes."""
+    """Returns the digest of bytes, `sha256:<hex>`."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def to_json(value):
-    """Compact JSON bytes with the order of keys kept."""
+    """Returns compact JSON bytes, with the keys in their order."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
 class Image:
-    """One image's bytes: `top` is what a tag names, `native` the manifest that this machine runs."""
+    """The bytes of one image: a tag refers to `top`, and this machine runs `native`."""
 
     def __init__(self, top, top_type, native, config, children, blobs):
         self.top = top
@@ -85,8 +85,8 @@ def _file(name, data, mode=0o644):
 
 
 def program(text):
-    """A program for Linux on this machine that writes a line and then waits to be ended: all that a pod needs. A static ELF
-    file of one segment, so that no compiler and no C library is wanted."""
+    """Returns a program for Linux on this machine that writes a line and then waits for a signal, as a pod needs it.
+    The static ELF file of one segment needs no compiler and no C library."""
     line = f"{text}\n".encode()
     machine, code = {"amd64": _x86_64, "arm64": _aarch64}[NATIVE](len(line))
     content = code + line
@@ -99,7 +99,7 @@ def program(text):
 
 
 def _x86_64(length):
-    # write(1, line, length), whose line lies behind the code, 21 bytes on; for (;;) pause();
+    # write(1, line, length), with the line behind the code, 21 bytes further; for (;;) pause();
     code = b"\xbf\x01\x00\x00\x00\x48\x8d\x35" + struct.pack("<i", 21)
     code += b"\xba" + struct.pack("<i", length) + b"\xb8\x01\x00\x00\x00\x0f\x05"
     code += b"\xb8\x22\x00\x00\x00\x0f\x05\xeb\xf7"
@@ -111,10 +111,10 @@ def _aarch64(length):
         return 0xD2800000 | value << 5 | register
 
     svc = 0xD4000001
-    # The line lies behind the code: 11 instructions on from `adr x1`.
+    # The line lies behind the code, 11 instructions after `adr x1`.
     distance = 11 * 4
     adr = 0x10000000 | (distance & 3) << 29 | distance >> 2 << 5 | 1
-    # write(1, line, length); for (;;) ppoll(0, 0, 0, 0): there is no pause here.
+    # write(1, line, length); for (;;) ppoll(0, 0, 0, 0), because this architecture lacks pause.
     code = [movz(0, 1), adr, movz(2, length), movz(8, 64), svc]
     code += [movz(0, 0), movz(1, 0), movz(2, 0), movz(3, 0), movz(8, 73), svc]
     code += [0x14000000 | -6 & 0x3FFFFFF]
@@ -122,7 +122,7 @@ def _aarch64(length):
 
 
 def runnable(name):
-    """An image with a program in it that says its name and goes on."""
+    """Returns an image whose program writes its name and keeps running."""
     return _single(*_manifest(name, NATIVE, OCI, _file("hello", program(name), 0o755)), OCI)
 
 
@@ -152,7 +152,7 @@ def _manifest(name, architecture, family, tar=None):
 
 
 def single(name, family=OCI):
-    """An image for this machine alone."""
+    """Returns an image for this machine alone."""
     return _single(*_manifest(name, NATIVE, family), family)
 
 
@@ -161,7 +161,7 @@ def _single(manifest, config, layer, family):
 
 
 def multi(name, family=OCI):
-    """An index over an image for this machine and one for another."""
+    """Returns an index of an image for this machine and one for another architecture."""
     native, config, layer = _manifest(name, NATIVE, family)
     foreign, foreign_config, foreign_layer = _manifest(name, FOREIGN, family)
     index = to_json(
@@ -184,7 +184,7 @@ def multi(name, family=OCI):
 
 
 def archive(image, name, path):
-    """Writes an image of one platform as `ctr images import` takes it: an OCI layout, and the name in its index."""
+    """Writes an image of one platform for `ctr images import`: an OCI layout with the name in its index."""
     index = to_json(
         {
             "schemaVersion": 2,
@@ -209,12 +209,12 @@ def archive(image, name, path):
 
 
 class Uploader:
-    """Pushes to the origin, past the gate, and says so by its user agent."""
+    """Pushes to the registry, past the gate; its user agent tells it from the clients under test."""
 
     def __init__(self, host, authority):
         self.host = host
         context = ssl.create_default_context(cafile=authority)
-        # Straight there, whatever proxy the machine has.
+        # Directly, without a proxy of the machine.
         self.opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         )
@@ -227,25 +227,25 @@ class Uploader:
         return self.opener.open(request, timeout=20)
 
     def mark(self, name):
-        """Leaves a line in the origin's access log that tells where a case begins or ends."""
+        """Leaves a line in the registry's access log that separates the cases."""
         self._request("GET", f"/v2/?mark={name}").close()
 
     def blob(self, repository, data):
         """Pushes one blob in one request."""
         with self._request("POST", f"/v2/{repository}/blobs/uploads/", b"") as answer:
             location = answer.headers["Location"]
-        joint = "&" if "?" in location else "?"
+        separator = "&" if "?" in location else "?"
         headers = {"Content-Type": "application/octet-stream"}
-        self._request("PUT", f"{location}{joint}digest={digest_of(data)}", data, headers).close()
+        self._request("PUT", f"{location}{separator}digest={digest_of(data)}", data, headers).close()
 
     def manifest(self, repository, reference, media_type, data):
-        """Puts a manifest under a tag or digest."""
+        """Pushes a manifest under a tag or digest."""
         self._request(
             "PUT", f"/v2/{repository}/manifests/{reference}", data, {"Content-Type": media_type}
         ).close()
 
     def push(self, repository, tag, image):
-        """Pushes everything that an image has."""
+        """Pushes every part of an image."""
         for data in image.blobs:
             self.blob(repository, data)
         for media_type, data in image.children:
@@ -259,7 +259,7 @@ class Uploader:
             return answer.read()
 
     def signatures(self, repository, digest):
-        """The referrers that the fallback tag lists, as (descriptor, manifest bytes, its blobs)."""
+        """Returns the referrers that the fallback tag lists, as (descriptor, manifest bytes, blobs)."""
         index = json.loads(self._get(repository, "manifests", digest.replace(":", "-")))
         found = []
         for descriptor in index["manifests"]:
@@ -279,7 +279,7 @@ class Uploader:
                 self.blob(repository, data)
             self.manifest(repository, digest_of(manifest), OCI_MANIFEST, manifest)
             entry = {**descriptor, "digest": digest_of(manifest), "size": len(manifest)}
-            # The manifest may stand in the list as well.
+            # The list may hold the manifest itself as well.
             if "data" in entry:
                 entry["data"] = base64.b64encode(manifest).decode()
             manifests.append(entry)
@@ -287,12 +287,12 @@ class Uploader:
         self.manifest(repository, digest.replace(":", "-"), OCI_INDEX, index)
 
     def copy_signatures(self, source, target, digest):
-        """What a thief does: the same record under another repository's image of the same digest."""
+        """Copies the records of an image to the image of the same digest in another repository, as an attacker does."""
         self._attach(target, digest, self.signatures(source, digest))
 
-    def spoil_signatures(self, repository, digest):
-        """Flips bits of each record's signature bytes; everything around them stays well-formed."""
-        spoiled = []
+    def alter_signatures(self, repository, digest):
+        """Flips bits of each record's signature; the rest stays well-formed."""
+        altered = []
         for descriptor, manifest, blobs in self.signatures(repository, digest):
             parsed = json.loads(manifest)
             record = json.loads(blobs[1])
@@ -302,8 +302,8 @@ class Uploader:
             data = to_json(record)
             layer = parsed["layers"][0]
             layer.update(digest=digest_of(data), size=len(data))
-            # The record may stand in its descriptor as well.
+            # The descriptor may hold the record itself as well.
             if "data" in layer:
                 layer["data"] = base64.b64encode(data).decode()
-            spoiled.append((descriptor, to_json(parsed), [blobs[0], data]))
-        self._attach(repository, digest, spoiled)
+            altered.append((descriptor, to_json(parsed), [blobs[0], data]))
+        self._attach(repository, digest, altered)

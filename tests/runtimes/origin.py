@@ -1,7 +1,7 @@
 """The origin: Debian's docker-registry, its access log, and its storage on disk.
 
-It stands where its name says, `https://registry.test`, with a certificate that the clients trust: a client that goes
-past the gate does not fail for want of a way, it gets the image, and the access log shows it.
+The clients can reach it as `https://registry.test`, and they trust its certificate: a client that bypasses the gate
+gets the image, and the access log shows its requests.
 """
 
 import re
@@ -13,18 +13,18 @@ import images
 PORT = 443
 # The name in rules and in the packaged files.
 HOST = "registry.test"
-# Another name of the same origin, which no file lists.
+# A second name of the same registry, which no packaged file lists.
 OTHER_HOST = "mirror.test"
-# The same, as Oracle's registry in Phoenix is named.
+# The same registry under the name of Oracle's registry in Phoenix.
 OCIR = "phx.ocir.io"
-# The same, as the images of `critest` are named.
+# The same registry under the name in the images of `critest`.
 GCR = "gcr.io"
 
-# A registry with two faces: the gate, which is told of an endpoint, finds the origin under this name, and the runtimes find
-# another registry.
+# A registry that shows the gate and the runtime different images: the gate's configuration leads this name to the
+# origin, and name resolution leads the runtimes to another registry.
 FACES = "faces.test"
 
-# One line of the access log (Apache's combined format): method, path, status, user agent.
+# The method, path, status and user agent in a line of the access log (Apache's combined format).
 LINE = re.compile(
     r'"(?P<method>[A-Z]+) (?P<path>\S+) HTTP/[\d.]+" (?P<status>\d+) \d+ "[^"]*" "(?P<agent>[^"]*)"'
 )
@@ -36,20 +36,20 @@ class Origin:
     def __init__(self, the_box):
         self.box = the_box
         self.storage = the_box.directory("origin")
-        # What the gate is told to trust, and what the clients trust as they would a public authority.
+        # The gate trusts it by its configuration, and the clients trust it as the machine's own authority.
         self.authority = the_box.work / "authority.pem"
         self.marks = 0
         self.lines_read = 0
 
     def start(self):
-        """Starts it without a cache: what is changed on disk is what is served."""
+        """Starts the registry without a cache, so that it serves what is on its disk."""
         self.certificate = self._certificate()
         daemon = self._serve("origin", "127.0.0.1", self.storage)
         self.access_log = daemon.log.with_suffix(".out")
         self.uploader = images.Uploader(HOST, self.authority)
 
     def start_other_face(self):
-        """Starts the registry that the runtimes find under `FACES`; gives who uploads to it."""
+        """Starts the registry that the runtimes reach as `FACES`; returns its uploader."""
         self._serve("other-face", box.OTHER_LOOPBACK, self.box.directory("other-face"))
         return images.Uploader(FACES, self.authority)
 
@@ -88,7 +88,7 @@ class Origin:
         return certificate, key
 
     def mark(self):
-        """Draws a line under the access log; gives the requests since the one before."""
+        """Marks the end of a case in the access log; returns the requests since the mark before."""
         self.marks += 1
         name = f"/v2/?mark={self.marks}"
         self.uploader.mark(self.marks)
@@ -101,19 +101,19 @@ class Origin:
                     self.lines_read += count + 1
                     return [self._parse(line) for line in lines[:count]]
             time.sleep(0.01)
-        raise box.SetupError("the origin's access log does not show our own mark")
+        raise box.SetupError("the registry's access log does not show the uploader's mark")
 
     @staticmethod
     def _parse(line):
         found = LINE.search(line)
         if found is None:
-            raise box.SetupError(f"an access log line that is not understood: {line}")
+            raise box.SetupError(f"a line of the access log has an unknown form: {line}")
         return found.groupdict()
 
     def replace_on_disk(self, digest, data):
-        """Puts other bytes where the registry keeps those of a digest."""
+        """Replaces the bytes of a digest on the registry's disk."""
         algorithm, name = digest.split(":")
         path = self.storage / "docker/registry/v2/blobs" / algorithm / name[:2] / name / "data"
         if not path.is_file():
-            raise box.SetupError(f"the registry does not keep {digest} at {path}")
+            raise box.SetupError(f"the registry does not store {digest} at {path}")
         path.write_bytes(data)
