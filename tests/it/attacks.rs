@@ -1,4 +1,4 @@
-//! Ways around or into the gate that once worked.
+//! Attacks on the gate that worked in an earlier version.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,13 @@ use crate::support::liar::{Answer, Liar};
 use crate::support::signer::{self, attach};
 use crate::support::{HOST, LATEST, Node, REPOSITORY, SIGNED, config, image, put, put_signed, registry};
 
-const NOTHING_REMEMBERED: &str = "[cache]\npositive = \"0s\"\nnegative = \"0s\"\n";
+const NO_CACHE: &str = "[cache]\npositive = \"0s\"\nnegative = \"0s\"\n";
 
 fn by_digest(digest: &Digest) -> Reference {
     image(&format!("acme/app@{digest}"))
 }
 
-/// Indexes `v0`, `v1`, … each of which lists the one before.
+/// Stores the indexes `v0`, `v1`, …, each of which lists the one before.
 fn put_chain(registry: &EmbeddedRegistry, length: usize) -> Vec<Descriptor> {
     let mut below = registry.put_image(REPOSITORY, "", &[b"at the bottom"]).unwrap();
     let mut chain = Vec::new();
@@ -34,13 +34,13 @@ fn put_chain(registry: &EmbeddedRegistry, length: usize) -> Vec<Descriptor> {
     chain
 }
 
-/// Indexes in a chain, each pulled by its tag, so that each is the root of what it lists: to ask for the lowest must
-/// not walk all the way up, a call deeper for each (a stack that overflows ends the process).
+/// Each index of a chain is pulled by its tag, so that it is the parent of the index that it lists. A request for the lowest
+/// must not walk the whole chain by recursion, because a stack overflow ends the process.
 #[tokio::test]
-async fn a_chain_of_indexes_does_not_choose_how_deep_the_gate_goes() {
+async fn the_length_of_a_chain_of_indexes_does_not_set_the_depth_of_the_recursion() {
     let registry = registry().await;
     let chain = put_chain(&registry, 4);
-    let warns = format!("{SIGNED}mode = \"warn\"\n{NOTHING_REMEMBERED}");
+    let warns = format!("{SIGNED}mode = \"warn\"\n{NO_CACHE}");
     let node = Node::start(&config(registry.url(), &warns)).await;
     let runtime = node.runtime(Dialect::Containerd);
     for number in 0..chain.len() {
@@ -56,16 +56,19 @@ async fn a_chain_of_indexes_does_not_choose_how_deep_the_gate_goes() {
         .into_iter()
         .filter(|access| access.target.contains("/referrers/"))
         .collect();
-    let of_its_root = format!("/referrers/{}", chain[1].digest);
+    let for_the_parent = format!("/referrers/{}", chain[1].digest);
     assert!(
-        !searched.is_empty() && searched.iter().all(|access| access.target.contains(&of_its_root)),
+        !searched.is_empty()
+            && searched
+                .iter()
+                .all(|access| access.target.contains(&for_the_parent)),
         "{searched:#?}"
     );
 }
 
-/// The deny list says `sha256:…`; the same bytes have a SHA-512 digest too.
+/// The deny list contains a SHA-256 digest, and the same bytes have a SHA-512 digest too.
 #[tokio::test]
-async fn a_denied_manifest_does_not_pass_under_its_other_digest() {
+async fn a_denied_manifest_is_denied_under_its_other_digest_too() {
     let registry = registry().await;
     let stored = put(&registry, REPOSITORY, "v1");
     let bytes = registry.manifest(REPOSITORY, "v1").unwrap().to_vec();
@@ -90,9 +93,9 @@ async fn a_denied_manifest_does_not_pass_under_its_other_digest() {
         .await;
 }
 
-/// What an index covers is remembered no longer than the keys are good that signed it.
+/// A derivation expires at the latest with the keys that signed its root.
 #[tokio::test]
-async fn a_cover_does_not_outlive_the_key_that_signed_its_root() {
+async fn a_derivation_does_not_outlive_the_key_that_signed_its_root() {
     let registry = registry().await;
     let child = registry
         .put_image(REPOSITORY, "", &[b"for this machine"])
@@ -107,26 +110,38 @@ async fn a_cover_does_not_outlive_the_key_that_signed_its_root() {
         &index,
         &release.record(&index.digest, REPOSITORY).to_string(),
     );
-    let end = Timestamp::now() + 4.seconds();
-    let ends = config(registry.url(), SIGNED).replacen(
-        "name = \"release\"\n",
-        &format!("name = \"release\"\nnot_after = {end}\n"),
-        1,
-    );
-    let node = Node::start(&ends).await;
-    node.pull(&image("acme/app:v1")).await.unwrap();
-    let left = Timestamp::now().duration_until(end);
-    tokio::time::sleep(Duration::try_from(left).unwrap_or_default()).await;
+    // The expiry of a key is compared with the system's clock, so the test has to wait for a real time to pass. On a busy
+    // machine the first pull may come after the end, and then a later end is tried.
+    let mut seconds = 4;
+    let (node, end) = loop {
+        let end = Timestamp::now() + seconds.seconds();
+        let expiring = config(registry.url(), SIGNED).replacen(
+            "name = \"release\"\n",
+            &format!("name = \"release\"\nnot_after = {end}\n"),
+            1,
+        );
+        let node = Node::start(&expiring).await;
+        if node.pull(&image("acme/app:v1")).await.is_ok() {
+            break (node, end);
+        }
+        assert!(
+            Timestamp::now() > end,
+            "the pull was refused while the key was valid"
+        );
+        seconds *= 4;
+    };
+    let remaining = Timestamp::now().duration_until(end);
+    tokio::time::sleep(Duration::try_from(remaining).unwrap_or_default()).await;
     node.assert_denied(&image("acme/app:v1"), Reason::KeyExpired)
         .await;
     let refused = node.refused(&by_digest(&child.digest)).await;
     assert_eq!(refused.reason(), Some(Reason::Unsigned.code()), "{refused:?}");
 }
 
-/// Images under a rule that accepts anything, pulled by whoever likes, must not push out of the bounded store what
-/// signed images cover.
+/// A user can pull any number of images under a rule that accepts anything. They must not push the derivations of signed
+/// images out of the bounded store.
 #[tokio::test]
-async fn unsigned_images_do_not_crowd_out_what_signed_ones_cover() {
+async fn unsigned_images_do_not_evict_derivations_of_signed_images() {
     let registry = registry().await;
     let child = registry
         .put_image(REPOSITORY, "", &[b"for this machine"])
@@ -142,7 +157,8 @@ async fn unsigned_images_do_not_crowd_out_what_signed_ones_cover() {
     let node = Node::start(&rules).await;
     let runtime = node.runtime(Dialect::Containerd);
     runtime.head(&image("acme/app:v1")).await.unwrap();
-    // What expires first goes first, by the second.
+    // The store evicts the derivation that expires first, and expiries have a resolution of one second. A real second has to
+    // pass, because the expiries come from the system's clock.
     tokio::time::sleep(Duration::from_millis(1100)).await;
     for number in 0..50 {
         put(&registry, "free/app", &format!("v{number}"));
@@ -155,10 +171,10 @@ async fn unsigned_images_do_not_crowd_out_what_signed_ones_cover() {
     node.pull(&by_digest(&child.digest)).await.unwrap();
 }
 
-/// Of a record that names another repository the name is quoted, to terminals and logs too: whoever holds any key of the
-/// rule chooses it.
+/// A denial quotes the repository of the record, in terminals and logs too. The holder of any key of the rule chooses that
+/// name.
 #[tokio::test]
-async fn a_signed_name_does_not_reach_a_terminal_as_it_is() {
+async fn a_signed_name_does_not_reach_a_terminal_unescaped() {
     let registry = registry().await;
     let stored = put(&registry, REPOSITORY, "v1");
     let name = "acme/other\n\u{1b}[2Jverdict  allow";
@@ -187,9 +203,9 @@ async fn a_signed_name_does_not_reach_a_terminal_as_it_is() {
     );
 }
 
-/// One public key under two names, each in a rule of its own: to revoke the one revokes the key.
+/// The configuration has one public key under two names. To revoke one of them revokes the key.
 #[tokio::test]
-async fn a_revoked_key_does_not_go_on_under_another_name() {
+async fn a_revoked_key_is_revoked_under_its_other_name_too() {
     let registry = registry().await;
     put_signed(&registry, "v1", signer::get("release"));
     let twice = config(registry.url(), SIGNED).replacen(
@@ -204,7 +220,7 @@ async fn a_revoked_key_does_not_go_on_under_another_name() {
         .await;
 }
 
-/// More junk in the registry than a pull looks at: the administrator's own directory is looked at all the same.
+/// The registry has more junk records than a pull reads, and the administrator's own directory is read all the same.
 #[tokio::test]
 async fn junk_in_the_registry_does_not_hide_the_local_directory() {
     let registry = registry().await;

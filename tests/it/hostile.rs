@@ -1,11 +1,9 @@
-//! Registries that lie, and what the gate makes of each lie: blocked, with a reason of its own, in time, and in no more
-//! memory than any other pull.
+//! Registries that lie. The gate blocks each lie with its own reason, in time, and without more memory than any other pull
+//! needs.
 
 mod alone;
 mod lies;
 mod records;
-
-use std::time::{Duration, Instant};
 
 use pullgate::base::reason::Reason;
 use pullgate::fakes::pull_client::{ClientPullError, Dialect};
@@ -13,25 +11,21 @@ use pullgate::oci::{Digest, MediaType};
 
 use crate::support::liar::{Answer, Liar};
 use crate::support::signer::{self, attach};
-use crate::support::{LATEST, Node, REPOSITORY, SIGNED, config, hasty, image, put, put_signed, registry};
+use crate::support::{
+    Node, REPOSITORY, SIGNED, config, hasty, image, put, put_signed, registry, run_alone, wait_until,
+};
 
 const MANIFEST: &str = MediaType::OciManifest.as_str();
 
-/// The tests that watch the memory of their whole process run in one of their own.
+/// The tests that measure the memory of the whole process run in a process of their own.
 #[test]
 fn no_lie_costs_memory() {
-    let this = std::env::current_exe().unwrap();
-    let alone = std::process::Command::new(this)
-        .args(["hostile::alone::", "--ignored", "--test-threads=1"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&alone.stdout);
-    assert!(alone.status.success() && said.contains("2 passed"), "{said}");
+    run_alone("hostile::alone::", 2);
 }
 
-/// What was judged is what is served, whatever HEAD says of it.
+/// The gate serves the manifest that it has evaluated, whatever the response to HEAD says.
 #[tokio::test]
-async fn other_bytes_for_head_than_for_get() {
+async fn a_registry_that_sends_different_bytes_for_head_and_get_gains_nothing() {
     let registry = registry().await;
     let signed = put_signed(&registry, "v1", signer::get("release"));
     let unsigned = put(&registry, REPOSITORY, "unsigned");
@@ -60,10 +54,9 @@ async fn other_bytes_for_head_than_for_get() {
     assert_ne!(signed.digest, unsigned.digest);
 }
 
-/// What was read once is not read again under another type: the same bytes, sent as something else, are refused
-/// (CVE-2021-41190).
+/// The same bytes with another media type are refused, because they would be parsed differently (CVE-2021-41190).
 #[tokio::test]
-async fn the_same_bytes_under_another_type() {
+async fn the_same_bytes_with_another_media_type_are_refused() {
     let registry = registry().await;
     put_signed(&registry, "v1", signer::get("release"));
     let manifest = registry.manifest(REPOSITORY, "v1").unwrap().to_vec();
@@ -86,9 +79,9 @@ async fn the_same_bytes_under_another_type() {
     }
 }
 
-/// A tag that is signed when it is judged and not when it is read: the digest that was judged is what comes.
+/// A tag moves between the evaluation and the read. The gate serves the digest that it has evaluated.
 #[tokio::test]
-async fn a_tag_that_moves_between_requests() {
+async fn a_tag_that_moves_between_requests_serves_only_the_evaluated_digest() {
     let registry = registry().await;
     let signed = put_signed(&registry, "v1", signer::get("release"));
     let unsigned = put(&registry, REPOSITORY, "unsigned");
@@ -112,7 +105,7 @@ async fn a_tag_that_moves_between_requests() {
             signed.digest,
             "{dialect:?}"
         );
-        // The next pull sees what the tag means by then.
+        // The next pull resolves the tag again.
         assert_denied_as(runtime.pull(&image("acme/app:v1")).await, Reason::Unsigned);
         let by_digest = image(&format!("acme/app@{}", unsigned.digest));
         assert_denied_as(runtime.pull(&by_digest).await, Reason::Unsigned);
@@ -127,7 +120,7 @@ async fn a_tag_that_moves_between_requests() {
 }
 
 #[tokio::test]
-async fn other_bytes_by_digest() {
+async fn other_bytes_under_a_digest_are_refused() {
     let registry = registry().await;
     let signed = put_signed(&registry, "v1", signer::get("release"));
     let unsigned = put(&registry, REPOSITORY, "unsigned");
@@ -140,9 +133,9 @@ async fn other_bytes_by_digest() {
     node.assert_denied(&by_digest, Reason::Unsigned).await;
 }
 
-/// Blobs pass through unhashed, for the runtime hashes what it asked for by digest: it must see the lie as one.
+/// The gate does not hash blobs, because the runtime does. The runtime must detect the lie.
 #[tokio::test]
-async fn other_bytes_for_a_blob() {
+async fn the_runtime_detects_other_bytes_for_a_blob() {
     let registry = registry().await;
     let layer = vec![7_u8; 300_000];
     let stored = registry.put_image(REPOSITORY, "v1", &[&layer]).unwrap();
@@ -173,9 +166,9 @@ async fn other_bytes_for_a_blob() {
     }
 }
 
-/// A client that takes nothing is let go of at the blob's deadline, and the origin with it.
+/// At the deadline of a blob the gate disconnects a client that does not read, and the registry with it.
 #[tokio::test]
-async fn a_client_that_stalls_frees_everything() {
+async fn a_client_that_stalls_does_not_hold_the_registrys_connection() {
     let registry = registry().await;
     put_signed(&registry, "v1", signer::get("release"));
     let layer = Digest::sha256(b"the layer of acme/app:v1").to_string();
@@ -199,17 +192,13 @@ async fn a_client_that_stalls_frees_everything() {
         .get(http::Method::GET, runtime.path(&app, "blobs", &layer), None)
         .await
         .unwrap();
-    let deadline = Instant::now() + LATEST;
-    while liar.open() > 0 {
-        assert!(Instant::now() < deadline, "the origin is still held");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    wait_until(async || liar.open() == 0, "the registry's connection is closed").await;
     drop(response);
 }
 
-/// Names that climb out of their folder never reach an origin.
+/// Names that climb out of their folder never reach a registry.
 #[tokio::test]
-async fn names_and_digests_with_dots_reach_no_origin() {
+async fn names_and_digests_with_dots_reach_no_registry() {
     let registry = registry().await;
     put_signed(&registry, "v1", signer::get("release"));
     let node = Node::start(&config(registry.url(), SIGNED)).await;
@@ -233,7 +222,7 @@ async fn names_and_digests_with_dots_reach_no_origin() {
     assert_eq!(registry.requests(), 0);
 }
 
-/// A GET of exactly this target: HTTP libraries would tidy it up.
+/// Sends a GET request with exactly this target, which an HTTP library would normalise. Returns the status.
 async fn raw_get(addr: std::net::SocketAddr, target: &str) -> u16 {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
@@ -244,9 +233,9 @@ async fn raw_get(addr: std::net::SocketAddr, target: &str) -> u16 {
     std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap()
 }
 
-/// A redirect to another host is followed, and takes no credentials along.
+/// The gate follows a redirect to another host without its credentials.
 #[tokio::test]
-async fn a_redirect_takes_no_credentials_along() {
+async fn a_redirect_to_another_host_carries_no_credentials() {
     let (other, front) = (registry().await, registry().await);
     let stored = put_signed(&other, "v1", signer::get("release"));
     let to = other.url().to_owned();
@@ -263,7 +252,7 @@ async fn a_redirect_takes_no_credentials_along() {
     let bob = node
         .runtime(Dialect::Podman)
         .with_authorization("Basic Ym9iOnNlY3JldA==".parse().unwrap());
-    // `/v2/` itself is redirected too; a pull begins with the manifest all the same.
+    // `/v2/` itself is redirected too, but a pull starts with the manifest.
     let digest = bob.head(&image("acme/app:v1")).await.unwrap();
     assert_eq!(digest, stored.digest);
     bob.blob(

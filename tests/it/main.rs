@@ -19,7 +19,7 @@ mod oracle;
 #[path = "../oracle_cloud/cloud.rs"]
 mod oracle_cloud;
 mod process;
-mod pull;
+mod registry_door;
 mod reasons;
 mod restart;
 mod seams;

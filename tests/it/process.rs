@@ -15,19 +15,23 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::liar::{Answer, Liar};
-use crate::support::{LATEST, REPOSITORY, SIGNED, config, image, put, put_signed, registry, send, signer};
+use crate::support::{
+    LATEST, REPOSITORY, SIGNED, config, image, put, put_signed, registry, send, signer, wait_until,
+};
 
 /// A running `pullgated`.
 pub struct Daemon {
     child: Child,
     addr: SocketAddr,
+    /// The log line with the addresses of the doors.
+    ready: Value,
     folder: TempDir,
     log: Receiver<Value>,
     manager: UnixDatagram,
 }
 
 impl Daemon {
-    /// Starts it, and waits for READY=1.
+    /// Starts the daemon and waits for READY=1.
     pub fn start(config: &str) -> Self {
         let folder = TempDir::new().unwrap();
         write(folder.path(), config);
@@ -43,21 +47,19 @@ impl Daemon {
         let mut daemon = Self {
             child,
             addr: "127.0.0.1:0".parse().unwrap(),
+            ready: Value::Null,
             folder,
             log,
             manager,
         };
-        daemon.told("READY=1");
-        daemon.addr = daemon.logged("Ready")["door.registry"]
-            .as_str()
-            .unwrap()
-            .parse()
-            .unwrap();
+        daemon.await_notification("READY=1");
+        daemon.ready = daemon.await_log("Ready");
+        daemon.addr = daemon.ready["door.registry"].as_str().unwrap().parse().unwrap();
         daemon
     }
 
-    /// Waits until the service manager was told this.
-    fn told(&self, wanted: &str) {
+    /// Waits until the service manager receives this line.
+    fn await_notification(&self, wanted: &str) {
         let mut message = [0; 512];
         loop {
             let length = self.manager.recv(&mut message).expect(wanted);
@@ -71,36 +73,36 @@ impl Daemon {
         }
     }
 
-    /// Reads what the service manager is told, as one does: a few messages that nobody reads hold up who sends more.
-    pub fn hear_out(&self) {
+    /// Reads the daemon's notifications from now on, as a service manager does. A few unread messages would block the daemon.
+    pub fn drain_notifications(&self) {
         let manager = self.manager.try_clone().unwrap();
         std::thread::spawn(move || while manager.recv(&mut [0; 512]).is_ok() {});
     }
 
-    /// Waits for a line of the log that begins so.
-    fn logged(&self, begins: &str) -> Value {
+    /// Waits for a line of the log that starts with this text, and returns it.
+    fn await_log(&self, prefix: &str) -> Value {
         let until = Instant::now() + LATEST;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let line = self
                 .log
                 .recv_timeout(left)
-                .unwrap_or_else(|_| panic!("no line `{begins}`"));
+                .unwrap_or_else(|_| panic!("the log has no line `{prefix}`"));
             if line["message"]
                 .as_str()
-                .is_some_and(|message| message.starts_with(begins))
+                .is_some_and(|message| message.starts_with(prefix))
             {
                 return line;
             }
         }
     }
 
-    /// Its configuration file.
+    /// Returns the path of the configuration file.
     pub fn file(&self) -> PathBuf {
         file(self.folder.path())
     }
 
-    /// Writes another configuration, and leaves it to the test to tell the daemon.
+    /// Writes another configuration. The daemon does not load it by itself.
     pub fn write(&self, config: &str) {
         write(self.folder.path(), config);
     }
@@ -109,13 +111,13 @@ impl Daemon {
         send(self.child.id(), signal);
     }
 
-    /// Swaps the configuration, and waits until the daemon has said what came of it.
-    fn reload(&self, config: &str, says: &str) {
+    /// Replaces the configuration and waits until the daemon has logged the outcome.
+    fn reload(&self, config: &str, outcome: &str) {
         write(self.folder.path(), config);
         self.signal(Signal::HUP);
-        self.told("RELOADING=1");
-        self.logged(says);
-        self.told("READY=1");
+        self.await_notification("RELOADING=1");
+        self.await_log(outcome);
+        self.await_notification("READY=1");
     }
 
     async fn pull(&self, name: &str) -> Result<Pulled, ClientPullError> {
@@ -192,7 +194,7 @@ fn ended(child: &mut Child) -> ExitStatus {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_swaps_the_whole_policy_or_nothing() {
+async fn a_reload_replaces_the_whole_policy_or_nothing() {
     let registry = registry().await;
     put(&registry, REPOSITORY, "plain");
     put_signed(&registry, "signed", signer::get("release"));
@@ -201,7 +203,7 @@ async fn a_reload_swaps_the_whole_policy_or_nothing() {
     assert!(daemon.pull("acme/app:signed").await.is_ok());
     assert!(daemon.pull("acme/app:plain").await.is_err());
 
-    // What does not load changes nothing: not the rule that is right in it either.
+    // An invalid file changes nothing; its valid rule does not take effect either.
     let accepting = "[[rule]]\nscope = \"registry.example/**\"\nrequire = \"insecure-accept-anything\"\n";
     let broken = config(
         registry.url(),
@@ -224,7 +226,7 @@ async fn a_reload_swaps_the_whole_policy_or_nothing() {
     assert_eq!(
         refusal.reason(),
         Some("untrusted-key"),
-        "what was remembered of the old policy is forgotten"
+        "the cached verdicts of the old policy do not count"
     );
 
     daemon.signal(Signal::TERM);
@@ -232,7 +234,7 @@ async fn a_reload_swaps_the_whole_policy_or_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_lets_a_pull_under_way_finish_and_takes_no_other() {
+async fn sigterm_lets_a_running_pull_finish_and_closes_the_door() {
     let registry = registry().await;
     let layer = vec![7; 8 << 20];
     let stored = registry.put_image(REPOSITORY, "large", &[&layer]).unwrap();
@@ -252,16 +254,16 @@ async fn sigterm_lets_a_pull_under_way_finish_and_takes_no_other() {
     let request =
         format!("GET /v2/{REPOSITORY}/blobs/{digest}?ns=registry.example HTTP/1.1\r\nHost: gate\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut begun = vec![0; 1024];
-    stream.read_exact(&mut begun).await.unwrap();
-    assert!(begun.starts_with(b"HTTP/1.1 200"));
+    let mut first_part = vec![0; 1024];
+    stream.read_exact(&mut first_part).await.unwrap();
+    assert!(first_part.starts_with(b"HTTP/1.1 200"));
 
     daemon.signal(Signal::TERM);
-    daemon.told("STOPPING=1");
-    daemon.logged("Stopping");
+    daemon.await_notification("STOPPING=1");
+    daemon.await_log("Stopping");
     let refused = Instant::now() + LATEST;
     while tokio::net::TcpStream::connect(daemon.addr).await.is_ok() {
-        assert!(Instant::now() < refused, "the door stays open");
+        assert!(Instant::now() < refused, "the door is still open");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let mut rest = Vec::new();
@@ -269,31 +271,36 @@ async fn sigterm_lets_a_pull_under_way_finish_and_takes_no_other() {
         .await
         .unwrap()
         .unwrap();
-    assert!(begun.len() + rest.len() > layer.len(), "the blob was cut");
+    assert!(
+        first_part.len() + rest.len() > layer.len(),
+        "the blob was cut off"
+    );
     assert_eq!(daemon.ended().code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_still_runs_when_the_grace_is_over_is_cut() {
-    let manifest_never = Liar::start(None, |_| Answer::Silence).await;
-    let config = config(&manifest_never.url(), SIGNED).replace("[limits]", "[limits]\ndrain = \"1s\"");
+async fn a_pull_that_outlasts_the_grace_period_is_cut_off() {
+    let silent_registry = Liar::start(None, |_| Answer::Silence).await;
+    let config = config(&silent_registry.url(), SIGNED).replace("[limits]", "[limits]\ndrain = \"1s\"");
     let daemon = Daemon::start(&config);
     let mut stream = tokio::net::TcpStream::connect(daemon.addr).await.unwrap();
     stream
         .write_all(b"GET /v2/acme/app/manifests/v1?ns=registry.example HTTP/1.1\r\nHost: gate\r\n\r\n")
         .await
         .unwrap();
-    while manifest_never.seen().is_empty() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    wait_until(
+        async || !silent_registry.seen().is_empty(),
+        "the registry has the request",
+    )
+    .await;
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.ended().code(), Some(0));
     let mut rest = Vec::new();
     let _reset_or_end = stream.read_to_end(&mut rest).await;
-    assert_eq!(rest, b"", "nothing that says yes");
+    assert_eq!(rest, b"", "the response must not admit the image");
 }
 
-/// The last word of a daemon that does not start.
+/// Starts a daemon that must not start, and returns the last line of its log.
 fn refused(config: &str) -> String {
     let folder = TempDir::new().unwrap();
     write(folder.path(), config);
@@ -309,31 +316,31 @@ fn refused(config: &str) -> String {
 }
 
 #[test]
-fn a_daemon_that_can_not_start_says_what_to_do() {
+fn a_daemon_that_cannot_start_names_the_next_step() {
     let config = config("http://127.0.0.1:9", SIGNED);
     let first = Daemon::start(&config);
-    let said = refused(&config.replace("127.0.0.1:0", &first.addr.to_string()));
+    let message = refused(&config.replace("127.0.0.1:0", &first.addr.to_string()));
     assert!(
-        said.contains(&format!("ss -ltnp 'sport = :{}'", first.addr.port())),
-        "{said}"
+        message.contains(&format!("ss -ltnp 'sport = :{}'", first.addr.port())),
+        "{message}"
     );
     let state = format!("state = \"{}\"", first.folder.path().join("state").display());
-    let said = refused(&config.replace("state = \"state\"", &state));
-    assert!(said.contains("another pullgated uses it"), "{said}");
+    let message = refused(&config.replace("state = \"state\"", &state));
+    assert!(message.contains("another pullgated uses it"), "{message}");
     let admission = |value: &str| config.replacen("[daemon]", &format!("[daemon]\nadmission = {value}"), 1);
     let taken = first.folder.path().join("keys/release.pem");
-    let said = refused(&admission(&format!("\"{}\"", taken.display())));
-    assert!(said.contains("is not a socket; see what it is"), "{said}");
+    let message = refused(&admission(&format!("\"{}\"", taken.display())));
+    assert!(message.contains("is not a socket; see what it is"), "{message}");
     let path = first.folder.path().join("a.sock");
-    let said = refused(&admission(&format!(
+    let message = refused(&admission(&format!(
         "{{ listen = \"{}\", group = \"nobody-here\" }}",
         path.display()
     )));
-    assert!(said.contains("groupadd --system nobody-here"), "{said}");
+    assert!(message.contains("groupadd --system nobody-here"), "{message}");
 }
 
 #[test]
-fn a_configuration_that_does_not_load_ends_with_78_and_says_everything() {
+fn an_invalid_configuration_ends_the_daemon_with_78_and_lists_all_errors() {
     let folder = TempDir::new().unwrap();
     write(folder.path(), "[policy]\ndefault = \"accept\"\nsurprise = 1\n");
     let mut child = command(&file(folder.path()))
@@ -341,17 +348,17 @@ fn a_configuration_that_does_not_load_ends_with_78_and_says_everything() {
         .spawn()
         .unwrap();
     let status = ended(&mut child);
-    let mut said = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
-    assert_eq!(status.code(), Some(78), "{said}");
+    let mut message = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut message).unwrap();
+    assert_eq!(status.code(), Some(78), "{message}");
     assert!(
-        said.contains("pullgate.toml:2:") && said.contains("pullgate.toml:3:"),
-        "{said}"
+        message.contains("pullgate.toml:2:") && message.contains("pullgate.toml:3:"),
+        "{message}"
     );
 }
 
 #[test]
-fn a_configuration_without_a_door_ends_with_78() {
+fn a_configuration_without_a_door_ends_the_daemon_with_78() {
     let folder = TempDir::new().unwrap();
     write(
         folder.path(),
@@ -365,19 +372,15 @@ fn a_configuration_without_a_door_ends_with_78() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_are_read_over_http_and_count_each_decision() {
+async fn metrics_are_served_over_http_and_count_each_decision() {
     let registry = registry().await;
     put(&registry, REPOSITORY, "plain");
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let metrics = format!("[daemon]\nmetrics = \"127.0.0.1:{port}\"");
-    let daemon = Daemon::start(&config(registry.url(), SIGNED).replace("[daemon]", &metrics));
+    let metrics = "[daemon]\nmetrics = \"127.0.0.1:0\"";
+    let daemon = Daemon::start(&config(registry.url(), SIGNED).replace("[daemon]", metrics));
+    let address = daemon.ready["door.metrics"].as_str().unwrap();
     assert!(daemon.pull("acme/app:plain").await.is_err());
-    let ask = async |path: &str| {
-        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let get = async |path: &str| {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: gate\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -387,14 +390,14 @@ async fn metrics_are_read_over_http_and_count_each_decision() {
             .unwrap();
         answer
     };
-    let answer = ask("/metrics").await;
-    for from_zero in [
+    let answer = get("/metrics").await;
+    for zero_line in [
         "pullgate_pulls_total{door=\"cri\",verdict=\"deny\",reason=\"digest-mismatch\"} 0\n",
         "pullgate_pulls_total{door=\"registry\",verdict=\"deny\",reason=\"internal-error\"} 0\n",
         "pullgate_blobs_total{door=\"registry\",verdict=\"allow\",reason=\"none\"} 0\n",
         "pullgate_policy_reloads_total{outcome=\"failure\"} 0\n",
     ] {
-        assert!(answer.contains(from_zero), "{from_zero}{answer}");
+        assert!(answer.contains(zero_line), "{zero_line}{answer}");
     }
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     for line in [
@@ -405,5 +408,5 @@ async fn metrics_are_read_over_http_and_count_each_decision() {
     ] {
         assert!(answer.contains(line), "no `{line}` in {answer}");
     }
-    assert!(ask("/").await.starts_with("HTTP/1.1 404"));
+    assert!(get("/").await.starts_with("HTTP/1.1 404"));
 }

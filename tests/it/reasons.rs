@@ -1,5 +1,5 @@
-//! Each reason for which a pull is blocked, brought about and read as a runtime reads it. The list is the closed one of
-//! `reason.rs`: a reason that is added there does not compile here until it is shown.
+//! Blocks a pull for each reason and reads the reason as a runtime does. The list of reasons comes from the enum itself. A new
+//! reason does not compile until [`block_for`] has a branch for it, and a branch must return the code that a client received.
 
 use http::{Method, StatusCode};
 use pullgate::base::reason::Reason;
@@ -13,18 +13,22 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use crate::support::liar::{Answer, Liar};
 use crate::support::signer::{self, attach};
 use crate::support::{
-    HOST, LATEST, Node, REPOSITORY, SIGNED, config, configured, hasty, image, put, put_signed, registry,
+    HOST, LATEST, Node, REPOSITORY, RefusingAddress, SIGNED, config, configured, hasty, image, put,
+    put_signed, registry,
 };
 
 #[tokio::test]
-async fn every_reason_can_be_brought_about() {
+async fn a_pull_is_blocked_for_each_reason() {
     for &reason in Reason::ALL {
-        println!("{reason}");
-        tokio::time::timeout(LATEST, show(reason)).await.expect("in time");
+        let code = tokio::time::timeout(LATEST, block_for(reason))
+            .await
+            .unwrap_or_else(|_| panic!("{reason}: no answer in time"));
+        assert_eq!(code, reason.code());
     }
 }
 
-async fn show(reason: Reason) {
+/// Makes the gate block a pull for this reason. Returns the code that the client received.
+async fn block_for(reason: Reason) -> String {
     let registry = registry().await;
     let app = image("acme/app:v1");
     let rules = |more: &str| config(registry.url(), &format!("{SIGNED}{more}"));
@@ -33,12 +37,17 @@ async fn show(reason: Reason) {
         Reason::NoRule => {
             put_signed(&registry, "v1", release);
             let node = Node::start(&config(registry.url(), "")).await;
-            node.assert_denied(&app, reason).await;
-            assert_eq!(registry.requests(), 0, "a rule that decides alone asks nobody");
+            let code = node.assert_denied(&app, reason).await;
+            assert_eq!(
+                registry.requests(),
+                0,
+                "the policy alone decides, so no request is sent"
+            );
+            code
         }
         Reason::Unsigned => {
             put(&registry, REPOSITORY, "v1");
-            Node::start(&rules("")).await.assert_denied(&app, reason).await;
+            Node::start(&rules("")).await.assert_denied(&app, reason).await
         }
         Reason::UntrustedKey => {
             put_signed(&registry, "v1", signer::get("stranger"));
@@ -47,35 +56,35 @@ async fn show(reason: Reason) {
             Node::start(&rules(""))
                 .await
                 .assert_denied(&image("acme/app:v2"), reason)
-                .await;
+                .await
         }
         Reason::Malformed => {
             registry
                 .put_manifest(REPOSITORY, Some("v1"), "text/html", "<html>")
                 .unwrap();
-            Node::start(&rules("")).await.assert_denied(&app, reason).await;
+            Node::start(&rules("")).await.assert_denied(&app, reason).await
         }
         Reason::AlgorithmNotAllowed => {
             let rules = release_is(&registry, "algorithms = [\"SHA_512_RSA_PKCS_PSS\"]");
-            Node::start(&rules).await.assert_denied(&app, reason).await;
+            Node::start(&rules).await.assert_denied(&app, reason).await
         }
         Reason::KeyNotYetValid => {
             let rules = release_is(&registry, "not_before = 9000-01-01T00:00:00Z");
-            Node::start(&rules).await.assert_denied(&app, reason).await;
+            Node::start(&rules).await.assert_denied(&app, reason).await
         }
         Reason::KeyExpired => {
             let rules = release_is(&registry, "not_after = 2000-01-01T00:00:00Z");
-            Node::start(&rules).await.assert_denied(&app, reason).await;
+            Node::start(&rules).await.assert_denied(&app, reason).await
         }
         Reason::KeyRevoked => {
             let rules = release_is(&registry, "revoked = true");
-            Node::start(&rules).await.assert_denied(&app, reason).await;
+            Node::start(&rules).await.assert_denied(&app, reason).await
         }
         Reason::RepositoryMismatch => {
             let stored = put(&registry, REPOSITORY, "v1");
             let record = release.record(&stored.digest, "acme/other").to_string();
             attach(&registry, REPOSITORY, &stored, &record);
-            Node::start(&rules("")).await.assert_denied(&app, reason).await;
+            Node::start(&rules("")).await.assert_denied(&app, reason).await
         }
         Reason::DigestMismatch => {
             let stored = put(&registry, REPOSITORY, "v1");
@@ -89,14 +98,14 @@ async fn show(reason: Reason) {
             registry.tamper(REPOSITORY, &tampered.digest, "{}").unwrap();
             node.assert_denied(&image("acme/app:v2"), reason).await;
             node.assert_denied(&image(&format!("acme/app@{}", tampered.digest)), reason)
-                .await;
+                .await
         }
         Reason::BadSignature => {
             let stored = put(&registry, REPOSITORY, "v1");
             let mut record = release.record(&stored.digest, REPOSITORY);
             record["signature"] = release.record(&stored.digest, "acme/other")["signature"].clone();
             attach(&registry, REPOSITORY, &stored, &record.to_string());
-            Node::start(&rules("")).await.assert_denied(&app, reason).await;
+            Node::start(&rules("")).await.assert_denied(&app, reason).await
         }
         Reason::ThresholdNotMet => {
             let rules = config(
@@ -104,11 +113,13 @@ async fn show(reason: Reason) {
                 &SIGNED.replace("[\"release\"]", "[\"release\", \"qa\"]\nthreshold = 2"),
             );
             put_signed(&registry, "v1", release);
-            Node::start(&rules).await.assert_denied(&app, reason).await;
+            Node::start(&rules).await.assert_denied(&app, reason).await
         }
         Reason::NotDerived => {
             put_signed(&registry, "v1", release);
-            let blob = registry.put_blob(REPOSITORY, "no manifest names it").unwrap();
+            let blob = registry
+                .put_blob(REPOSITORY, "no manifest lists this blob")
+                .unwrap();
             let node = Node::start(&rules("")).await;
             node.pull(&app).await.unwrap();
             let error = node
@@ -119,10 +130,8 @@ async fn show(reason: Reason) {
             let ClientPullError::Refused(refusal) = error else {
                 panic!("{error}")
             };
-            assert_eq!(
-                (refusal.reason(), refusal.status),
-                (Some(reason.code()), StatusCode::FORBIDDEN)
-            );
+            assert_eq!(refusal.status, StatusCode::FORBIDDEN);
+            refusal.reason().unwrap().to_owned()
         }
         Reason::RejectedByRule => {
             put_signed(&registry, "v1", release);
@@ -134,26 +143,32 @@ async fn show(reason: Reason) {
             };
             let node = Node::start(&rule("require = \"reject\"")).await;
             node.assert_denied(&app, reason).await;
-            assert_eq!(registry.requests(), 0, "a rule that decides alone asks nobody");
+            assert_eq!(
+                registry.requests(),
+                0,
+                "the rule alone decides, so no request is sent"
+            );
             let other = Digest::sha256(b"another image");
             node.reload(&rule(&format!("require = \"digest\"\ndigests = [\"{other}\"]")));
-            node.assert_denied(&app, reason).await;
+            node.assert_denied(&app, reason).await
         }
         Reason::DigestDenied => {
             let stored = put_signed(&registry, "v1", release);
             let node = Node::start(&rules(&format!("[deny]\ndigests = [\"{}\"]\n", stored.digest))).await;
             node.assert_denied(&app, reason).await;
             registry.clear_log();
-            node.assert_denied(&image(&format!("acme/app@{}", stored.digest)), reason)
+            let code = node
+                .assert_denied(&image(&format!("acme/app@{}", stored.digest)), reason)
                 .await;
-            assert_eq!(registry.log(), [], "a denied digest is not asked for");
+            assert_eq!(registry.log(), [], "the gate requests no digest on the deny list");
+            code
         }
         Reason::ImageNotFound => {
             put_signed(&registry, "v1", release);
             Node::start(&rules(""))
                 .await
                 .assert_denied(&image("acme/app:v2"), reason)
-                .await;
+                .await
         }
         Reason::RegistryUnauthorized => {
             let auth = AuthPolicy::Basic {
@@ -169,22 +184,20 @@ async fn show(reason: Reason) {
             put_signed(&closed, "v1", release);
             let anonymous = configured(closed.url(), "credentials = \"anonymous\"", SIGNED);
             Node::start(&anonymous).await.assert_denied(&app, reason).await;
-            // Where the client's own credentials count it is asked for them, as the registry asks.
+            // If the gate uses the client's credentials, the client receives the registry's challenge.
             let refusal = Node::start(&config(closed.url(), SIGNED))
                 .await
                 .refused(&app)
                 .await;
-            assert_eq!(
-                (refusal.reason(), refusal.status),
-                (Some(reason.code()), StatusCode::UNAUTHORIZED)
-            );
+            assert_eq!(refusal.status, StatusCode::UNAUTHORIZED);
+            let code = refusal.reason().unwrap().to_owned();
             assert_eq!(refusal.challenge.unwrap(), "Basic realm=\"pullgate demo\"");
+            code
         }
         Reason::RegistryUnreachable => {
-            let url = registry.url().to_owned();
-            let node = Node::start(&config(&url, SIGNED)).await;
-            drop(registry);
-            node.assert_denied(&app, reason).await;
+            let refusing = RefusingAddress::new();
+            let node = Node::start(&config(&refusing.url, SIGNED)).await;
+            node.assert_denied(&app, reason).await
         }
         Reason::SourceUnreachable => {
             put_signed(&registry, "v1", release);
@@ -198,65 +211,68 @@ async fn show(reason: Reason) {
             Node::start(&config(&liar.await.url(), SIGNED))
                 .await
                 .assert_denied(&app, reason)
-                .await;
+                .await
         }
         Reason::LimitExceeded => {
             let big = format!("{{\"annotations\":{{\"x\":\"{}\"}}}}", "x".repeat(5 << 20));
             registry
                 .put_manifest(REPOSITORY, Some("v1"), "application/json", big)
                 .unwrap();
-            Node::start(&rules("")).await.assert_denied(&app, reason).await;
+            Node::start(&rules("")).await.assert_denied(&app, reason).await
         }
         Reason::DeadlineExceeded => {
             let liar = Liar::start(None, |_| Answer::Silence).await;
             Node::start(&hasty(&config(&liar.url(), SIGNED)))
                 .await
                 .assert_denied(&app, reason)
-                .await;
+                .await
         }
         Reason::InternalError => {
             put_signed(&registry, "v1", release);
             put_signed(&registry, "v2", release);
             let node = Node::start(&rules("")).await;
+            let code;
             {
-                // The tests' own runtime has one thread: what is set on it holds for the gate's tasks as well.
-                let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(Saboteur));
-                node.assert_denied(&app, reason).await;
+                // The test's runtime has one thread, so the subscriber of the thread receives the events of the gate's tasks too.
+                let _guard =
+                    tracing::subscriber::set_default(tracing_subscriber::registry().with(PanicOnRecord));
+                code = node.assert_denied(&app, reason).await;
                 node.pull(&image("acme/app:v2"))
                     .await
-                    .expect("a panic in one pull blocks no other");
+                    .expect("a panic in one pull must not block another");
             }
             node.pull(&app).await.unwrap();
+            code
         }
     }
 }
 
-/// An image signed by `release`, and a configuration that says this more of that key.
+/// Stores an image signed by `release`. Returns a configuration with one more line in the table of that key.
 fn release_is(registry: &EmbeddedRegistry, line: &str) -> String {
     put_signed(registry, "v1", signer::get("release"));
     config(registry.url(), SIGNED).replacen("[[key]]\n", &format!("[[key]]\n{line}\n"), 1)
 }
 
-/// Panics inside the gate, on the line that is written of a pull of `acme/app:v1`.
-struct Saboteur;
+/// Panics inside the gate when it logs a pull of `acme/app:v1`.
+struct PanicOnRecord;
 
-impl<S: tracing::Subscriber> Layer<S> for Saboteur {
+impl<S: tracing::Subscriber> Layer<S> for PanicOnRecord {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        struct Sees(bool);
-        impl Visit for Sees {
+        struct NamesTheImage(bool);
+        impl Visit for NamesTheImage {
             fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
                 self.0 |= field.name() == "image.ref" && format!("{value:?}").contains("acme/app:v1");
             }
         }
-        let mut sees = Sees(false);
-        event.record(&mut sees);
-        assert!(!sees.0, "sabotage");
+        let mut names_the_image = NamesTheImage(false);
+        event.record(&mut names_the_image);
+        assert!(!names_the_image.0, "a panic on purpose");
     }
 }
 
-/// What the gate says is for people and for programs, and fits where each runtime looks.
+/// The texts of a denial reach the user through every runtime.
 #[tokio::test]
-async fn a_denial_says_what_and_why_and_what_next() {
+async fn a_denial_names_the_image_the_reason_and_the_next_step() {
     let registry = registry().await;
     let stored = put(&registry, REPOSITORY, "v1");
     let node = Node::start(&config(registry.url(), SIGNED)).await;
@@ -281,7 +297,7 @@ async fn a_denial_says_what_and_why_and_what_next() {
     for dialect in Dialect::ALL {
         let runtime = node.runtime(dialect);
         let Err(ClientPullError::Refused(refusal)) = runtime.pull(&app).await else {
-            panic!("let in")
+            panic!("not refused")
         };
         let printed = runtime.prints(&app, &refusal);
         assert!(
@@ -291,9 +307,9 @@ async fn a_denial_says_what_and_why_and_what_next() {
     }
 }
 
-/// The OCI error body, as programs read it.
+/// Programs read the OCI error body.
 #[tokio::test]
-async fn a_denial_has_fields_for_programs() {
+async fn the_body_of_a_denial_has_machine_readable_fields() {
     let registry = registry().await;
     let stored = put(&registry, REPOSITORY, "v1");
     let node = Node::start(&config(registry.url(), SIGNED)).await;

@@ -1,4 +1,4 @@
-//! What a daemon that was stopped, or killed, leaves to the next one.
+//! The state that a stopped or killed daemon leaves for the next one.
 
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -13,16 +13,16 @@ use tokio::process::{Child, ChildStdout, Command};
 use crate::support::signer::{self, attach};
 use crate::support::{LATEST, REPOSITORY, SIGNED, config, image, registry, send, write};
 
-/// A daemon, killed when it is dropped.
+/// A daemon, which is killed on drop.
 struct Daemon {
     child: Child,
-    /// Kept open: the daemon writes on.
+    /// The reader stays open because the daemon continues to write.
     _log: Lines<BufReader<ChildStdout>>,
     runtime: PullClient,
 }
 
 impl Daemon {
-    /// Starts it, and waits until its log says that it is ready.
+    /// Starts the daemon and waits until its log says that it is ready.
     async fn start(folder: &Path) -> Self {
         let mut child = command(folder).spawn().unwrap();
         let mut log = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -36,7 +36,7 @@ impl Daemon {
         }
     }
 
-    /// Sends a signal, and waits for the end.
+    /// Sends a signal and waits until the daemon ends.
     async fn end(mut self, signal: Signal) -> ExitStatus {
         send(self.child.id().unwrap(), signal);
         tokio::time::timeout(LATEST, self.child.wait())
@@ -59,7 +59,7 @@ fn command(folder: &Path) -> Command {
     command
 }
 
-/// The next line of the log with this message.
+/// Returns the next line of the log with this message.
 async fn line_with(log: &mut Lines<BufReader<ChildStdout>>, message: &str) -> serde_json::Value {
     let found = async {
         loop {
@@ -67,7 +67,7 @@ async fn line_with(log: &mut Lines<BufReader<ChildStdout>>, message: &str) -> se
             let line: serde_json::Value = serde_json::from_str(&line).unwrap();
             if line["message"]
                 .as_str()
-                .is_some_and(|said| said.starts_with(message))
+                .is_some_and(|text| text.starts_with(message))
             {
                 return line;
             }
@@ -75,11 +75,11 @@ async fn line_with(log: &mut Lines<BufReader<ChildStdout>>, message: &str) -> se
     };
     tokio::time::timeout(LATEST, found)
         .await
-        .unwrap_or_else(|_| panic!("the log never said `{message}`"))
+        .unwrap_or_else(|_| panic!("the log has no line `{message}`"))
 }
 
 #[tokio::test]
-async fn a_kill_in_the_middle_of_a_pull_breaks_nothing() {
+async fn a_daemon_that_was_killed_during_a_pull_starts_again() {
     let registry = registry().await;
     let other = Platform {
         os: "plan9".into(),
@@ -105,11 +105,11 @@ async fn a_kill_in_the_middle_of_a_pull_breaks_nothing() {
     write(folder.path(), &config(registry.url(), SIGNED));
     for _ in 0..3 {
         let daemon = Daemon::start(folder.path()).await;
-        // The runtime has asked what the tag is; whether the disk knows of it is chance.
+        // The runtime has resolved the tag. Whether the derivation reached the disk is not determined.
         daemon.runtime.head(&image("acme/app:v1")).await.unwrap();
         assert!(!daemon.end(Signal::KILL).await.success());
     }
-    // Stopped in order, the disk knows: the child is let through, and nobody is asked who signed.
+    // An orderly stop writes the derivations: the gate admits the child without a search for signatures.
     let daemon = Daemon::start(folder.path()).await;
     daemon.runtime.head(&image("acme/app:v1")).await.unwrap();
     assert_eq!(daemon.end(Signal::TERM).await.code(), Some(0));

@@ -1,4 +1,4 @@
-//! Records of rubbish, in an honest registry: anyone who may push can put them there.
+//! Malformed and forged records in an honest registry, where every user with write access can push them.
 
 use pullgate::base::reason::Reason;
 use pullgate::fakes::registry::EmbeddedRegistry;
@@ -7,19 +7,26 @@ use pullgate::oci::{Descriptor, Digest, MediaType};
 use crate::support::signer::{self, attach};
 use crate::support::{Node, REPOSITORY, SIGNED, config, image, put, registry};
 
-/// Records that are in the registry as anyone may push them.
 #[tokio::test]
-async fn every_record_of_rubbish_is_blocked() {
+async fn every_malformed_or_forged_record_is_refused_with_its_reason() {
     let registry = registry().await;
     let node = Node::start(&config(registry.url(), SIGNED)).await;
     let release = signer::get("release");
     type Write = fn(&signer::Signer, &Digest) -> Vec<u8>;
     let records: [(&str, Write, Reason); 13] = [
-        ("nothing", |_, _| Vec::new(), Reason::Malformed),
-        ("no JSON", |_, _| b"signed, honestly".to_vec(), Reason::Malformed),
-        ("no UTF-8", |_, _| vec![0xff; 200], Reason::Malformed),
+        ("an empty record", |_, _| Vec::new(), Reason::Malformed),
+        (
+            "a record that is not JSON",
+            |_, _| b"signed, honestly".to_vec(),
+            Reason::Malformed,
+        ),
+        (
+            "a record that is not UTF-8",
+            |_, _| vec![0xff; 200],
+            Reason::Malformed,
+        ),
         ("a list", |_, _| b"[]".to_vec(), Reason::Malformed),
-        ("no fields", |_, _| b"{}".to_vec(), Reason::Malformed),
+        ("an empty object", |_, _| b"{}".to_vec(), Reason::Malformed),
         (
             "JSON a thousand deep",
             |_, _| "[".repeat(1000).into_bytes(),
@@ -43,7 +50,7 @@ async fn every_record_of_rubbish_is_blocked() {
             Reason::Malformed,
         ),
         (
-            "a message that is no JSON, signed",
+            "a signed message that is not JSON",
             |key, digest| {
                 let mut record = key.record(digest, REPOSITORY);
                 let algorithm = key.claims(digest, REPOSITORY).algorithm;
@@ -74,7 +81,7 @@ async fn every_record_of_rubbish_is_blocked() {
             Reason::BadSignature,
         ),
         (
-            "a record that says another algorithm than was signed",
+            "a record that names another algorithm than was used",
             |key, digest| {
                 let mut record = key.record(digest, REPOSITORY);
                 record["signingAlgorithm"] = "SHA_512_RSA_PKCS_PSS".into();
@@ -83,7 +90,7 @@ async fn every_record_of_rubbish_is_blocked() {
             Reason::BadSignature,
         ),
         (
-            "an algorithm that is none of the four",
+            "an unknown algorithm",
             |key, digest| {
                 let mut record = key.record(digest, REPOSITORY);
                 record["signingAlgorithm"] = "NONE".into();
@@ -129,7 +136,7 @@ fn attach_bytes(registry: &EmbeddedRegistry, subject: &Descriptor, record: &[u8]
 }
 
 #[tokio::test]
-async fn a_record_larger_than_any_is_not_read() {
+async fn a_record_above_the_size_limit_is_not_read() {
     let registry = registry().await;
     let stored = put(&registry, REPOSITORY, "v1");
     let record = signer::get("release")

@@ -14,7 +14,7 @@ use pullgate::net::oracle::{
 use pullgate::process::config::Config;
 
 use super::super::oracle_cloud::{Cloud, Fault, Operation, world};
-use super::super::support::{self, Node};
+use super::super::support::{self, Node, RefusingAddress};
 use super::{Site, denied, pulled, user};
 
 const LIST: Operation = Operation::ListContainerImageSignatures;
@@ -275,10 +275,8 @@ async fn concurrent_pulls_share_one_token() {
 async fn an_instance_without_metadata_service_cannot_sign() {
     let site = Site::start().await;
     site.push("unsigned");
-    // A socket that is bound and does not listen refuses connections, and keeps its port from other tests.
-    let refusing = tokio::net::TcpSocket::new_v4().unwrap();
-    refusing.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let closed = format!("http://{}/opc/v2", refusing.local_addr().unwrap());
+    let refusing = RefusingAddress::new();
+    let closed = format!("{}/opc/v2", refusing.url);
     let nowhere = instance(&site.cloud, &site.compartment).replace(&site.cloud.metadata_url(), &closed);
     let node = site.node(&nowhere).await;
     denied(&node, "unsigned", Reason::SourceUnreachable).await;

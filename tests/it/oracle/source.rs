@@ -8,7 +8,7 @@ use pullgate::signature::SourceName;
 use serde_json::json;
 
 use super::super::oracle_cloud::{Fault, Operation};
-use super::super::support::{Node, signer};
+use super::super::support::{Node, signer, wait_until};
 use super::{Site, denied, pulled};
 
 #[tokio::test]
@@ -68,7 +68,9 @@ async fn a_deleted_signature_is_trusted_for_the_positive_life_at_most() {
     let node = site.node(&site.oracle()).await;
     pulled(&node, "signed").await;
     site.cloud.remove_signature(&id);
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    // The cached verdict expires by itself, long before `wait_until` gives up.
+    let refused = async || node.pull(&super::image("signed")).await.is_err();
+    wait_until(refused, "the verdict expires").await;
     denied(&node, "signed", Reason::Unsigned).await;
 }
 
