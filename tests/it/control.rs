@@ -127,7 +127,7 @@ async fn concurrent_reloads_end_with_the_configuration_that_was_written_last() {
             registry.url(),
             &format!("{SIGNED}[[rule]]\nscope = \"elsewhere.example/{round}\"\nrequire = \"reject\"\n"),
         ));
-        let asked = join_all((0..4).map(|_| async {
+        let reloaded = join_all((0..4).map(|_| async {
             node.daemon.signal(Signal::HUP);
             let (loaded, status) = tokio::join!(node.json(&["reload"], 0), node.json(&["status"], 0));
             assert_eq!(loaded["loaded"], true, "{loaded}");
@@ -140,8 +140,10 @@ async fn concurrent_reloads_end_with_the_configuration_that_was_written_last() {
         .await;
         let status = node.json(&["status"], 0).await;
         assert!(
-            asked.iter().all(|generation| *generation == status["generation"]),
-            "{asked:?} {status}"
+            reloaded
+                .iter()
+                .all(|generation| *generation == status["generation"]),
+            "{reloaded:?} {status}"
         );
         generations.push(status["generation"].clone());
     }

@@ -27,10 +27,7 @@ use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::runtime::FakeRuntime;
-use self::runtime::State;
-use self::runtime::frame_message;
-use self::runtime::wire;
+use self::runtime::{FakeRuntime, State, frame_message, wire};
 use crate::support::{LATEST, Node, REPOSITORY, socket_folder, wait_until};
 
 /// A node with a CRI door between a kubelet and a runtime.

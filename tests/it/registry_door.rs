@@ -12,10 +12,12 @@ use pullgate::oci::{Descriptor, Digest, Platform, Reference};
 
 use crate::support::{REPOSITORY, image};
 
+/// Returns the reference of an image by digest.
 fn by_digest(digest: &Digest) -> Reference {
     image(&format!("acme/app@{digest}"))
 }
 
+/// Returns the registry's requests whose target contains `part`.
 fn requests_for(registry: &EmbeddedRegistry, part: &str) -> Vec<ServedRequest> {
     registry
         .log()
@@ -24,9 +26,10 @@ fn requests_for(registry: &EmbeddedRegistry, part: &str) -> Vec<ServedRequest> {
         .collect()
 }
 
+/// Returns the refusal that a pull must have ended with.
 async fn expect_refusal(result: Result<impl std::fmt::Debug, ClientPullError>) -> WireRefusal {
     match result {
-        Err(ClientPullError::Refused(expect_refusal)) => *expect_refusal,
+        Err(ClientPullError::Refused(refusal)) => *refusal,
         other => panic!("not refused: {other:?}"),
     }
 }

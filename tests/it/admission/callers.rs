@@ -121,11 +121,11 @@ async fn a_watcher_receives_past_and_new_decisions_and_the_number_of_missed_ones
         .await;
     door.assert_allowed(named("acme/app:v1")).await;
     let watch = async |backlog, denials_only| {
-        let asked = v1::WatchDecisionsRequest {
+        let request = v1::WatchDecisionsRequest {
             denials_only,
             backlog,
         };
-        let watched = door.client().await.watch_decisions(asked).await;
+        let watched = door.client().await.watch_decisions(request).await;
         watched.unwrap().into_inner()
     };
     let next = async |events: &mut tonic::Streaming<v1::WatchDecisionsResponse>| {

@@ -23,7 +23,7 @@ async fn other_calls_are_forwarded_unchanged() {
     let registry = registry().await;
     let cri = CriNode::start(&config(registry.url(), SIGNED), false).await;
     let mut sender = cri.connect().await;
-    let body = Bytes::from_static(b"\x01\x00\x00\x00\x03\xff\xfe\xfd and more that is no message");
+    let body = Bytes::from_static(b"\x01\x00\x00\x00\x03\xff\xfe\xfd and more bytes");
     for path in [
         "/runtime.v1.RuntimeService/Version",
         "/runtime.v1.ImageService/ImageFsInfo",

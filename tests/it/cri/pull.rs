@@ -163,13 +163,13 @@ async fn the_image_of_an_index_must_be_one_that_the_index_lists() {
     }
     registry.clear_log();
     assert_eq!(pulled(&first).await.0.status(), "0");
-    let asked: Vec<_> = registry.log().into_iter().map(|access| access.target).collect();
+    let requested: Vec<_> = registry.log().into_iter().map(|access| access.target).collect();
     let listed = |image: &Descriptor| {
-        asked
+        requested
             .iter()
             .any(|target| target.contains(&image.digest.to_string()))
     };
-    assert!(!listed(&first) && !listed(&second), "{asked:?}");
+    assert!(!listed(&first) && !listed(&second), "{requested:?}");
     // A manifest on the deny list is not admitted with its index.
     cri.node.reload(&config(
         registry.url(),

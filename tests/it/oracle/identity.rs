@@ -161,8 +161,8 @@ async fn session(site: &Site, private: &str) -> String {
     let operation = pullgate::net::oracle::Operation::federate(&federation, &request);
     let signer = RequestSigner::federation(&leaf, std::sync::Arc::new(key));
     let headers = signer.sign(&operation, Timestamp::now()).unwrap();
-    let asked = http.post(operation.url).headers(headers).body(operation.body);
-    read_token(&body(asked).await).unwrap().expose().to_owned()
+    let request = http.post(operation.url).headers(headers).body(operation.body);
+    read_token(&body(request).await).unwrap().expose().to_owned()
 }
 
 #[tokio::test]

@@ -20,12 +20,12 @@ impl Site {
 #[tokio::test]
 async fn a_signature_is_created_read_tagged_and_deleted() {
     let site = Site::start().await;
-    let mut asked = site.record();
-    asked["freeformTags"] = json!({ "Department": "Finance" });
-    let created = site.client.call("POST", SIGNATURES, &asked).await;
+    let mut submitted = site.record();
+    submitted["freeformTags"] = json!({ "Department": "Finance" });
+    let created = site.client.call("POST", SIGNATURES, &submitted).await;
     assert_eq!(created.status, 200);
     let record = created.json();
-    for (field, value) in asked.as_object().unwrap() {
+    for (field, value) in submitted.as_object().unwrap() {
         assert_eq!(&record[field], value, "{field}");
     }
     let id = record["id"].as_str().unwrap();
@@ -57,7 +57,7 @@ async fn a_signature_is_created_read_tagged_and_deleted() {
     let tags = json!({ "definedTags": { "Operations": { "CostCenter": "42" } } });
     let tagged = site.client.call("PUT", &one, &tags).await;
     assert_eq!(tagged.json()["definedTags"], tags["definedTags"]);
-    assert_eq!(tagged.json()["freeformTags"], asked["freeformTags"]);
+    assert_eq!(tagged.json()["freeformTags"], submitted["freeformTags"]);
     assert_ne!(tagged.header("etag"), Some(etag));
     let other = site
         .client

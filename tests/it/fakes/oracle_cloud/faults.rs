@@ -53,10 +53,10 @@ async fn a_response_can_be_late_slow_truncated_or_absent() {
     let whole = site.client.get(&site.list("")).await.body;
     let slow = |fault: Fault| async {
         site.cloud.fail(LIST, fault, Some(1));
-        let began = Instant::now();
+        let started = Instant::now();
         let body = site.client.get(&site.list("")).await.body;
         assert_eq!(body, whole);
-        began.elapsed()
+        started.elapsed()
     };
     assert!(slow(Fault::Slow { milliseconds: 200 }).await >= Duration::from_millis(200));
     assert!(slow(Fault::Drip { milliseconds: 2 }).await >= Duration::from_millis(2 * 36));

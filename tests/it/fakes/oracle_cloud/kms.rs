@@ -46,15 +46,15 @@ async fn only_signed_messages_verify_with_each_algorithm() {
     let site = Site::start().await;
     for hash in [224, 256, 384, 512] {
         for padding in ["RSA_PKCS_PSS", "RSA_PKCS1_V1_5"] {
-            let asked = site.to_sign(&format!("SHA_{hash}_{padding}"));
-            let signed = site.kms("sign", &asked).await.json();
+            let sign_request = site.to_sign(&format!("SHA_{hash}_{padding}"));
+            let signed = site.kms("sign", &sign_request).await.json();
             assert_eq!(signed["keyVersionId"], site.version);
-            assert!(site.verifies(&signed, &asked["message"], "RAW").await);
+            assert!(site.verifies(&signed, &sign_request["message"], "RAW").await);
             let other = json!(BASE64_STANDARD.encode("another message"));
             assert!(!site.verifies(&signed, &other, "RAW").await);
             let mut altered = signed.clone();
             altered["signature"] = json!(BASE64_STANDARD.encode([1; 256]));
-            assert!(!site.verifies(&altered, &asked["message"], "RAW").await);
+            assert!(!site.verifies(&altered, &sign_request["message"], "RAW").await);
         }
     }
 }
@@ -62,16 +62,16 @@ async fn only_signed_messages_verify_with_each_algorithm() {
 #[tokio::test]
 async fn signing_a_digest_equals_signing_its_message() {
     let site = Site::start().await;
-    let mut asked = site.to_sign(ALGORITHM);
-    let (message, digest) = (asked["message"].clone(), Sha256::digest("a message"));
-    asked["message"] = json!(BASE64_STANDARD.encode(digest));
-    asked["messageType"] = json!("DIGEST");
-    let signed = site.kms("sign", &asked).await.json();
+    let mut sign_request = site.to_sign(ALGORITHM);
+    let (message, digest) = (sign_request["message"].clone(), Sha256::digest("a message"));
+    sign_request["message"] = json!(BASE64_STANDARD.encode(digest));
+    sign_request["messageType"] = json!("DIGEST");
+    let signed = site.kms("sign", &sign_request).await.json();
     assert!(site.verifies(&signed, &message, "RAW").await);
-    assert!(site.verifies(&signed, &asked["message"], "DIGEST").await);
-    asked["message"] = message;
+    assert!(site.verifies(&signed, &sign_request["message"], "DIGEST").await);
+    sign_request["message"] = message;
     assert_eq!(
-        site.kms("sign", &asked).await.code(),
+        site.kms("sign", &sign_request).await.code(),
         (400, "InvalidParameter".to_owned())
     );
 }
@@ -84,8 +84,8 @@ async fn the_versions_public_key_verifies_and_the_salt_has_the_set_length() {
         (Salt::Exactly(0), false),
     ] {
         let site = Site::start_with(|options| options.salt = salt).await;
-        let asked = site.to_sign(ALGORITHM);
-        let signed = site.kms("sign", &asked).await.json();
+        let sign_request = site.to_sign(ALGORITHM);
+        let signed = site.kms("sign", &sign_request).await.json();
         let signature = BASE64_STANDARD
             .decode(signed["signature"].as_str().unwrap())
             .unwrap();
@@ -95,7 +95,7 @@ async fn the_versions_public_key_verifies_and_the_salt_has_the_set_length() {
             key.pss_verify::<Sha256>(b"a message", &signature).is_ok(),
             is_digest
         );
-        assert!(site.verifies(&signed, &asked["message"], "RAW").await);
+        assert!(site.verifies(&signed, &sign_request["message"], "RAW").await);
     }
 }
 
@@ -121,20 +121,20 @@ async fn keys_and_versions_are_bare_lists_and_only_a_single_version_has_its_publ
 #[tokio::test]
 async fn a_disabled_key_neither_signs_nor_verifies() {
     let site = Site::start().await;
-    let asked = site.to_sign(ALGORITHM);
-    let mut signed = site.kms("sign", &asked).await.json();
-    signed["message"] = asked["message"].clone();
+    let sign_request = site.to_sign(ALGORITHM);
+    let mut signed = site.kms("sign", &sign_request).await.json();
+    signed["message"] = sign_request["message"].clone();
     for id in [&site.key, &site.version] {
         for state in [Lifecycle::Disabled, Lifecycle::PendingDeletion] {
             assert!(site.cloud.set_key_state(id, state));
-            for (operation, body) in [("sign", &asked), ("verify", &signed)] {
+            for (operation, body) in [("sign", &sign_request), ("verify", &signed)] {
                 let code = site.kms(operation, body).await.code();
                 assert_eq!(code, (409, "IncorrectState".to_owned()), "{operation} {state:?}");
             }
             assert!(site.cloud.set_key_state(id, Lifecycle::Enabled));
         }
     }
-    assert_eq!(site.kms("sign", &asked).await.status, 200);
+    assert_eq!(site.kms("sign", &sign_request).await.status, 200);
 }
 
 #[tokio::test]
@@ -149,8 +149,8 @@ async fn keys_of_other_kinds_exist_and_do_not_sign_images() {
         let target = format!("/20180608/keys/{key}/keyVersions/{version}");
         let answer = client.get(&target).await.json();
         assert_eq!(answer["publicKey"].is_string(), has_public_key);
-        let asked = json!({ "message": "e30=", "keyId": key, "signingAlgorithm": ALGORITHM });
-        let reply = client.call("POST", "/20180608/sign", &asked).await;
+        let sign_request = json!({ "message": "e30=", "keyId": key, "signingAlgorithm": ALGORITHM });
+        let reply = client.call("POST", "/20180608/sign", &sign_request).await;
         assert_eq!(reply.code(), (400, "InvalidParameter".to_owned()));
     }
 }
@@ -163,9 +163,9 @@ async fn a_message_is_base64_of_4096_bytes_at_most() {
         (BASE64_STANDARD.encode([b' '; 4097]), 400),
         ("{}".to_owned(), 400),
     ] {
-        let mut asked = site.to_sign(ALGORITHM);
-        asked["message"] = json!(message);
-        assert_eq!(site.kms("sign", &asked).await.status, status);
+        let mut sign_request = site.to_sign(ALGORITHM);
+        sign_request["message"] = json!(message);
+        assert_eq!(site.kms("sign", &sign_request).await.status, status);
     }
 }
 
@@ -186,11 +186,11 @@ async fn a_vaults_endpoints_serve_its_own_keys_only() {
         ("artifacts.us-phoenix-1.oci.oraclecloud.com".to_owned(), 404),
         (format!("{of_key}-crypto.kms.us-ashburn-1.oraclecloud.com"), 404),
     ] {
-        let asked = site.to_sign(ALGORITHM);
+        let sign_request = site.to_sign(ALGORITHM);
         let now = jiff::Timestamp::now();
         let mut request = site
             .client
-            .signed_request("POST", "/20180608/sign", Some(&asked), now);
+            .signed_request("POST", "/20180608/sign", Some(&sign_request), now);
         request.headers[0].1.clone_from(&host);
         let all = [
             "date",

@@ -57,7 +57,7 @@ pub fn lies_about_manifests() -> Vec<Lie> {
         about_manifest("a header of a megabyte", Malformed, |truth| {
             Answer::ok(MANIFEST, truth.manifest.clone()).with("x", &"y".repeat(1 << 20))
         }),
-        about_manifest("gzip that nobody asked for", Malformed, |truth| {
+        about_manifest("gzip without a request for it", Malformed, |truth| {
             Answer::ok(MANIFEST, truth.manifest.clone()).with("content-encoding", "gzip")
         }),
         about_manifest("an empty body", Malformed, |_| Answer::ok(MANIFEST, "")),
