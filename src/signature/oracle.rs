@@ -2,10 +2,10 @@
 //!
 //! Sources: oci-cli 3.95.1, `artifacts_cli_extended.py` (the message, and how the client verifies) and the SDK's
 //! `CreateContainerImageSignatureDetails` (the record). Oracle's own `get-verify` compares nothing of what was signed
-//! with the image; here and in [`crate::pull::verify`] everything is.
+//! with the image; this module and [`crate::pull::verify`] compare all of it.
 //!
-//! One record costs at most one verification for each key of the rule, whatever it says: a key is tried once, and a
-//! record whose key ids are no configured key's is tried under none but the keys that have no ids configured.
+//! One record costs at most one verification for each key of the rule: each key is tried once, and a record whose ids
+//! belong to no configured key is tried only under the keys without configured ids.
 
 mod message;
 mod record;
@@ -86,8 +86,8 @@ impl Format for Oracle {
                 state: excerpt(state),
             });
         }
-        // These bytes, and no others, are verified and then read. A message that was written anew from its fields
-        // would not be what was signed: Oracle's own signers spell the same fields in different bytes.
+        // These bytes, and no others, are verified and then read. A message that is serialized again from its fields
+        // would differ from the signed one: Oracle's own signers spell the same fields in different bytes.
         let unverified_message = record.message_bytes().map_err(malformed)?;
         let signature = record.signature_bytes().map_err(malformed)?;
         let signer = verify_under(authorities, &record, &unverified_message, &signature, now)?;
@@ -230,12 +230,12 @@ fn check_usable<'a>(
     })
 }
 
-/// What a message that verified says, if the record that carried it says the same.
+/// Parses a message that verified, and checks that the record that carried it makes the same claims.
 fn read(verified_message: &[u8], record: &Record) -> Result<OracleMessage, SignatureError> {
     let differs = |claim| SignatureError::RecordDiffers { claim };
     let message = match OracleMessage::parse(verified_message) {
         Ok(message) => message,
-        // The record's own is one of the four, or nothing would have verified.
+        // The record's own algorithm is one of the four, or the signature would not have verified.
         Err(OracleMessageError::Algorithm(_)) => return Err(differs("signingAlgorithm")),
         Err(error) => return Err(malformed(error)),
     };
@@ -250,7 +250,7 @@ fn read(verified_message: &[u8], record: &Record) -> Result<OracleMessage, Signa
     }
 }
 
-/// The whole chain of causes in one bounded line: parts of it quote the record.
+/// Joins the chain of causes into one bounded line, because parts of it quote the record.
 fn malformed(error: impl Error + 'static) -> SignatureError {
     SignatureError::Malformed(excerpt(&chain(&error)))
 }

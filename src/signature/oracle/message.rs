@@ -6,7 +6,7 @@ use crate::oci::json::{self, JsonError, Object};
 use crate::oci::{Digest, DigestError};
 use crate::trust::{SigningAlgorithm, UnknownAlgorithm};
 
-/// What Oracle's signature says of an image. It holds no time, tag, tenancy or nonce: a signature is good for ever for
+/// The claim of Oracle's signature about an image. It holds no time, tag, tenancy or nonce: a signature stays valid for
 /// its digest and repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OracleMessage {
@@ -18,37 +18,37 @@ pub struct OracleMessage {
     pub kms_key_id: String,
     /// The OCID of the key's version, or `sha256:<hex>` for a key outside any vault.
     pub kms_key_version_id: String,
-    /// JSON text of the signer, or nothing.
+    /// JSON text of the signer, or empty.
     pub metadata: String,
     /// The region of the signer's client, such as `us-phoenix-1`.
     pub region: String,
     /// The repository, without region host and tenancy namespace: `project01/acme`.
     pub repository_name: String,
-    /// What the signature was made with.
+    /// The algorithm that made the signature.
     pub signing_algorithm: SigningAlgorithm,
 }
 
-/// Why bytes are not a message.
+/// Bytes that are not a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OracleMessageError {
-    /// It names none of the four algorithms.
+    /// The message names another algorithm than the four.
     #[error("the signed signingAlgorithm is unknown")]
     Algorithm(#[source] UnknownAlgorithm),
-    /// What it signs is no digest.
+    /// The signed text is not a digest.
     #[error("the signed imageDigest is not a digest")]
     Digest(#[source] DigestError),
-    /// Not strict JSON, or not exactly the eight fields, each once and a text.
+    /// The bytes are not strict JSON, or do not hold exactly the eight fields, each once and as a text.
     #[error("the signed message is not one")]
     Json(#[source] JsonError),
 }
 
 impl OracleMessage {
-    /// Reads the bytes of a message: exactly eight fields, each a text. Order and white space are free, for signers
-    /// other than Oracle's client (Go SDK, Terraform) spell them otherwise.
+    /// Reads the bytes of a message: exactly eight fields, each a text. Order and white space are free, because signers
+    /// other than Oracle's client (Go SDK, Terraform) use others.
     ///
     /// # Errors
-    /// As [`MessageError`] says.
+    /// [`OracleMessageError`] says what is wrong with the bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self, OracleMessageError> {
         let Object(wire): Object<MessageWire> = json::parse(bytes).map_err(OracleMessageError::Json)?;
         Ok(Self {
@@ -67,7 +67,7 @@ impl OracleMessage {
     }
 }
 
-/// An unknown field could carry a condition that we do not keep: refused.
+/// Unknown fields are refused, because one could carry a condition that this release does not check.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct MessageWire {

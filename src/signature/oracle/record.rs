@@ -1,5 +1,5 @@
-//! The record that carries a message and its signature: what Oracle's Artifacts API keeps (SDK 2.189.0,
-//! `ContainerImageSignature`), and what `oci artifacts container image-signature` prints of it.
+//! The record that carries a message and its signature, as Oracle's Artifacts API keeps it (SDK 2.189.0,
+//! `ContainerImageSignature`), and as `oci artifacts container image-signature` prints it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,74 +12,74 @@ use crate::oci::json::{self, JsonError};
 /// A signature record. Nothing in it has been verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The key that it says made it.
+    /// The key that made the signature, by the record's own claim.
     pub kms_key_id: String,
-    /// The version of the key that it says made it.
+    /// The version of that key.
     pub kms_key_version_id: String,
-    /// The algorithm that it says was used.
+    /// The algorithm that made the signature, by the record's own claim.
     pub signing_algorithm: String,
     /// The message, as base64.
     pub message: String,
     /// The raw signature over the decoded message, as base64.
     pub signature: String,
-    /// Its name: an OCID, or what `pullgate sign` gave it.
+    /// The id of the record: an OCID, or the URN that `pullgate sign` writes.
     pub id: Option<String>,
-    /// Its name for people.
+    /// The name of the record for people.
     pub display_name: Option<String>,
     /// `AVAILABLE`, `DELETING` or `DELETED`.
     pub lifecycle_state: Option<String>,
-    /// When it was made, as RFC 3339.
+    /// The time at which the record was made, as RFC 3339.
     pub time_created: Option<String>,
-    /// Everything else, as it came, under the API's names.
+    /// All other fields, unchanged, under the API's names.
     pub others: Map<String, Value>,
 }
 
-/// Why bytes are not a record.
+/// Bytes that are not a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
     /// Not base64 as RFC 4648 section 4 has it: padded, no white space, no bits left over.
     #[error("`{field}` is not base64")]
     Base64 {
-        /// Which field.
+        /// The name of the field.
         field: &'static str,
-        /// What is wrong with it.
+        /// The position and kind of the error.
         #[source]
         source: base64::DecodeError,
     },
-    /// Not strict JSON, or no object.
+    /// Not strict JSON, or not an object.
     #[error("not a JSON object")]
     Json(#[source] JsonError),
-    /// More than OCI Vault signs.
+    /// The message is longer than OCI Vault signs.
     #[error("the message is longer than {limit} bytes")]
     MessageTooLarge {
         /// The bound.
         limit: usize,
     },
-    /// A field is absent that every record has.
+    /// A field that every record has is absent.
     #[error("`{0}` is missing")]
     Missing(&'static str),
-    /// One field as the API spells it, another as the command line does: put together from two.
+    /// One field is spelled as by the API, another as by the command line: someone put the record together from two.
     #[error("`{api}` is spelled as by the API and `{cli}` as by its command line")]
     Mixed {
-        /// The one.
+        /// The field that is spelled as by the API.
         api: &'static str,
-        /// The other.
+        /// The field that is spelled as by the command line.
         cli: &'static str,
     },
-    /// A list holds something else than records.
+    /// A list holds a value that is not a record.
     #[error("a list of records holds something else")]
     NotAnObject,
-    /// A field is something else than a text.
+    /// A field is not a text.
     #[error("`{0}` is not a text")]
     NotText(&'static str),
-    /// Larger than any record.
+    /// The bytes are more than the largest record.
     #[error("longer than {limit} bytes")]
     TooLarge {
         /// The bound.
         limit: usize,
     },
-    /// A list of more records than are ever looked at for one image.
+    /// A list holds more records than are verified for one image.
     #[error("a list of more than {limit} records")]
     TooMany {
         /// The bound.
@@ -88,8 +88,8 @@ pub enum RecordError {
 }
 
 impl Record {
-    /// Reads one record, spelled as the API does (`kmsKeyId`) or as its command line prints it (`kms-key-id`). Unknown
-    /// fields are kept: the API may grow, and nothing outside the message decides anything.
+    /// Reads one record, with the names of the API (`kmsKeyId`) or of its command line (`kms-key-id`). Unknown fields
+    /// are kept: the API may grow, and no field outside of the message decides anything.
     ///
     /// # Errors
     /// As [`RecordError`] says.
@@ -100,8 +100,8 @@ impl Record {
         Self::from_object(json::parse(unverified).map_err(RecordError::Json)?)
     }
 
-    /// Reads what lists records: an answer of the API (`items`), what its command line prints (`data`, and `items` in
-    /// it), an array of records, or one record alone.
+    /// Reads a list of records: an answer of the API (`items`), output of its command line (`data`, and `items` in it),
+    /// an array of records, or one record alone.
     ///
     /// # Errors
     /// As [`RecordError`] says; one record that is refused refuses the list.
@@ -135,7 +135,7 @@ impl Record {
             .collect()
     }
 
-    /// Takes one record out of a JSON object.
+    /// Reads one record from a JSON object.
     ///
     /// # Errors
     /// As [`RecordError`] says.
@@ -163,8 +163,8 @@ impl Record {
         })
     }
 
-    /// The record as the API spells it, one line, its fields in alphabetical order: one record has one spelling, so
-    /// what is made of it twice has one digest.
+    /// Writes the record with the names of the API, on one line, its fields in alphabetical order. One record has one
+    /// spelling, so an artifact that is made from it twice has one digest.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         let mut object = self.others.clone();
@@ -187,13 +187,13 @@ impl Record {
         Value::Object(object).to_string().into_bytes()
     }
 
-    /// How people find it again: its id, or the key that it names.
+    /// Returns the text by which people find the record again: its id, or the key that it names.
     #[must_use]
     pub fn locator(&self) -> String {
         excerpt(self.id.as_deref().unwrap_or(&self.kms_key_id))
     }
 
-    /// The bytes that were signed, decoded.
+    /// Decodes the bytes that were signed.
     ///
     /// # Errors
     /// [`RecordError::Base64`] and [`RecordError::MessageTooLarge`].
@@ -205,7 +205,7 @@ impl Record {
         Ok(bytes)
     }
 
-    /// The raw signature, decoded. How long it must be is the key's word.
+    /// Decodes the raw signature. The key decides how long it must be.
     ///
     /// # Errors
     /// [`RecordError::Base64`].
@@ -214,9 +214,9 @@ impl Record {
     }
 }
 
-/// Renames the command line's fields to the API's. With both in one object, which one is meant would be chance.
+/// Renames the command line's fields to the API's. With both in one object, the choice between them would be arbitrary.
 fn one_spelling(object: &mut Map<String, Value>) -> Result<(), RecordError> {
-    // Of the names that differ, the command line's have a hyphen.
+    // Where the names differ, the command line's have a hyphen.
     if !object.keys().any(|key| key.contains('-')) {
         return Ok(());
     }
@@ -233,15 +233,15 @@ fn one_spelling(object: &mut Map<String, Value>) -> Result<(), RecordError> {
     Ok(())
 }
 
-/// One text has one meaning and one meaning one text: no white space, no other alphabet, all padding, no bits left
-/// over. Else a record could be spelled in many ways and pass for as many.
+/// Accepts one encoding of each value: no white space, no other alphabet, all padding, no unused bits. Otherwise one
+/// record could be spelled in many ways and pass for as many records.
 fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, RecordError> {
     STANDARD
         .decode(text)
         .map_err(|source| RecordError::Base64 { field, source })
 }
 
-/// Largest list that is read: as many records as are looked at, each of the largest size.
+/// Largest list that is read: as many records as are verified for one image, each of the largest size.
 const LISTING_BYTES: usize = CANDIDATES * RECORD_BYTES;
 
 /// The fields whose names the API and its command line spell differently.
