@@ -1,8 +1,8 @@
-//! An OCI registry in memory: distribution-spec 1.1, push and pull, on loopback. `pullgate demo` and the tests use it.
+//! An OCI registry in memory, for `pullgate demo` and the tests: distribution-spec 1.1, push and pull, on loopback.
 //!
-//! It is a real registry to its clients (uploads, ranges, referrers with pages, Basic and Bearer authentication), and
-//! an open book to its owner: content can be put without HTTP, replaced under its digest, and every request is noted.
-//! It is bounded, since `demo --keep` leaves it running: bytes, entries, connections and notes all have a ceiling.
+//! Clients see a complete registry (uploads, ranges, referrers in pages, Basic and Bearer authentication). Its owner can
+//! store content without HTTP, replace the content of a digest, and read a log of the requests. Because `demo --keep`
+//! leaves the registry running, its bytes, entries, connections and log entries are bounded.
 
 mod auth;
 mod image;
@@ -35,24 +35,24 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::oci::{Descriptor, Digest, Platform};
 
-/// How the registry behaves.
+/// Behaviour of the registry.
 #[derive(Clone, Debug)]
 pub struct FakeRegistryOptions {
-    /// Whether it has the referrers API. Without, its path answers 404 and no push is answered with `OCI-Subject`,
-    /// as registries before distribution-spec 1.1 do.
+    /// Whether it has the referrers API. Without it, the path answers 404 and no push is answered with `OCI-Subject`, as in
+    /// registries before distribution-spec 1.1.
     pub referrers: bool,
-    /// Descriptors on one page of referrers; the next page is named in `Link`. At least one.
+    /// Descriptors on one page of referrers, at least one. `Link` names the next page.
     pub page: usize,
-    /// Who may come in.
+    /// Access control.
     pub auth: AuthPolicy,
-    /// HTTPS instead of HTTP.
+    /// Certificate and key, to serve HTTPS instead of HTTP.
     pub tls: Option<Tls>,
-    /// Bytes it holds at most, uploads under way included.
+    /// Maximum of stored bytes, including unfinished uploads.
     pub capacity: u32,
 }
 
 impl Default for FakeRegistryOptions {
-    /// Referrers in pages of 100, everybody may come in over HTTP, 256 MiB.
+    /// Referrers in pages of 100, no access control, HTTP, 256 MiB.
     fn default() -> Self {
         Self {
             referrers: true,
@@ -64,12 +64,12 @@ impl Default for FakeRegistryOptions {
     }
 }
 
-/// What HTTPS needs, both PEM.
+/// Certificate chain and key for HTTPS, in PEM.
 #[derive(Clone)]
 pub struct Tls {
-    /// The chain, leaf first.
+    /// Certificate chain, leaf first.
     pub certificate: Vec<u8>,
-    /// The leaf's private key.
+    /// Private key of the leaf.
     pub key: Vec<u8>,
 }
 
@@ -79,16 +79,16 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-/// One request that was answered.
+/// Log entry of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServedRequest {
-    /// The method.
+    /// Method of the request.
     pub method: Method,
-    /// Path and query, as they came.
+    /// Path and query as received.
     pub target: String,
-    /// The credentials that were shown; marked sensitive, so `Debug` does not print them.
+    /// Credentials of the request, marked sensitive so that `Debug` does not print them.
     pub authorization: Option<HeaderValue>,
-    /// What was answered.
+    /// Status of the response.
     pub status: StatusCode,
 }
 
@@ -104,7 +104,7 @@ impl EmbeddedRegistry {
     /// Listens on a free port of 127.0.0.1 and serves in a task of the current tokio runtime.
     ///
     /// # Errors
-    /// When there is no port, or `tls` holds no chain and key that fit.
+    /// When no port is free, or `tls` does not hold a chain and its key.
     pub async fn start(options: FakeRegistryOptions) -> io::Result<Self> {
         let acceptor = options.tls.as_ref().map(tls_acceptor).transpose()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -122,40 +122,40 @@ impl EmbeddedRegistry {
         Ok(Self { addr, shared, task })
     }
 
-    /// Where it listens.
+    /// Returns the address of the listener.
     #[must_use]
     pub const fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Scheme, address and port, without a path: what a `[[registry]]` has as `endpoint`.
+    /// Returns scheme, address and port without a path, as in `endpoint` of a `[[registry]]`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.shared.url
     }
 
-    /// The requests since the start or the last [`Self::clear_log`], in the order of their answers; the newest
-    /// 65 536 of them.
+    /// Returns the requests since the start or the last [`Self::clear_log`], in the order of their responses; at most the
+    /// newest 65 536.
     #[must_use]
     pub fn log(&self) -> Vec<ServedRequest> {
         lock(&self.shared.log).iter().cloned().collect()
     }
 
-    /// Forgets the requests so far. The counter goes on.
+    /// Clears the log. The counter of requests continues.
     pub fn clear_log(&self) {
         lock(&self.shared.log).clear();
     }
 
-    /// How many requests came since the start.
+    /// Returns the number of requests since the start.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.shared.requests.load(Ordering::Relaxed)
     }
 
-    /// Stores a blob, of media type `application/octet-stream` as far as the descriptor says.
+    /// Stores a blob and returns its descriptor, with the media type `application/octet-stream`.
     ///
     /// # Errors
-    /// [`StoreError`] at a ceiling, as for every `put`.
+    /// [`StoreError`] at a bound, as for every `put`.
     pub fn put_blob(&self, repository: &str, bytes: impl Into<Bytes>) -> Result<Descriptor, StoreError> {
         let bytes = bytes.into();
         let (digest, size) = (Digest::sha256(&bytes), image::size(&bytes));
@@ -163,7 +163,7 @@ impl EmbeddedRegistry {
         Ok(image::descriptor("application/octet-stream", digest, size))
     }
 
-    /// Stores a manifest as these very bytes, whatever they are: nothing is checked, so that a test can put anything.
+    /// Stores these bytes as a manifest without any check, so that a test can store anything.
     ///
     /// # Errors
     /// As [`Self::put_blob`].
@@ -180,8 +180,8 @@ impl EmbeddedRegistry {
         Ok(image::descriptor(media_type, digest, size))
     }
 
-    /// Stores an OCI image of these layers (uncompressed tar archives, where a runtime is to unpack them) for this
-    /// machine's platform. An empty `tag` stores it by digest alone.
+    /// Stores an OCI image of these layers for this machine's platform. The layers must be uncompressed tar archives if a
+    /// runtime unpacks them. With an empty `tag` the image is stored by digest only.
     ///
     /// # Errors
     /// As [`Self::put_blob`].
@@ -204,14 +204,14 @@ impl EmbeddedRegistry {
         for blob in image.blobs {
             self.put_blob(repository, blob)?;
         }
-        let descriptor = self.put_manifest(repository, some(tag), image::MANIFEST, image.manifest)?;
+        let descriptor = self.put_manifest(repository, non_empty(tag), image::MANIFEST, image.manifest)?;
         Ok(Descriptor {
             platform: Some(platform),
             ..descriptor
         })
     }
 
-    /// Stores an OCI index of these manifests. An empty `tag` stores it by digest alone.
+    /// Stores an OCI index of these manifests. With an empty `tag` it is stored by digest only.
     ///
     /// # Errors
     /// As [`Self::put_blob`].
@@ -221,18 +221,18 @@ impl EmbeddedRegistry {
         tag: &str,
         manifests: &[Descriptor],
     ) -> Result<Descriptor, StoreError> {
-        self.put_manifest(repository, some(tag), image::INDEX, image::index(manifests))
+        self.put_manifest(repository, non_empty(tag), image::INDEX, image::index(manifests))
     }
 
-    /// Points a tag at a manifest that is stored.
+    /// Points a tag at a stored manifest.
     ///
     /// # Errors
-    /// [`StoreError::Unknown`] when it is not.
+    /// [`StoreError::Unknown`] when the manifest is not stored.
     pub fn tag(&self, repository: &str, tag: &str, digest: &Digest) -> Result<(), StoreError> {
         lock(&self.shared.store).tag(repository, tag, digest)
     }
 
-    /// From now on serves these bytes under a digest that they do not have: what a thief of the registry's disk does.
+    /// Serves other bytes under a digest from now on, as an attacker with access to the registry's disk could.
     ///
     /// # Errors
     /// [`StoreError::Unknown`] when neither a manifest nor a blob has the digest, [`StoreError::Full`].
@@ -245,7 +245,7 @@ impl EmbeddedRegistry {
         lock(&self.shared.store).tamper(repository, digest, bytes.into())
     }
 
-    /// The bytes that are served for a manifest, by tag or digest.
+    /// Returns the bytes that are served for a manifest, by tag or digest.
     #[must_use]
     pub fn manifest(&self, repository: &str, reference: &str) -> Option<Bytes> {
         lock(&self.shared.store)
@@ -260,7 +260,7 @@ impl Drop for EmbeddedRegistry {
     }
 }
 
-/// What all connections share.
+/// State that all connections share.
 #[derive(Debug)]
 struct FakeRegistryState {
     url: String,
@@ -272,21 +272,22 @@ struct FakeRegistryState {
 }
 
 impl FakeRegistryState {
-    fn note(&self, access: ServedRequest) {
+    fn record(&self, access: ServedRequest) {
         let mut log = lock(&self.log);
-        if log.len() >= NOTES {
+        if log.len() >= LOG_ENTRIES {
             log.pop_front();
         }
         log.push_back(access);
     }
 }
 
-/// Every value behind these locks is whole between two statements, so a panic elsewhere spoils none of them.
+/// Locks a mutex. A poisoned lock is used too: the values are consistent between two statements, so a panic in another
+/// task leaves none of them half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn some(tag: &str) -> Option<&str> {
+fn non_empty(tag: &str) -> Option<&str> {
     Some(tag).filter(|tag| !tag.is_empty())
 }
 
@@ -309,7 +310,7 @@ fn tls_acceptor(tls: &Tls) -> io::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Accepts until the task is aborted; the set then aborts every connection with it.
+/// Accepts connections until the task is aborted. The set then aborts every connection.
 async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, shared: Arc<FakeRegistryState>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -347,16 +348,16 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Fak
         .header_read_timeout(IDLE)
         .serve_connection(TokioIo::new(stream), service)
         .await;
-    // A client that went away is no event of the registry's.
+    // A client that disconnects is not an error of the registry.
     drop(served);
 }
 
-/// Connections at one time; the next one waits in the kernel.
+/// Maximum of concurrent connections; further ones wait in the kernel.
 const CONNECTIONS: usize = 256;
-/// A connection on which nothing is asked, or a body that does not come, is closed after this time.
+/// Time after which an idle connection, or one whose request body does not arrive, is closed.
 const IDLE: Duration = Duration::from_secs(60);
-/// Requests that are remembered.
-const NOTES: usize = 65_536;
+/// Maximum of log entries.
+const LOG_ENTRIES: usize = 65_536;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use super::{ClientPullError, Dialect, PullClient};
 use crate::fakes::registry::{AuthPolicy, EmbeddedRegistry, FakeRegistryOptions};
 use crate::oci::{Digest, Platform, Reference};
 
-/// The registry itself, asked as if it were a gate.
+/// Starts a registry that the client uses in place of a gate.
 async fn registry() -> (EmbeddedRegistry, [&'static str; 2]) {
     (
         EmbeddedRegistry::start(FakeRegistryOptions::default())
@@ -18,7 +18,7 @@ fn image(text: &str) -> Reference {
     text.parse().unwrap()
 }
 
-fn asked(registry: &EmbeddedRegistry) -> Vec<String> {
+fn requests(registry: &EmbeddedRegistry) -> Vec<String> {
     registry
         .log()
         .iter()
@@ -27,7 +27,7 @@ fn asked(registry: &EmbeddedRegistry) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn each_dialect_sends_what_its_runtime_sends() {
+async fn each_dialect_sends_the_requests_of_its_runtime() {
     let (registry, names) = registry().await;
     let mut digest = None;
     for name in names {
@@ -59,13 +59,13 @@ async fn each_dialect_sends_what_its_runtime_sends() {
                 "GET /v2/registry.example/acme/app/manifests/v1".to_owned(),
             ],
         };
-        assert_eq!(asked(&registry)[..2], first_two);
-        assert_eq!(asked(&registry).len(), 4);
+        assert_eq!(requests(&registry)[..2], first_two);
+        assert_eq!(requests(&registry).len(), 4);
     }
 }
 
 #[tokio::test]
-async fn takes_the_child_for_this_platform() {
+async fn pulls_the_child_for_this_platform() {
     let (registry, [name, _]) = registry().await;
     let other = Platform {
         os: "plan9".into(),
@@ -99,7 +99,7 @@ async fn takes_the_child_for_this_platform() {
 }
 
 #[tokio::test]
-async fn believes_no_bytes_that_it_did_not_hash() {
+async fn refuses_content_with_another_digest() {
     let (registry, [name, _]) = registry().await;
     let manifest = registry.put_image(name, "manifest", &[b"a"]).unwrap();
     registry.put_image(name, "layer", &[b"b"]).unwrap();
@@ -121,7 +121,7 @@ async fn believes_no_bytes_that_it_did_not_hash() {
 }
 
 #[tokio::test]
-async fn keeps_what_a_refusal_says() {
+async fn keeps_the_details_of_a_refusal() {
     let auth = AuthPolicy::Basic {
         user: "bob".into(),
         password: "secret".into(),
@@ -136,7 +136,7 @@ async fn keeps_what_a_refusal_says() {
     let image = image("registry.example/acme/app:v1");
     let runtime = PullClient::new(Dialect::Containerd, registry.addr()).unwrap();
     let Err(ClientPullError::Refused(refusal)) = runtime.pull(&image).await else {
-        panic!("let in")
+        panic!("the pull was not refused")
     };
     assert_eq!(
         (refusal.status, refusal.code.as_str()),

@@ -1,5 +1,5 @@
-//! Who may come in: nobody asked, Basic (RFC 7617), or Bearer tokens as `github.com/distribution/distribution`
-//! describes them (docs/spec/auth/token.md), with the token endpoint beside the registry.
+//! Access control: none, Basic (RFC 7617), or Bearer tokens as specified by `github.com/distribution/distribution`
+//! (docs/spec/auth/token.md), with the token endpoint on the registry itself.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -10,25 +10,25 @@ use http::{HeaderMap, Method, header};
 
 use super::lock;
 
-/// Who may come in.
+/// Access control of the registry.
 #[derive(Clone, PartialEq, Eq)]
 pub enum AuthPolicy {
-    /// Everybody.
+    /// No authentication.
     Open,
-    /// One user, shown with every request.
+    /// One user, whose credentials come with every request.
     Basic {
-        /// The user.
+        /// User name.
         user: String,
-        /// The password.
+        /// Password.
         password: String,
     },
-    /// One user, shown at `/token` for a token that opens one repository.
+    /// One user, whose credentials are exchanged at `/token` for a token for one repository.
     Bearer {
-        /// The user.
+        /// User name.
         user: String,
-        /// The password.
+        /// Password.
         password: String,
-        /// Whether a token for pulls is given without credentials, as Docker Hub does.
+        /// Whether `/token` grants pulls without credentials, as Docker Hub does.
         anonymous_pull: bool,
     },
 }
@@ -43,15 +43,15 @@ impl std::fmt::Debug for AuthPolicy {
     }
 }
 
-/// What a request must be allowed to do.
+/// Permission that a request needs.
 pub(super) struct RequiredAccess<'a> {
-    /// Where; absent for `/v2/` itself.
+    /// Repository; `None` for `/v2/` itself.
     pub(super) repository: Option<&'a str>,
     pub(super) action: &'static str,
 }
 
 impl<'a> RequiredAccess<'a> {
-    pub(super) fn of(method: &Method, repository: Option<&'a str>) -> Self {
+    pub(super) fn new(method: &Method, repository: Option<&'a str>) -> Self {
         let action = match *method {
             Method::GET | Method::HEAD => "pull",
             Method::DELETE => "delete",
@@ -61,15 +61,15 @@ impl<'a> RequiredAccess<'a> {
     }
 }
 
-/// The tokens that were given out: the newest of them, so the list can not grow.
+/// Granted tokens. Only the newest are kept, so that the list is bounded.
 #[derive(Debug, Default)]
 pub(super) struct GrantedTokens {
-    given: Mutex<VecDeque<GrantedToken>>,
+    granted: Mutex<VecDeque<GrantedToken>>,
 }
 
 struct GrantedToken {
     secret: String,
-    /// Repository and action.
+    /// Pairs of repository and action.
     grants: Vec<(String, String)>,
 }
 
@@ -84,7 +84,7 @@ impl std::fmt::Debug for GrantedToken {
 
 impl GrantedTokens {
     fn covers(&self, secret: &str, wanted: &RequiredAccess<'_>) -> bool {
-        lock(&self.given)
+        lock(&self.granted)
             .iter()
             .filter(|token| token.secret == secret)
             .any(|token| {
@@ -97,8 +97,8 @@ impl GrantedTokens {
             })
     }
 
-    /// Gives a token for these scopes (`repository:<name>:<action>,<action>`), cut down to pulls where `pull_only`.
-    pub(super) fn give<'a>(&self, scopes: impl Iterator<Item = &'a str>, pull_only: bool) -> String {
+    /// Grants a token for these scopes (`repository:<name>:<action>,<action>`), limited to pulls if `pull_only`.
+    pub(super) fn grant<'a>(&self, scopes: impl Iterator<Item = &'a str>, pull_only: bool) -> String {
         let grants = scopes
             .take(SCOPES)
             .filter_map(|scope| scope.strip_prefix("repository:")?.rsplit_once(':'))
@@ -108,11 +108,11 @@ impl GrantedTokens {
             .map(|(repository, action)| (repository.to_owned(), action.to_owned()))
             .collect();
         let secret = format!("{:032x}", rand::random::<u128>());
-        let mut given = lock(&self.given);
-        if given.len() >= TOKENS {
-            given.pop_front();
+        let mut granted = lock(&self.granted);
+        if granted.len() >= TOKENS {
+            granted.pop_front();
         }
-        given.push_back(GrantedToken {
+        granted.push_back(GrantedToken {
             secret: secret.clone(),
             grants,
         });
@@ -121,7 +121,7 @@ impl GrantedTokens {
 }
 
 impl AuthPolicy {
-    /// Lets a request in, or gives the challenge that it is answered with.
+    /// Checks a request. The error is the challenge for the response.
     pub(super) fn check(
         &self,
         headers: &HeaderMap,
@@ -131,7 +131,7 @@ impl AuthPolicy {
     ) -> Result<(), String> {
         match self {
             Self::Open => Ok(()),
-            Self::Basic { user, password } if shows(headers, user, password) => Ok(()),
+            Self::Basic { user, password } if has_credentials(headers, user, password) => Ok(()),
             Self::Basic { .. } => Err("Basic realm=\"pullgate demo\"".to_owned()),
             Self::Bearer { .. } => {
                 let secret = credentials(headers, "bearer");
@@ -156,11 +156,13 @@ impl AuthPolicy {
         }
     }
 
-    /// What the token endpoint gives to someone with these headers.
+    /// Returns the grant of the token endpoint for a request with these headers.
     pub(super) fn token_grant(&self, headers: &HeaderMap) -> TokenGrant {
         match self {
             Self::Open | Self::Basic { .. } => TokenGrant::NoEndpoint,
-            Self::Bearer { user, password, .. } if shows(headers, user, password) => TokenGrant::All,
+            Self::Bearer { user, password, .. } if has_credentials(headers, user, password) => {
+                TokenGrant::All
+            }
             Self::Bearer {
                 anonymous_pull: true, ..
             } if !headers.contains_key(header::AUTHORIZATION) => TokenGrant::PullOnly,
@@ -169,7 +171,7 @@ impl AuthPolicy {
     }
 }
 
-/// What the token endpoint gives.
+/// Grant of the token endpoint.
 pub(super) enum TokenGrant {
     All,
     NoEndpoint,
@@ -177,13 +179,13 @@ pub(super) enum TokenGrant {
     Refused,
 }
 
-/// Whether the request shows this user and password.
-fn shows(headers: &HeaderMap, user: &str, password: &str) -> bool {
+/// Returns whether the request has this user and password.
+fn has_credentials(headers: &HeaderMap, user: &str, password: &str) -> bool {
     let expected = BASE64_STANDARD.encode(format!("{user}:{password}"));
     credentials(headers, "basic").is_some_and(|shown| shown == expected)
 }
 
-/// What follows the scheme's name, which is compared without case (RFC 9110, 11.1).
+/// Returns the credentials after the scheme's name, which is compared without case (RFC 9110, 11.1).
 fn credentials<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
     let (name, rest) = headers
         .get(header::AUTHORIZATION)?
@@ -193,7 +195,7 @@ fn credentials<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
     name.eq_ignore_ascii_case(scheme).then_some(rest.trim())
 }
 
-/// Tokens that are good at one time.
+/// Maximum of valid tokens.
 const TOKENS: usize = 1024;
-/// Scopes, and grants, of one token.
+/// Maximum of scopes, and of grants, of one token.
 const SCOPES: usize = 32;

@@ -1,20 +1,20 @@
-//! Images made from bytes: enough for a runtime to pull and unpack.
+//! Minimal images that a runtime can pull and unpack.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::oci::{Descriptor, Digest, MediaType, Platform};
 
-/// The media type of the manifests made here.
+/// Media type of the manifests.
 pub(super) const MANIFEST: &str = MediaType::OciManifest.as_str();
-/// The media type of the indexes made here.
+/// Media type of the indexes.
 pub(super) const INDEX: &str = MediaType::OciIndex.as_str();
 
 /// Names and contents of a layer's files.
 pub type Files<'a> = &'a [(&'a str, &'a [u8])];
 
-/// An uncompressed tar archive of plain files (POSIX.1-1988 ustar): a layer that every runtime can unpack. Names are
-/// cut at 100 bytes, the room that the header has.
+/// Creates an uncompressed tar archive of plain files (POSIX.1-1988 ustar), a layer that every runtime can unpack. Names are
+/// cut to 100 bytes, the size of the header's field.
 #[must_use]
 pub fn tar(files: Files<'_>) -> Vec<u8> {
     let mut archive = Vec::new();
@@ -60,7 +60,7 @@ pub(super) fn build(platform: &Platform, layers: &[&[u8]]) -> FakeImage {
 }
 
 pub(super) fn index(manifests: &[Descriptor]) -> Vec<u8> {
-    let manifests: Vec<Value> = manifests.iter().map(written).collect();
+    let manifests: Vec<Value> = manifests.iter().map(descriptor_json).collect();
     json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests })
         .to_string()
         .into_bytes()
@@ -81,7 +81,7 @@ pub(super) fn size(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-fn written(descriptor: &Descriptor) -> Value {
+fn descriptor_json(descriptor: &Descriptor) -> Value {
     let mut value =
         json!({ "mediaType": descriptor.media_type, "digest": descriptor.digest, "size": descriptor.size });
     let platform = descriptor
@@ -104,12 +104,12 @@ fn written(descriptor: &Descriptor) -> Value {
     value
 }
 
-/// Each field is written at its place, then the sum of all bytes with the sum's own field read as spaces.
+/// Writes each field at its offset, and then the checksum: the sum of all bytes, with the checksum field itself as spaces.
 fn tar_header(name: &str, size: usize) -> [u8; TAR_BLOCK] {
     let mut header = [0; TAR_BLOCK];
     let mut write = |at: usize, field: &[u8]| {
-        for (place, byte) in header.iter_mut().skip(at).zip(field) {
-            *place = *byte;
+        for (target, byte) in header.iter_mut().skip(at).zip(field) {
+            *target = *byte;
         }
     };
     write(0, name.as_bytes().get(..100).unwrap_or(name.as_bytes()));
@@ -122,12 +122,12 @@ fn tar_header(name: &str, size: usize) -> [u8; TAR_BLOCK] {
     write(156, b"0");
     write(257, b"ustar\x0000");
     let sum: u32 = header.iter().copied().map(u32::from).sum();
-    for (place, byte) in header
+    for (target, byte) in header
         .iter_mut()
         .skip(148)
         .zip(format!("{sum:06o}\0 ").as_bytes())
     {
-        *place = *byte;
+        *target = *byte;
     }
     header
 }

@@ -1,4 +1,4 @@
-//! Requests to answers: the end points of distribution-spec 1.1 ("Endpoints"), end-1 to end-12b.
+//! The endpoints of distribution-spec 1.1 ("Endpoints"), end-1 to end-12b.
 
 mod answers;
 mod uploads;
@@ -21,7 +21,7 @@ use crate::base::limits::MANIFEST_BYTES;
 use crate::base::percent;
 use crate::oci::{Blob, Digest};
 
-/// Answers one request and notes it.
+/// Answers one request and logs it.
 pub(super) async fn answer(
     shared: Arc<FakeRegistryState>,
     request: Request<Incoming>,
@@ -40,7 +40,7 @@ pub(super) async fn answer(
         .await
         .unwrap_or_else(ErrorResponse::into_answer);
     let response = answer.into_response(method == Method::HEAD);
-    shared.note(ServedRequest {
+    shared.record(ServedRequest {
         method,
         target,
         authorization,
@@ -55,14 +55,14 @@ async fn handle(
 ) -> Result<FakeResponse, ErrorResponse> {
     // Clients may escape the colon of a digest.
     let path = percent::decode(request.uri().path())
-        .ok_or_else(ErrorResponse::no_end_point)?
+        .ok_or_else(ErrorResponse::no_endpoint)?
         .into_owned();
-    let query = FormQuery::of(request.uri().query().unwrap_or_default());
+    let query = FormQuery::parse(request.uri().query().unwrap_or_default());
     if path == "/token" {
         return token(shared, request.headers(), &query);
     }
-    let route = FakeRoute::of(&path).ok_or_else(ErrorResponse::no_end_point)?;
-    let wanted = RequiredAccess::of(request.method(), route.repository());
+    let route = FakeRoute::parse(&path).ok_or_else(ErrorResponse::no_endpoint)?;
+    let wanted = RequiredAccess::new(request.method(), route.repository());
     shared
         .options
         .auth
@@ -77,19 +77,19 @@ async fn handle(
         })?;
     match route {
         FakeRoute::Base => {
-            only_read(request.method())?;
+            require_read(request.method())?;
             Ok(FakeResponse::json(&json!({})))
         }
         FakeRoute::Manifest { name, reference } => manifest(shared, name, reference, request).await,
         FakeRoute::Blob { name, digest } => blob(shared, name, digest, &request),
-        FakeRoute::Uploads { name } => uploads::begin(shared, name, &query, request).await,
-        FakeRoute::Upload { name, id } => uploads::go_on(shared, name, id, &query, request).await,
+        FakeRoute::Uploads { name } => uploads::start(shared, name, &query, request).await,
+        FakeRoute::Upload { name, id } => uploads::continue_upload(shared, name, id, &query, request).await,
         FakeRoute::Tags { name } => tags(shared, name, &query, request.method()),
         FakeRoute::Referrers { name, digest } => referrers(shared, name, digest, &query, request.method()),
     }
 }
 
-/// Where a path leads.
+/// Endpoint that a path names.
 enum FakeRoute<'a> {
     Base,
     Blob { name: &'a str, digest: &'a str },
@@ -101,8 +101,8 @@ enum FakeRoute<'a> {
 }
 
 impl<'a> FakeRoute<'a> {
-    /// Read from the end: a repository's name may itself hold parts such as `blobs`.
-    fn of(path: &'a str) -> Option<Self> {
+    /// Parses a path from its end, because a repository name may itself contain parts such as `blobs`.
+    fn parse(path: &'a str) -> Option<Self> {
         let path = path.strip_prefix("/v2")?;
         if path.is_empty() || path == "/" {
             return Some(Self::Base);
@@ -147,7 +147,7 @@ impl<'a> FakeRoute<'a> {
     }
 }
 
-/// `<name>` of distribution-spec 1.1: parts of lower-case letters and digits, separators inside a part alone.
+/// Checks `<name>` of distribution-spec 1.1: parts of lower-case letters and digits, with separators only inside a part.
 fn repository_name(name: &str) -> Option<&str> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let part = |part: &str| {
@@ -159,7 +159,7 @@ fn repository_name(name: &str) -> Option<&str> {
     (name.len() <= 255 && name.split('/').all(part)).then_some(name)
 }
 
-/// `<reference>` as a tag, by the same specification.
+/// Returns whether `<reference>` is a tag of the same specification.
 fn is_tag(text: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     text.len() <= 128
@@ -170,7 +170,7 @@ fn is_tag(text: &str) -> bool {
 struct FormQuery(Vec<(String, String)>);
 
 impl FormQuery {
-    fn of(query: &str) -> Self {
+    fn parse(query: &str) -> Self {
         Self(
             url::form_urlencoded::parse(query.as_bytes())
                 .take(64)
@@ -203,7 +203,7 @@ fn token(
     let pull_only = match shared.options.auth.token_grant(headers) {
         TokenGrant::All => false,
         TokenGrant::PullOnly => true,
-        TokenGrant::NoEndpoint => return Err(ErrorResponse::no_end_point()),
+        TokenGrant::NoEndpoint => return Err(ErrorResponse::no_endpoint()),
         TokenGrant::Refused => {
             return Err(ErrorResponse::new(
                 StatusCode::UNAUTHORIZED,
@@ -213,9 +213,9 @@ fn token(
             .with(header::WWW_AUTHENTICATE, "Basic realm=\"pullgate demo\""));
         }
     };
-    // A scope parameter may itself hold several scopes with spaces between.
+    // One scope parameter may hold several scopes, separated by spaces.
     let scopes = query.all("scope").flat_map(|scope| scope.split(' '));
-    let secret = shared.tokens.give(scopes, pull_only);
+    let secret = shared.tokens.grant(scopes, pull_only);
     Ok(FakeResponse::json(
         &json!({ "token": secret, "access_token": secret, "expires_in": 300 }),
     ))
@@ -233,7 +233,7 @@ async fn manifest(
             let (digest, manifest) = store
                 .manifest(name, reference)
                 .ok_or_else(ErrorResponse::manifest_unknown)?;
-            Ok(FakeResponse::document(manifest.media_type(), manifest.bytes()).digest(&digest))
+            Ok(FakeResponse::document(manifest.media_type(), manifest.bytes()).with_digest(&digest))
         }
         Method::PUT => put_manifest(shared, name, reference, request).await,
         Method::DELETE => {
@@ -262,7 +262,7 @@ async fn put_manifest(
         .and_then(|value| value.to_str().ok());
     let media_type = media_type.ok_or_else(|| invalid("no Content-Type"))?.to_owned();
     let (bytes, room) = uploads::read(shared, request.into_body(), MANIFEST_BYTES).await?;
-    // The store takes its own share.
+    // The store reserves its own space.
     drop(room);
     let document: Value = serde_json::from_slice(&bytes).map_err(|error| invalid(&error.to_string()))?;
     let (blob, tag) = match reference.parse::<Digest>() {
@@ -284,8 +284,8 @@ async fn put_manifest(
     }
     store.put_manifest(name, tag, *blob.digest(), &media_type, blob.bytes().clone())?;
     let created = FakeResponse::empty(StatusCode::CREATED)
-        .located(&format!("/v2/{name}/manifests/{}", blob.digest()))
-        .digest(blob.digest());
+        .with_location(&format!("/v2/{name}/manifests/{}", blob.digest()))
+        .with_digest(blob.digest());
     let stored = store.manifest(name, &blob.digest().to_string());
     match stored
         .and_then(|(_, manifest)| manifest.subject())
@@ -308,7 +308,7 @@ fn blob(
             let bytes = lock(&shared.store)
                 .blob(name, &digest)
                 .ok_or_else(ErrorResponse::blob_unknown)?;
-            Ok(FakeResponse::ranged(bytes, request.headers().get(header::RANGE))?.digest(&digest))
+            Ok(FakeResponse::ranged(bytes, request.headers().get(header::RANGE))?.with_digest(&digest))
         }
         Method::DELETE => {
             lock(&shared.store)
@@ -326,7 +326,7 @@ fn tags(
     query: &FormQuery,
     method: &Method,
 ) -> Result<FakeResponse, ErrorResponse> {
-    only_read(method)?;
+    require_read(method)?;
     let store = lock(&shared.store);
     let tags = store.tags(name);
     let tags =
@@ -340,7 +340,7 @@ fn tags(
     let page = rest.get(..count).unwrap_or(&rest);
     let answer = FakeResponse::json(&json!({ "name": name, "tags": page }));
     match page.last().filter(|_| page.len() < rest.len()) {
-        Some(last) => Ok(answer.linked(&format!("/v2/{name}/tags/list?n={count}&last={last}"))),
+        Some(last) => Ok(answer.with_next_link(&format!("/v2/{name}/tags/list?n={count}&last={last}"))),
         None => Ok(answer),
     }
 }
@@ -353,9 +353,9 @@ fn referrers(
     method: &Method,
 ) -> Result<FakeResponse, ErrorResponse> {
     if !shared.options.referrers {
-        return Err(ErrorResponse::no_end_point());
+        return Err(ErrorResponse::no_endpoint());
     }
-    only_read(method)?;
+    require_read(method)?;
     let subject = parse_digest(digest)?;
     let filter = query.first("artifactType");
     let last = query.first("last").map(parse_digest).transpose()?;
@@ -377,13 +377,13 @@ fn referrers(
             let mut next = url::form_urlencoded::Serializer::new(String::new());
             next.append_pair("last", &last.to_string());
             next.extend_pairs(filter.map(|wanted| ("artifactType", wanted)));
-            Ok(answer.linked(&format!("/v2/{name}/referrers/{subject}?{}", next.finish())))
+            Ok(answer.with_next_link(&format!("/v2/{name}/referrers/{subject}?{}", next.finish())))
         }
         None => Ok(answer),
     }
 }
 
-fn only_read(method: &Method) -> Result<(), ErrorResponse> {
+fn require_read(method: &Method) -> Result<(), ErrorResponse> {
     if matches!(*method, Method::GET | Method::HEAD) {
         Ok(())
     } else {
@@ -391,10 +391,10 @@ fn only_read(method: &Method) -> Result<(), ErrorResponse> {
     }
 }
 
-/// What a path would be taken to speak of, for the tests.
+/// Returns the repository that a path names, for the tests.
 #[cfg(test)]
 pub(super) fn repository_of(path: &str) -> Option<&str> {
-    FakeRoute::of(path).and_then(|route| route.repository())
+    FakeRoute::parse(path).and_then(|route| route.repository())
 }
 
 const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");

@@ -1,5 +1,4 @@
-//! What the registry holds: repositories of manifests, tags, blobs and uploads, under one ceiling of bytes and one of
-//! entries.
+//! Content of the registry: repositories with manifests, tags, blobs and uploads, with bounds for bytes and entries.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,25 +9,25 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::oci::{Blob, Digest};
 
-/// Why something was not stored.
+/// Error of changing the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The bytes do not have the digest they were sent under.
+    /// The bytes do not have the digest under which they were sent.
     #[error("the content has another digest")]
     Digest,
-    /// The ceiling of bytes.
+    /// The bound for bytes is reached.
     #[error("the registry is full")]
     Full,
-    /// The ceiling of manifests, blobs, tags and uploads together.
-    #[error("the registry holds too many things")]
+    /// The bound for the total of repositories, manifests, blobs, tags and uploads is reached.
+    #[error("the registry has too many entries")]
     TooMany,
-    /// What should be changed is not there.
-    #[error("the registry does not hold it")]
+    /// The content does not exist.
+    #[error("the content does not exist")]
     Unknown,
 }
 
-/// Bytes, and the part of the ceiling that they take up until they are dropped.
+/// Bytes, and their share of the bound for bytes until they are dropped.
 #[derive(Debug)]
 pub(super) struct Content {
     bytes: Bytes,
@@ -40,7 +39,7 @@ pub(super) struct Content {
 pub(super) struct StoredManifest {
     content: Content,
     media_type: String,
-    /// The digest of its `subject`, and the descriptor that the referrers API shows for it.
+    /// Digest of its `subject`, and its descriptor in the referrers API.
     referrer: Option<(Digest, Value)>,
 }
 
@@ -53,7 +52,7 @@ impl StoredManifest {
         &self.media_type
     }
 
-    /// The digest of its `subject`.
+    /// Returns the digest of its `subject`.
     pub(super) fn subject(&self) -> Option<&Digest> {
         self.referrer.as_ref().map(|(subject, _)| subject)
     }
@@ -79,7 +78,7 @@ struct UploadState {
     room: Option<OwnedSemaphorePermit>,
 }
 
-/// Everything. It lies behind one lock, which is never held across an await.
+/// All content. One lock protects it, which is never held across an await.
 #[derive(Debug)]
 pub(super) struct RegistryStore {
     room: Arc<Semaphore>,
@@ -97,8 +96,8 @@ impl RegistryStore {
         }
     }
 
-    /// Takes up room for bytes before they are read.
-    pub(super) fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, StoreError> {
+    /// Reserves space for bytes before they are read.
+    pub(super) fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, StoreError> {
         let bytes = u32::try_from(bytes).map_err(|_too_many| StoreError::Full)?;
         Arc::clone(&self.room)
             .try_acquire_many_owned(bytes)
@@ -112,7 +111,7 @@ impl RegistryStore {
         bytes: Bytes,
     ) -> Result<(), StoreError> {
         let content = Content {
-            _room: self.room(bytes.len())?,
+            _room: self.reserve(bytes.len())?,
             bytes,
         };
         self.entry(repository)?.blobs.insert(digest, content);
@@ -129,7 +128,7 @@ impl RegistryStore {
     ) -> Result<(), StoreError> {
         let referrer = referrer(&digest, media_type, &bytes);
         let content = Content {
-            _room: self.room(bytes.len())?,
+            _room: self.reserve(bytes.len())?,
             bytes,
         };
         let entry = self.entry(repository)?;
@@ -163,19 +162,19 @@ impl RegistryStore {
         bytes: Bytes,
     ) -> Result<(), StoreError> {
         let content = Content {
-            _room: self.room(bytes.len())?,
+            _room: self.reserve(bytes.len())?,
             bytes,
         };
         let entry = self.repositories.get_mut(repository).ok_or(StoreError::Unknown)?;
-        let place = match entry.manifests.get_mut(digest) {
+        let content_in_place = match entry.manifests.get_mut(digest) {
             Some(manifest) => &mut manifest.content,
             None => entry.blobs.get_mut(digest).ok_or(StoreError::Unknown)?,
         };
-        *place = content;
+        *content_in_place = content;
         Ok(())
     }
 
-    /// A manifest by tag or digest, with the digest that it was pushed under.
+    /// Returns a manifest by tag or digest, with the digest under which it was pushed.
     pub(super) fn manifest(&self, repository: &str, reference: &str) -> Option<(Digest, &StoredManifest)> {
         let entry = self.repositories.get(repository)?;
         let digest = match reference.parse() {
@@ -216,8 +215,8 @@ impl RegistryStore {
         entry.blobs.remove(digest).map(drop).ok_or(StoreError::Unknown)
     }
 
-    /// The first blob that a manifest names and the repository does not hold. Layers that are kept elsewhere (`urls`)
-    /// need not be here.
+    /// Returns the first blob that a manifest names and the repository lacks. Layers that are stored elsewhere (`urls`) may
+    /// be absent.
     pub(super) fn missing_blob(&self, repository: &str, manifest: &Value) -> Option<String> {
         let layers = manifest
             .get("layers")
@@ -240,7 +239,7 @@ impl RegistryStore {
             .map(str::to_owned)
     }
 
-    /// All tags in lexical order.
+    /// Lists all tags in lexical order.
     pub(super) fn tags(&self, repository: &str) -> Option<Vec<&str>> {
         Some(
             self.repositories
@@ -252,7 +251,7 @@ impl RegistryStore {
         )
     }
 
-    /// The descriptors of the manifests with this subject, in the order of their digests.
+    /// Lists the descriptors of the manifests with this subject, in the order of their digests.
     pub(super) fn referrers(&self, repository: &str, subject: &Digest) -> Vec<(Digest, &Value)> {
         let manifests = self
             .repositories
@@ -268,19 +267,19 @@ impl RegistryStore {
             .collect()
     }
 
-    pub(super) fn begin_upload(&mut self, repository: &str, id: &str) -> Result<(), StoreError> {
+    pub(super) fn start_upload(&mut self, repository: &str, id: &str) -> Result<(), StoreError> {
         self.entry(repository)?
             .uploads
             .insert(id.to_owned(), UploadState::default());
         Ok(())
     }
 
-    /// How many bytes of an upload have come.
+    /// Returns the number of received bytes of an upload.
     pub(super) fn upload_size(&self, repository: &str, id: &str) -> Option<usize> {
         Some(self.repositories.get(repository)?.uploads.get(id)?.bytes.len())
     }
 
-    /// Adds bytes to an upload. The room was taken before they were read.
+    /// Adds bytes to an upload. Their space was reserved before they were read.
     pub(super) fn append(
         &mut self,
         repository: &str,
@@ -299,7 +298,7 @@ impl RegistryStore {
         Ok(upload.bytes.len())
     }
 
-    /// Ends an upload: what came becomes a blob if it has this digest, and is forgotten if not.
+    /// Finishes an upload: the bytes become a blob if they have this digest, and are dropped otherwise.
     pub(super) fn finish_upload(
         &mut self,
         repository: &str,
@@ -309,7 +308,7 @@ impl RegistryStore {
         let entry = self.repositories.get_mut(repository).ok_or(StoreError::Unknown)?;
         let upload = entry.uploads.remove(id).ok_or(StoreError::Unknown)?;
         let checked = Blob::check(digest, upload.bytes.freeze()).map_err(|_other| StoreError::Digest)?;
-        // The upload's own share is given back before the blob takes one of the same size.
+        // The upload's reservation is released before the blob makes one of the same size.
         drop(upload.room);
         self.put_blob(repository, *digest, checked.bytes().clone())
     }
@@ -319,7 +318,7 @@ impl RegistryStore {
         entry.uploads.remove(id).map(drop).ok_or(StoreError::Unknown)
     }
 
-    /// The repository, made if need be, with room for one more entry.
+    /// Returns the repository, which is created if needed, and checks that one more entry is allowed.
     fn entry(&mut self, repository: &str) -> Result<&mut StoredRepository, StoreError> {
         let entries: usize = self.repositories.values().map(|each| each.entries() + 1).sum();
         if entries >= ENTRIES {
@@ -329,8 +328,8 @@ impl RegistryStore {
     }
 }
 
-/// What the referrers API shows for a manifest that has a `subject` (distribution-spec 1.1, "Listing Referrers").
-/// Read loosely: the registry passes on what was pushed, and whoever asks judges it.
+/// Returns the subject and the descriptor that the referrers API lists for a manifest with a `subject` (distribution-spec 1.1,
+/// "Listing Referrers"). Nothing is checked: the registry passes on the pushed content, and its client must check it.
 fn referrer(digest: &Digest, media_type: &str, bytes: &[u8]) -> Option<(Digest, Value)> {
     let manifest: Value = serde_json::from_slice(bytes).ok()?;
     let subject = manifest.pointer("/subject/digest")?.as_str()?.parse().ok()?;
@@ -350,5 +349,5 @@ fn referrer(digest: &Digest, media_type: &str, bytes: &[u8]) -> Option<(Digest, 
     Some((subject, shown))
 }
 
-/// Repositories, manifests, blobs, tags and uploads together.
+/// Maximum for the total of repositories, manifests, blobs, tags and uploads.
 const ENTRIES: usize = 65_536;

@@ -1,4 +1,4 @@
-//! The answers that requests are given.
+//! Responses of the registry.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::fakes::registry::store::StoreError;
 use crate::oci::Digest;
 
-/// What a request is answered with.
+/// A successful response.
 pub(super) struct FakeResponse(Response<Full<Bytes>>);
 
 impl FakeResponse {
@@ -30,12 +30,12 @@ impl FakeResponse {
         Self::document("application/json", value.to_string().into())
     }
 
-    /// The bytes of a blob, or the one range of them that is asked for (RFC 9110, 14.1.2). A header that is none of
-    /// the forms, or names several ranges, is left unheeded as 14.2 allows.
+    /// Returns a blob, or the one range of it that is requested (RFC 9110, 14.1.2). An invalid header and one with several
+    /// ranges are ignored, as 14.2 allows.
     pub(super) fn ranged(bytes: Bytes, range: Option<&HeaderValue>) -> Result<Self, ErrorResponse> {
         let size = bytes.len();
-        let asked = range.and_then(|value| value.to_str().ok()?.strip_prefix("bytes=")?.split_once('-'));
-        let bounds = asked.and_then(
+        let bounds = range.and_then(|value| value.to_str().ok()?.strip_prefix("bytes=")?.split_once('-'));
+        let bounds = bounds.and_then(
             |(first, last)| match (first.parse::<usize>(), last.parse::<usize>()) {
                 (Ok(first), Ok(last)) if first <= last => Some((first, last.saturating_add(1).min(size))),
                 (Ok(first), Err(_)) if last.is_empty() => Some((first, size)),
@@ -63,31 +63,32 @@ impl FakeResponse {
 
     pub(super) fn blob_created(name: &str, digest: &Digest) -> Self {
         Self::empty(StatusCode::CREATED)
-            .located(&format!("/v2/{name}/blobs/{digest}"))
-            .digest(digest)
+            .with_location(&format!("/v2/{name}/blobs/{digest}"))
+            .with_digest(digest)
     }
 
-    /// The location bears a query already, as docker-registry's does: a client must add `digest` to it.
+    /// Returns the location of an upload. It already has a query, as in docker-registry, and a client must add `digest` to
+    /// it.
     pub(super) fn upload(status: StatusCode, name: &str, id: &str, size: usize) -> Self {
         Self::empty(status)
-            .located(&format!("/v2/{name}/blobs/uploads/{id}?state={size}"))
+            .with_location(&format!("/v2/{name}/blobs/uploads/{id}?state={size}"))
             .with(header::RANGE, &format!("0-{}", size.saturating_sub(1)))
     }
 
-    pub(super) fn digest(self, digest: &Digest) -> Self {
+    pub(super) fn with_digest(self, digest: &Digest) -> Self {
         self.with(DOCKER_CONTENT_DIGEST, &digest.to_string())
             .with(header::ETAG, &format!("\"{digest}\""))
     }
 
-    pub(super) fn located(self, location: &str) -> Self {
+    pub(super) fn with_location(self, location: &str) -> Self {
         self.with(header::LOCATION, location)
     }
 
-    pub(super) fn linked(self, next: &str) -> Self {
+    pub(super) fn with_next_link(self, next: &str) -> Self {
         self.with(header::LINK, &format!("<{next}>; rel=\"next\""))
     }
 
-    /// Every value here is made of checked names and digests, or came as a header; one that is none is left out.
+    /// Adds a header. Values consist of checked names and digests or were received as headers; an invalid value is left out.
     pub(super) fn with(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.0.headers_mut().insert(name, value);
@@ -95,7 +96,7 @@ impl FakeResponse {
         self
     }
 
-    /// As hyper writes it; without the body where only the head was asked for.
+    /// Converts to hyper's response, without a body if only the head is requested.
     pub(super) fn into_response(self, head_only: bool) -> Response<Full<Bytes>> {
         let mut response = self.with(API_VERSION, "registry/2.0").0;
         if head_only {
@@ -105,7 +106,7 @@ impl FakeResponse {
     }
 }
 
-/// An answer that says no: an error body of distribution-spec 1.1, "Error Codes".
+/// An error response with the body of distribution-spec 1.1, "Error Codes".
 pub(super) struct ErrorResponse(Box<FakeResponse>);
 
 impl ErrorResponse {
@@ -127,15 +128,15 @@ impl ErrorResponse {
         Self::new(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "no such upload")
     }
 
-    pub(super) fn no_end_point() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "UNSUPPORTED", "no such end point")
+    pub(super) fn no_endpoint() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "UNSUPPORTED", "no such endpoint")
     }
 
     pub(super) fn no_such_method() -> Self {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "UNSUPPORTED",
-            "no such method here",
+            "this endpoint does not support the method",
         )
     }
 
@@ -159,7 +160,7 @@ impl From<StoreError> for ErrorResponse {
     }
 }
 
-/// Reads a digest of a path or query.
+/// Parses a digest in a path or query.
 pub(super) fn parse_digest(text: &str) -> Result<Digest, ErrorResponse> {
     text.parse::<Digest>()
         .map_err(|error| ErrorResponse::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", &error.to_string()))

@@ -1,4 +1,4 @@
-//! Pushes: blobs whole and in chunks, and the bodies that are read (distribution-spec 1.1, "Push").
+//! Uploads of blobs, in one request and in chunks, and the bounded reading of bodies (distribution-spec 1.1, "Push").
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, StatusCode, header};
@@ -11,8 +11,9 @@ use super::answers::{ErrorResponse, FakeResponse, parse_digest};
 use crate::fakes::registry::{FakeRegistryState, IDLE, lock};
 use crate::oci::Digest;
 
-/// POST: begins an upload, or takes a blob whole (`?digest=`) or from another repository (`?mount=&from=`).
-pub(super) async fn begin(
+/// Handles POST: starts an upload, stores a complete blob (`?digest=`) or mounts one of another repository
+/// (`?mount=&from=`).
+pub(super) async fn start(
     shared: &FakeRegistryState,
     name: &str,
     query: &FormQuery,
@@ -31,15 +32,15 @@ pub(super) async fn begin(
         }
     }
     let id = format!("{:032x}", rand::random::<u128>());
-    lock(&shared.store).begin_upload(name, &id)?;
+    lock(&shared.store).start_upload(name, &id)?;
     match whole {
         Some(digest) => finish(shared, name, &id, &digest, request).await,
         None => Ok(FakeResponse::upload(StatusCode::ACCEPTED, name, &id, 0)),
     }
 }
 
-/// GET, PATCH, PUT and DELETE of an upload under way.
-pub(super) async fn go_on(
+/// Handles GET, PATCH, PUT and DELETE of an unfinished upload.
+pub(super) async fn continue_upload(
     shared: &FakeRegistryState,
     name: &str,
     id: &str,
@@ -100,7 +101,7 @@ async fn finish(
     Ok(FakeResponse::blob_created(name, digest))
 }
 
-/// A chunk that says where it begins must begin where the upload ends ("Pushing a blob in chunks").
+/// Returns whether a chunk that states its offset begins at the end of the upload ("Pushing a blob in chunks").
 fn in_order(headers: &HeaderMap, size: usize) -> bool {
     headers.get(header::CONTENT_RANGE).is_none_or(|range| {
         let begin = range
@@ -111,7 +112,7 @@ fn in_order(headers: &HeaderMap, size: usize) -> bool {
     })
 }
 
-/// Reads a body frame by frame, each taking up room in the store before it is kept.
+/// Reads a body frame by frame, and reserves space in the store before it keeps a frame.
 pub(super) async fn read(
     shared: &FakeRegistryState,
     mut body: Incoming,
@@ -122,16 +123,16 @@ pub(super) async fn read(
     let mut room: Option<OwnedSemaphorePermit> = None;
     loop {
         let frame = tokio::time::timeout(IDLE, body.frame()).await;
-        let frame = frame.map_err(|_slow| bad(StatusCode::REQUEST_TIMEOUT, "too slow"))?;
+        let frame = frame.map_err(|_slow| bad(StatusCode::REQUEST_TIMEOUT, "the body arrived too slowly"))?;
         let Some(frame) = frame else {
             return Ok((bytes.freeze(), room));
         };
-        let frame = frame.map_err(|_broken| bad(StatusCode::BAD_REQUEST, "broken off"))?;
+        let frame = frame.map_err(|_broken| bad(StatusCode::BAD_REQUEST, "the body broke off"))?;
         let Some(data) = frame.data_ref() else { continue };
         if bytes.len().saturating_add(data.len()) > limit {
-            return Err(bad(StatusCode::PAYLOAD_TOO_LARGE, "too large"));
+            return Err(bad(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"));
         }
-        let more = lock(&shared.store).room(data.len())?;
+        let more = lock(&shared.store).reserve(data.len())?;
         match &mut room {
             Some(held) => held.merge(more),
             none => *none = Some(more),
