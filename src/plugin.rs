@@ -1,3 +1,3 @@
-//! Programs that a container runtime starts.
+//! Programs that a container runtime starts before a pull.
 
 pub mod containerd_verifier;

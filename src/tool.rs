@@ -1,4 +1,5 @@
-//! The operator's tool.
+//! The operator's side: the `pullgate` program, signing, and the records that it stores and deletes. The daemon uses
+//! nothing of this layer.
 
 pub mod signature_store;
 pub mod sign;

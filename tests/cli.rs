@@ -1,4 +1,4 @@
-//! The tool as a program: what it prints where, and what it answers to scripts.
+//! The tool as a program: standard output, standard error and exit codes.
 
 #![expect(
     clippy::unwrap_used,
@@ -45,7 +45,7 @@ fn code(output: &Output) -> i32 {
 }
 
 #[test]
-fn check_says_yes_on_standard_output() {
+fn config_check_prints_ok_on_standard_output() {
     let output = with_config("valid/design/pullgate.toml", &["config", "check"]);
     assert_eq!(code(&output), 0);
     let generation = json(&with_config(
@@ -63,7 +63,7 @@ fn check_says_yes_on_standard_output() {
 }
 
 #[test]
-fn check_says_warnings_on_standard_error_and_yes_all_the_same() {
+fn config_check_prints_warnings_on_standard_error_and_succeeds() {
     let output = with_config("valid/warnings.toml", &["config", "check"]);
     assert_eq!(code(&output), 0);
     assert!(text(&output.stdout).starts_with("ok: 3 rules, 5 keys, 1 registry, 0 denied digests; "));
@@ -81,7 +81,7 @@ fn check_says_warnings_on_standard_error_and_yes_all_the_same() {
 }
 
 #[test]
-fn migrate_prints_the_changes_and_writes_them_when_it_is_told_to() {
+fn config_migrate_prints_the_changes_and_writes_them_on_request() {
     let folder = tempfile::tempdir().unwrap();
     let main = folder.path().join("pullgate.toml");
     std::fs::copy(fixture("keys/release.pem"), folder.path().join("release.pem")).unwrap();
@@ -132,7 +132,7 @@ fn migrate_prints_the_changes_and_writes_them_when_it_is_told_to() {
 }
 
 #[test]
-fn check_says_everything_that_is_wrong_on_standard_error() {
+fn config_check_prints_all_problems_on_standard_error() {
     let output = with_config("invalid/plain-listener.toml", &["config", "check"]);
     assert_eq!(code(&output), 2);
     assert_eq!(text(&output.stdout), "");
@@ -165,7 +165,7 @@ fn json(output: &Output) -> Value {
 }
 
 #[test]
-fn check_says_the_same_as_json() {
+fn config_check_prints_the_same_as_json() {
     let output = with_config("valid/warnings.toml", &["--json", "config", "check"]);
     assert_eq!((code(&output), text(&output.stderr)), (0, String::new()));
     let answer = json(&output);
@@ -192,7 +192,7 @@ fn check_says_the_same_as_json() {
 }
 
 #[test]
-fn show_shows_what_is_in_force() {
+fn config_show_prints_the_settings_in_effect() {
     let output = with_config("valid/design/pullgate.toml", &["config", "show"]);
     assert_eq!((code(&output), text(&output.stderr)), (0, String::new()));
     let shown = text(&output.stdout);
@@ -249,15 +249,15 @@ fn show_shows_what_is_in_force() {
 }
 
 #[test]
-fn colour_is_for_terminals_and_those_who_ask() {
+fn output_is_coloured_on_terminals_and_on_request() {
     let plain = with_config("invalid/no-policy.toml", &["config", "check"]);
     assert!(!text(&plain.stderr).contains('\u{1b}'));
-    let asked = with_config(
+    let requested = with_config(
         "invalid/no-policy.toml",
         &["--color", "always", "config", "check"],
     );
-    assert!(text(&asked.stderr).contains("\u{1b}[1;31merror:\u{1b}[0m"));
-    // Who asks by name means it (no-color.org: a command-line flag overrides the variable).
+    assert!(text(&requested.stderr).contains("\u{1b}[1;31merror:\u{1b}[0m"));
+    // The option overrides the variable (no-color.org: a command-line flag overrides NO_COLOR).
     let both = pullgate(&["--color=always", "no-such-verb"])
         .env("NO_COLOR", "1")
         .output()
@@ -268,7 +268,7 @@ fn colour_is_for_terminals_and_those_who_ask() {
 }
 
 #[test]
-fn wrong_usage_is_2_and_help_is_0() {
+fn a_usage_error_exits_with_2_and_help_with_0() {
     for arguments in [
         &["no-such-verb"][..],
         &[],
@@ -291,7 +291,7 @@ fn wrong_usage_is_2_and_help_is_0() {
 }
 
 #[test]
-fn completions_are_for_each_shell() {
+fn completions_exist_for_each_shell() {
     for shell in ["bash", "zsh", "fish"] {
         let output = pullgate(&["completions", shell]).output().unwrap();
         assert_eq!(code(&output), 0);
@@ -339,7 +339,7 @@ fn each_command_has_a_manual_page() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_written_is_no_answer() {
+fn a_failure_to_write_the_output_is_an_error() {
     let Ok(full) = std::fs::File::create("/dev/full") else {
         return;
     };
@@ -351,6 +351,6 @@ fn an_answer_that_cannot_be_written_is_no_answer() {
     assert_eq!(code(&output), 3);
     assert_eq!(
         text(&output.stderr),
-        "error: could not write the answer\n  caused by: No space left on device (os error 28)\n"
+        "error: could not write the output\n  caused by: No space left on device (os error 28)\n"
     );
 }

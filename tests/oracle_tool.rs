@@ -1,12 +1,12 @@
-//! The tool against a stand-in of Oracle's cloud: the real program, its real files, and what it asked for.
+//! The tool against a stand-in for Oracle's cloud: the real program with its real files, and the requests that it sends.
 
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::unwrap_used,
-    reason = "a test that cannot go on must fail on the spot"
+    reason = "a test that cannot continue must fail at once"
 )]
-#![allow(missing_docs, unreachable_pub, reason = "nobody but these tests uses it")]
+#![allow(missing_docs, unreachable_pub, reason = "only these tests use it")]
 
 #[path = "oracle_tool/carrying.rs"]
 mod carrying;
@@ -38,10 +38,10 @@ const NAMESPACE: &str = "ansh81vru1zp";
 const REPOSITORY: &str = "project01/acme";
 const ALGORITHM: &str = "SHA_256_RSA_PKCS_PSS";
 
-/// The API key of every site's user, made once.
+/// API key of the user of every site, generated once.
 static USER: OnceLock<(String, String)> = OnceLock::new();
 
-/// A cloud with one user, one RSA key and one image, which is also in a registry; and the home of whoever uses the tool.
+/// A cloud with one user, one RSA key and one image, a registry with the same image, and the home of the tool's user.
 struct Site {
     cloud: Cloud,
     registry: EmbeddedRegistry,
@@ -53,21 +53,21 @@ struct Site {
     compartment: String,
 }
 
-/// What the program said.
+/// Output of the program.
 #[derive(Debug)]
-struct Ran {
+struct ToolOutput {
     code: i32,
     out: String,
     err: String,
 }
 
-impl Ran {
+impl ToolOutput {
     fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// It ended so, and said this on standard error.
-    fn said(&self, code: i32, words: &str) {
+    /// Checks the exit code, and that standard error contains these words.
+    fn assert_failed(&self, code: i32, words: &str) {
         assert_eq!(self.code, code, "{self:#?}");
         assert!(self.err.contains(words), "{words}\n{self:#?}");
     }
@@ -119,7 +119,7 @@ impl Site {
         site
     }
 
-    /// The node's configuration: it reaches the image's registry, and has what a test adds.
+    /// Returns the node's configuration: the image's registry and the settings that a test adds.
     fn configuration(&self, more: &str) -> String {
         let endpoint = self.registry.url();
         let state = self.home.path().join("state");
@@ -144,12 +144,12 @@ impl Site {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// Runs the tool as its user types it, at home.
-    async fn run(&self, arguments: &[&str]) -> Ran {
+    /// Runs the tool in the user's home.
+    async fn run(&self, arguments: &[&str]) -> ToolOutput {
         self.run_with(arguments, &[]).await
     }
 
-    async fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+    async fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> ToolOutput {
         let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_pullgate"))
             .args(arguments)
             .arg("--config")
@@ -164,14 +164,14 @@ impl Site {
             .await
             .unwrap();
         let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-        Ran {
+        ToolOutput {
             code: output.status.code().unwrap(),
             out,
             err,
         }
     }
 
-    /// The image, as it is pulled by tag.
+    /// Returns the image's reference by tag.
     fn tagged(&self) -> String {
         format!("{HOST}/{NAMESPACE}/{REPOSITORY}:v1")
     }
@@ -181,7 +181,7 @@ impl Site {
         self.cloud.sign_and_upload(&self.image, &self.version, ALGORITHM)
     }
 
-    /// How often the cloud did this.
+    /// Counts the requests of this operation.
     fn count(&self, operation: Operation) -> usize {
         let requests = self.cloud.requests();
         requests
@@ -190,7 +190,7 @@ impl Site {
             .count()
     }
 
-    /// A record as the cloud has it.
+    /// Returns a record as the cloud has it.
     fn record(&self, id: &str) -> Value {
         let records = self.cloud.world().signatures;
         records
@@ -199,8 +199,8 @@ impl Site {
             .unwrap_or_else(|| panic!("no record {id}"))
     }
 
-    /// The arguments that name key and version.
-    fn with_key(&self) -> [&str; 4] {
+    /// Returns the arguments that name the key and its version.
+    fn key_arguments(&self) -> [&str; 4] {
         ["--kms-key-id", &self.key, "--kms-key-version-id", &self.version]
     }
 }

@@ -1,4 +1,4 @@
-//! `pullgate`: the operator's tool. All of it is in [`pullgate::tool::cli`].
+//! `pullgate`, the operator's tool. [`pullgate::tool::cli`] implements it.
 
 fn main() -> std::process::ExitCode {
     pullgate::tool::cli::main()

@@ -6,16 +6,17 @@ use std::process::ExitCode;
 use clap::Parser;
 use pullgate::process::daemon::{Daemon, StartError};
 
-/// The gate between this node's container runtime and its registries.
+/// The gate between this node's container runtime and its registries: blocks images whose signatures do not verify.
 #[derive(Parser)]
 #[command(name = "pullgated", version, about)]
 struct DaemonArguments {
-    /// The configuration file.
+    /// Main file of the configuration.
     #[arg(long, value_name = "PATH", default_value = "/etc/pullgate/pullgate.toml")]
     config: PathBuf,
 }
 
-/// The configuration does not load (sysexits.h, `EX_CONFIG`): trying again does not help, so the unit does not restart.
+/// Exit code for a configuration that does not load (`EX_CONFIG` of sysexits.h). A restart would not help, so the systemd
+/// unit does not restart the daemon after it.
 const EX_CONFIG: u8 = 78;
 
 #[tokio::main]
@@ -23,13 +24,13 @@ async fn main() -> ExitCode {
     let arguments = DaemonArguments::parse();
     let _log = match pullgate::process::telemetry::init_log() {
         Ok(log) => log,
-        Err(error) => return without_a_log(&error),
+        Err(error) => return exit_without_log(&error),
     };
-    let ended = match Daemon::start(&arguments.config).await {
+    let outcome = match Daemon::start(&arguments.config).await {
         Ok(daemon) => daemon.run().await,
         Err(error) => Err(error),
     };
-    match ended {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(StartError::Config(errors)) => {
             tracing::error!("{errors}");
@@ -47,8 +48,8 @@ async fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "there is no log to say it in")]
-fn without_a_log(error: &std::io::Error) -> ExitCode {
-    eprintln!("pullgated: the log could not be set up: {error}");
+#[expect(clippy::print_stderr, reason = "there is no log to write the error to")]
+fn exit_without_log(error: &std::io::Error) -> ExitCode {
+    eprintln!("pullgated: could not set up the log: {error}");
     ExitCode::FAILURE
 }

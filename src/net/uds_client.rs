@@ -50,7 +50,7 @@ impl UdsConnectError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Socket { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                "run as root, or as a member of the socket's group"
+                "run it as root, for example with `sudo`"
             }
             Self::Socket { .. } => "check that pullgated runs: `systemctl status pullgated`",
             Self::Protocol { .. } => "name the path of a socket of pullgated",

@@ -1,5 +1,5 @@
-//! What `pullgate-verifier` does between its command line and its exit code. It starts no child, needs no file of ours,
-//! and is done within [`BUDGET`].
+//! The work of `pullgate-verifier` from its command line to its exit code. It starts no other process, reads no file of
+//! pullgate, and ends within [`BUDGET`].
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
@@ -18,58 +18,58 @@ use crate::base::proto::v1::admission_client::AdmissionClient;
 use crate::net::uds_client::{Channel, UdsConnectError, origin};
 use crate::oci::json::{self, Object};
 
-/// containerd kills a verifier after 10 s unless configured otherwise (`per_verifier_timeout`), and what it printed is
-/// lost then.
+/// Time limit of the whole run. containerd kills a verifier after 10 s unless `per_verifier_timeout` says otherwise, and then
+/// discards its output.
 pub const BUDGET: Duration = Duration::from_secs(9);
 
-/// Longest reason that is printed, in bytes. containerd takes 32 KiB and then can not carry them to its client, which sees
-/// no reason at all.
+/// Longest reason that is printed, in bytes. containerd reads up to 32 KiB, but cannot send that much to its client, which
+/// then sees no reason at all.
 pub const REASON_BYTES: usize = 2048;
 
-/// Largest descriptor that is read. One without annotations has some 200 bytes.
+/// Largest descriptor that is read, in bytes. One without annotations has about 200.
 const DESCRIPTOR_BYTES: u64 = 64 * 1024;
 
-/// Where the daemon is asked, unless `PULLGATE_ADMISSION` in containerd's environment says otherwise.
+/// Path of the daemon's admission socket, unless `PULLGATE_ADMISSION` in containerd's environment names another.
 const SOCKET: &str = "/run/pullgate/admission.sock";
 
-/// What containerd writes to standard input.
+/// Media type of containerd's standard input.
 const STDIN_MEDIA_TYPE: &str = "application/vnd.oci.descriptor.v1+json";
 
-/// What containerd is told.
+/// Answer to containerd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifierAnswer {
-    /// Exit 0.
+    /// Whether the program exits with 0.
     pub allowed: bool,
-    /// The line for standard output.
+    /// Line for standard output.
     pub reason: String,
 }
 
-/// Why the pull is blocked without a verdict.
+/// Error that blocks the pull without a verdict.
 #[derive(Debug, thiserror::Error)]
 enum VerifierError {
-    #[error("`{0}` is not an option: containerd runs this as `-name … -digest … -stdin-media-type …`")]
+    #[error("`{0}` is not an option: containerd's options are `-name … -digest … -stdin-media-type …`")]
     Argument(String),
     #[error("the option `{0}` has no value")]
     NoValue(&'static str),
-    #[error("the option `{0}` is missing: containerd's image-verifier plug-in gives it")]
+    #[error("the option `{0}` is missing: containerd's image-verifier plug-in passes it")]
     Missing(&'static str),
-    #[error("standard input is `{0}`, and not `{STDIN_MEDIA_TYPE}`")]
+    #[error("standard input has the media type `{0}` instead of `{STDIN_MEDIA_TYPE}`")]
     MediaType(String),
-    #[error("standard input could not be read")]
+    #[error("could not read standard input")]
     Stdin(#[source] std::io::Error),
     #[error("the descriptor on standard input is larger than {DESCRIPTOR_BYTES} bytes")]
     Large,
-    #[error("standard input holds no descriptor: {0}")]
+    #[error("standard input is not a descriptor: {0}")]
     Descriptor(String),
-    #[error("the descriptor on standard input did not come in time")]
+    #[error("the descriptor on standard input did not arrive in time")]
     NoDescriptor,
-    #[error("the gate can't be asked; {}", .0.hint())]
+    #[error("could not connect to the gate; {}", .0.hint())]
     Connect(#[source] UdsConnectError),
-    #[error("the gate could not be asked: {0}")]
+    #[error("could not start the asynchronous runtime: {0}")]
     Runtime(#[source] std::io::Error),
     #[error("the gate did not answer within {} s", BUDGET.as_secs())]
     Late,
-    #[error("the gate refused the question: {0}")]
+    #[error("the gate refused the request: {0}")]
     Refused(String),
     #[error("`{0}` is not the gate's admission socket: see `[daemon] admission` in its configuration")]
     NotAdmission(PathBuf),
@@ -77,13 +77,14 @@ enum VerifierError {
     NoVerdict,
 }
 
-/// Asks the gate. `stdin` is standard input, `socket` where the gate is, if not at the usual place.
+/// Asks the gate whether containerd may pull. `stdin` is standard input; `socket` is the path of the gate's socket, if it is
+/// not the default one.
 #[must_use]
 pub fn answer(arguments: &[OsString], stdin: OwnedFd, socket: Option<OsString>) -> VerifierAnswer {
-    let until = Instant::now() + BUDGET;
+    let deadline = Instant::now() + BUDGET;
     let socket = socket.unwrap_or_else(|| SOCKET.into());
-    match asked(arguments, stdin, Path::new(&socket), until) {
-        Ok(verdict) => of_verdict(&verdict),
+    match ask_gate(arguments, stdin, Path::new(&socket), deadline) {
+        Ok(verdict) => answer_for(&verdict),
         Err(error) => VerifierAnswer {
             allowed: false,
             reason: line(&format!("pullgate: blocked: {}", chain(&error))),
@@ -91,45 +92,45 @@ pub fn answer(arguments: &[OsString], stdin: OwnedFd, socket: Option<OsString>) 
     }
 }
 
-/// One thread, which does nothing else.
-fn asked(
+/// Sends the request to the gate on a runtime of one thread.
+fn ask_gate(
     arguments: &[OsString],
     stdin: OwnedFd,
     socket: &Path,
-    until: Instant,
+    deadline: Instant,
 ) -> Result<v1::Verdict, VerifierError> {
-    let options = VerifierOptions::read(arguments)?;
+    let options = VerifierOptions::parse(arguments)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()
         .map_err(VerifierError::Runtime)?;
     let verdict = runtime.block_on(async {
-        let descriptor = timeout_at(until.into(), descriptor(stdin)).await;
+        let descriptor = timeout_at(deadline.into(), descriptor(stdin)).await;
         let descriptor = descriptor.map_err(|_elapsed| VerifierError::NoDescriptor)??;
-        let question = v1::CheckRequest {
+        let request = v1::CheckRequest {
             reference: options.name,
             digest: options.digest,
             descriptor: Some(descriptor),
             platform: None,
             credentials: None,
         };
-        let asked = timeout_at(until.into(), check(question, socket, until));
-        asked.await.map_err(|_elapsed| VerifierError::Late)?
+        let verdict = timeout_at(deadline.into(), check(request, socket, deadline));
+        verdict.await.map_err(|_elapsed| VerifierError::Late)?
     });
-    // A thread that still reads is left behind: the process ends.
+    // A thread that still reads standard input must not delay the end of the process.
     runtime.shutdown_background();
     verdict
 }
 
-fn of_verdict(verdict: &v1::Verdict) -> VerifierAnswer {
+fn answer_for(verdict: &v1::Verdict) -> VerifierAnswer {
     let allowed = match verdict.outcome() {
         v1::Outcome::Allow | v1::Outcome::Warn => true,
         v1::Outcome::Deny | v1::Outcome::Unspecified => false,
     };
     let reason = match (verdict.text.as_str(), allowed) {
         ("", true) => format!("pullgate: {} allowed by rule {}", verdict.digest, verdict.rule),
-        ("", false) => "pullgate: blocked, and the gate does not say why".to_owned(),
+        ("", false) => "pullgate: blocked; the gate gave no reason".to_owned(),
         (text, _) => text.to_owned(),
     };
     VerifierAnswer {
@@ -138,7 +139,7 @@ fn of_verdict(verdict: &v1::Verdict) -> VerifierAnswer {
     }
 }
 
-/// One printable line, cut to the length that containerd can carry.
+/// Returns the text as one printable line, cut to the length that containerd can send to its client.
 fn line(text: &str) -> String {
     let mut line = printable(text);
     if line.len() > REASON_BYTES {
@@ -159,8 +160,9 @@ struct VerifierOptions {
 }
 
 impl VerifierOptions {
-    /// Go's `flag` syntax, as far as containerd writes it: one dash or two, the value beside or after `=`.
-    fn read(arguments: &[OsString]) -> Result<Self, VerifierError> {
+    /// Parses the part of Go's `flag` syntax that containerd uses: one dash or two, and the value after `=` or as the next
+    /// argument.
+    fn parse(arguments: &[OsString]) -> Result<Self, VerifierError> {
         let (mut name, mut digest, mut media_type) = (None, None, None);
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
@@ -170,7 +172,7 @@ impl VerifierOptions {
                 Some((option, value)) => (option, Some(value.to_owned())),
                 None => (option, None),
             };
-            let (place, known) = match option {
+            let (slot, known) = match option {
                 _ if !text.starts_with('-') => return Err(VerifierError::Argument(excerpt(text))),
                 "name" => (&mut name, "-name"),
                 "digest" => (&mut digest, "-digest"),
@@ -181,7 +183,7 @@ impl VerifierOptions {
                 Some(value) => value,
                 None => self::text(rest.next().ok_or(VerifierError::NoValue(known))?)?.to_owned(),
             };
-            *place = Some(value).filter(|value| !value.is_empty());
+            *slot = Some(value).filter(|value| !value.is_empty());
         }
         let media_type = media_type.ok_or(VerifierError::Missing("-stdin-media-type"))?;
         if media_type != STDIN_MEDIA_TYPE {
@@ -200,16 +202,16 @@ fn text(argument: &OsStr) -> Result<&str, VerifierError> {
         .ok_or_else(|| VerifierError::Argument(excerpt(&argument.to_string_lossy())))
 }
 
-/// What is read of the descriptor. The gate compares it with what it finds.
+/// Descriptor on standard input. The gate compares it with the manifest that it finds.
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Unverified {
+struct UnverifiedDescriptor {
     media_type: String,
     digest: String,
     size: i64,
 }
 
-/// containerd gives a pipe, which is read without a thread; by hand it may be anything.
+/// Reads the descriptor. containerd passes a pipe, which needs no blocking thread; another caller may pass any file.
 async fn descriptor(stdin: OwnedFd) -> Result<v1::Descriptor, VerifierError> {
     let other = stdin.try_clone().map_err(VerifierError::Stdin)?;
     let mut bytes = Vec::new();
@@ -224,7 +226,7 @@ async fn descriptor(stdin: OwnedFd) -> Result<v1::Descriptor, VerifierError> {
     if u64::try_from(bytes.len()).is_ok_and(|length| length > DESCRIPTOR_BYTES) {
         return Err(VerifierError::Large);
     }
-    let Object(unverified): Object<Unverified> =
+    let Object(unverified): Object<UnverifiedDescriptor> =
         json::parse(&bytes).map_err(|error| VerifierError::Descriptor(chain(&error)))?;
     Ok(v1::Descriptor {
         media_type: unverified.media_type,
@@ -234,26 +236,26 @@ async fn descriptor(stdin: OwnedFd) -> Result<v1::Descriptor, VerifierError> {
 }
 
 async fn check(
-    question: v1::CheckRequest,
+    message: v1::CheckRequest,
     socket: &Path,
-    until: Instant,
+    deadline: Instant,
 ) -> Result<v1::Verdict, VerifierError> {
     let channel = Channel::connect(socket).await.map_err(VerifierError::Connect)?;
     let mut client = AdmissionClient::with_origin(channel, origin());
-    let mut request = Request::new(question);
-    request.set_timeout(until.saturating_duration_since(Instant::now()));
-    let answered = client.check(request).await.map_err(|status| {
+    let mut request = Request::new(message);
+    request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+    let response = client.check(request).await.map_err(|status| {
         let code = status.code();
         if matches!(code, Code::DeadlineExceeded | Code::Cancelled) {
             VerifierError::Late
         } else if code == Code::Unimplemented {
-            // The control socket, or the CRI door's.
+            // The control socket, or the socket of the CRI door.
             VerifierError::NotAdmission(socket.to_owned())
         } else {
             VerifierError::Refused(format!("{code:?}: {}", excerpt(status.message())))
         }
     })?;
-    answered.into_inner().verdict.ok_or(VerifierError::NoVerdict)
+    response.into_inner().verdict.ok_or(VerifierError::NoVerdict)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! The operator's tool: `pullgate`.
+//! The command line of `pullgate`, the operator's tool.
 //!
-//! A verb is one file below `cli/`: its arguments, and a `run` that is given the [`Context`] and where data goes. To
-//! add one, add its module, its variant of `Verb` and its line in `Verb::run`.
+//! Each verb is one file below `cli/`: its arguments, and a `run` that takes the [`Context`] and the output. To add a
+//! verb, add its module, its variant of `Verb` and its line in `Verb::run`.
 //!
-//! What was asked for goes to standard output, in words or, with `--json`, as one JSON document; warnings, errors and
-//! progress go to standard error. The exit code is an answer for scripts: see [`Exit`].
+//! A verb writes its result to standard output, as text or, with `--json`, as one JSON document. Warnings, errors and
+//! progress go to standard error. The exit code is the answer for scripts: see [`Exit`].
 
 mod daemon_client;
 mod cache;
@@ -33,7 +33,7 @@ use crate::base::error_chain::chain;
 use crate::oci::{Reference, ReferenceError};
 use crate::process::config::{Config, DEFAULT_PATH, Problem};
 
-/// The operator's tool of pullgate, the gate between a node's container runtime and its registries.
+/// The operator's tool for pullgate, the gate between a node's container runtime and its registries.
 #[derive(Debug, Parser)]
 #[command(
     name = "pullgate",
@@ -41,26 +41,32 @@ use crate::process::config::{Config, DEFAULT_PATH, Problem};
     propagate_version = true,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 yes, 1 no, 2 wrong usage or configuration, 3 could not tell"
+    after_help = "Exit codes: 0 yes, 1 no, 2 usage or configuration error, 3 could not tell\n\n\
+                  Examples:\n  \
+                  pullgate check registry.example/acme/app:v1\n  \
+                  pullgate decisions --denied"
 )]
 struct ToolArguments {
-    /// The main file of the configuration
-    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_PATH)]
+    /// Main file of the configuration
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "PATH", default_value = DEFAULT_PATH)]
     config: PathBuf,
 
     /// Print one JSON document instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
 
-    /// When to colour what is printed; `auto` looks at the terminal and at `NO_COLOR`
-    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
+    /// When to colour the output; `auto` colours on a terminal unless `NO_COLOR` is set
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
     color: Color,
 
     #[command(subcommand)]
     verb: Verb,
 }
 
-/// When to colour what is printed.
+/// Heading of the options that every verb takes: without it, clap lists them under the heading of the verb's last group.
+const GLOBAL: &str = "Global options";
+
+/// When to colour the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Color {
     /// On a terminal, unless `NO_COLOR` is set (no-color.org) or `TERM` is `dumb`.
@@ -73,33 +79,33 @@ pub enum Color {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Show or forget the verdicts that the daemon remembers
+    /// List or clear the daemon's cached verdicts
     #[command(subcommand)]
     Cache(cache::CacheCommand),
-    /// Say what the gate would decide on an image now, and why
+    /// Show how the gate decides on an image, and why
     Check(check::Check),
     /// Print a completion script for a shell
     Completions(completions::Completions),
-    /// Check the configuration, or show the rules that it makes
+    /// Check the configuration, or show its rules
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Show what the daemon let through and what it blocked
+    /// Show the daemon's decisions: pulls that it allowed and pulls that it blocked
     Decisions(decisions::DecisionsArgs),
-    /// Show the gate at work: images in a registry of this process, pulled through a gate of this process
+    /// Demonstrate the gate: pull images from a registry through a gate, all in this process
     Demo(demo::DemoArgs),
-    /// Show public keys, and bring those of OCI Vault
+    /// Show public keys, or import them from OCI Vault
     #[command(subcommand)]
     Key(Box<key::KeyCommand>),
-    /// Print the manual page, or write the pages of all commands
+    /// Print the manual page, or write the manual pages of all commands
     Man(completions::Man),
-    /// Have the daemon load its configuration anew; what does not load leaves the old one at work
+    /// Reload the daemon's configuration; an invalid file leaves the current one in effect
     Reload(status::Reload),
-    /// Sign an image with a key of this machine, or with one in OCI Vault
+    /// Sign an image with a private key file or with a key in OCI Vault
     Sign(Box<sign::Sign>),
-    /// List, show, verify, tag, delete and carry the signatures of images
+    /// List, show, verify, tag, delete, export and import signatures of images
     #[command(subcommand)]
     Signature(Box<signature::SignatureCommand>),
-    /// Show what the daemon is doing: its doors, policy and warnings
+    /// Show the daemon's status: doors, policy and warnings
     Status(status::Status),
 }
 
@@ -122,16 +128,16 @@ impl Verb {
     }
 }
 
-/// What every verb is given.
+/// Settings that every verb receives.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// The main file of the configuration, whether it is there or not.
+    /// Main file of the configuration. The file may not exist.
     pub config_path: PathBuf,
-    /// Whether one JSON document is wanted instead of text.
+    /// Whether to print one JSON document instead of text.
     pub json: bool,
-    /// Whether standard output is coloured.
+    /// Colours of standard output.
     pub paint: Paint,
-    /// Whether standard error is coloured.
+    /// Colours of standard error.
     pub paint_errors: Paint,
 }
 
@@ -139,31 +145,31 @@ impl Context {
     /// Loads the configuration.
     ///
     /// # Errors
-    /// All that is wrong with it, as [`Exit::Usage`].
+    /// Every problem of the configuration, with [`Exit::Usage`].
     pub fn config(&self) -> Result<Config, CliError> {
         Ok(Config::load(&self.config_path)?)
     }
 
-    /// Runs the asynchronous part of a verb to its end.
+    /// Runs the asynchronous part of a verb to completion.
     ///
     /// # Errors
-    /// When the system gives no threads.
+    /// When the system refuses to create threads.
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .map_err(|error| {
-                CliError::new("could not start the runtime", Exit::CouldNotTell).because(error)
+                CliError::new("could not start the asynchronous runtime", Exit::CouldNotTell).because(error)
             })?;
         Ok(runtime.block_on(future))
     }
 
-    /// Says something that is not what was asked for, in a line on standard error.
+    /// Prints a line on standard error that is not part of the verb's result.
     pub fn say(&self, text: &str) {
         output::to_stderr(&format!("{text}\n"));
     }
 
-    /// Warns of something in the configuration, on standard error.
+    /// Prints a warning about the configuration on standard error.
     pub fn warn(&self, problem: &Problem) {
         let label = self.paint_errors.yellow("warning:");
         output::to_stderr(&format!(
@@ -173,17 +179,17 @@ impl Context {
     }
 }
 
-/// The command line as it is parsed, for what reads it without running it.
+/// Returns the definition of the command line, for callers that inspect it without running it.
 #[must_use]
 pub fn command() -> clap::Command {
     ToolArguments::command()
 }
 
-/// The whole program: reads the process's arguments, and answers with its exit code.
+/// Runs the whole program: reads the process's arguments and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let color = match wanted_color(&arguments) {
+    let color = match color_argument(&arguments) {
         Color::Auto => clap::ColorChoice::Auto,
         Color::Always => clap::ColorChoice::Always,
         Color::Never => clap::ColorChoice::Never,
@@ -194,13 +200,13 @@ pub fn main() -> ExitCode {
         .and_then(|matches| ToolArguments::from_arg_matches(&matches));
     let arguments = match arguments {
         Ok(arguments) => arguments,
-        Err(error) => return told(&error),
+        Err(error) => return exit_for_clap(&error),
     };
     let context = Context {
         config_path: arguments.config,
         json: arguments.json,
-        paint: Paint::of(arguments.color, &io::stdout()),
-        paint_errors: Paint::of(arguments.color, &io::stderr()),
+        paint: Paint::new(arguments.color, &io::stdout()),
+        paint_errors: Paint::new(arguments.color, &io::stderr()),
     };
     let mut out = io::stdout().lock();
     let outcome = arguments.verb.run(&context, &mut out).and_then(|exit| {
@@ -216,13 +222,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Reads an image's name, as an argument.
+/// Parses an image name in an argument.
 fn reference(text: &str) -> Result<Reference, String> {
     text.parse().map_err(|error: ReferenceError| chain(&error))
 }
 
-/// What clap answers by itself: help and version are what was asked for, anything else is wrong usage.
-fn told(error: &clap::Error) -> ExitCode {
+/// Prints the help, version or error that clap itself produced, and returns the exit code. All but help and version are
+/// usage errors.
+fn exit_for_clap(error: &clap::Error) -> ExitCode {
     let printed = error.print();
     if error.use_stderr() {
         Exit::Usage.into()
@@ -233,8 +240,8 @@ fn told(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// `--color`, read before clap does: what clap itself prints is coloured, or not, as well.
-fn wanted_color(arguments: &[OsString]) -> Color {
+/// Reads `--color` before clap parses the arguments, so that the option also applies to text that clap prints.
+fn color_argument(arguments: &[OsString]) -> Color {
     let texts = || {
         arguments
             .iter()
@@ -246,7 +253,7 @@ fn wanted_color(arguments: &[OsString]) -> Color {
         .zip(texts().skip(1))
         .filter(|(flag, _)| *flag == "--color")
         .map(|(_, value)| value);
-    // A word that clap will refuse has no colour.
+    // For a value that clap will refuse, print without colour.
     joined.chain(apart).last().map_or(Color::Auto, |word| {
         Color::from_str(word, false).unwrap_or(Color::Never)
     })

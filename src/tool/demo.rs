@@ -1,5 +1,5 @@
-//! `pullgate demo`: a registry, a gate and a runtime in one process, and what the gate lets through. No root, no
-//! network, no other program; every key is made for the occasion and forgotten with it.
+//! `pullgate demo`: a registry, a gate and a runtime's client in one process, which show the pulls that the gate allows and
+//! blocks. It needs no root, no network and no other program. Its keys exist only as long as the process.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,19 +24,18 @@ use crate::oci::{Blob, Descriptor, Digest, MediaType, Platform, Reference, Refer
 use crate::pull::find;
 use crate::pull::gate::{DerivationsError, Gate, GateSettings, Storage};
 use crate::pull::policy::{
-    DefaultAction as Otherwise, DuplicateScope, Generation, Mode, Pods, Policy, Requirement, Rule,
-    ScopeError, Signed,
+    DefaultAction, DuplicateScope, Generation, Mode, Pods, Policy, Requirement, Rule, ScopeError, Signed,
 };
 use crate::signature::oracle::{self, OracleMessage, Record};
 use crate::tool::sign::{PrivateKey, PrivateKeyError, SignError, artifact, sign};
 use crate::trust::{Authority, Salt, SigningAlgorithm, TrustedKey};
 
-/// The registry's host as it stands in image names; no such host exists (RFC 2606, 2).
+/// The registry's host in image names. No such host exists (RFC 2606, 2).
 pub const HOST: &str = "registry.example";
-/// The one repository of the demonstration.
+/// Repository that holds all images of the demonstration.
 const REPOSITORY: &str = "acme/app";
 
-/// A registry with images, and a gate before it, both listening.
+/// A running registry with images, and a running gate in front of it.
 #[derive(Debug)]
 pub struct Demo {
     registry: EmbeddedRegistry,
@@ -46,30 +45,30 @@ pub struct Demo {
     serving: JoinHandle<()>,
 }
 
-/// An image of the demonstration, and what must come of its pull.
+/// An image of the demonstration, and the expected outcome of its pull.
 #[derive(Clone, Debug)]
 pub struct DemoImage {
-    /// Its name.
+    /// Name of the image.
     pub image: Reference,
-    /// What is special about it, in a clause.
+    /// Description of the image, in a clause.
     pub about: &'static str,
-    /// Why it must be blocked; nothing where it must be let through.
+    /// Reason for which the gate must block it; `None` when the gate must allow it.
     pub expected: Option<Reason>,
 }
 
-/// What came of a pull.
+/// Outcome of a pull.
 #[derive(Debug)]
 pub struct PullOutcome<'a> {
-    /// Of which image.
-    pub shown: &'a DemoImage,
-    /// What the runtime got.
+    /// Image that was pulled.
+    pub demo_image: &'a DemoImage,
+    /// Result of the pull in the runtime.
     pub result: Result<Pulled, ClientPullError>,
-    /// What containerd prints of it, where the pull was refused.
+    /// Text that containerd prints, when the pull was refused.
     pub printed: Option<String>,
 }
 
 impl PullOutcome<'_> {
-    /// The gate's reason, where it blocked the pull.
+    /// Returns the gate's reason code, when it blocked the pull.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match &self.result {
@@ -83,10 +82,10 @@ impl PullOutcome<'_> {
         }
     }
 
-    /// Whether it is what the demonstration promises.
+    /// Returns whether the outcome is the expected one.
     #[must_use]
     pub fn as_expected(&self) -> bool {
-        match (self.shown.expected, &self.result) {
+        match (self.demo_image.expected, &self.result) {
             (None, Ok(_)) => true,
             (Some(expected), Err(ClientPullError::Refused(refusal))) => {
                 refusal.reason() == Some(expected.code())
@@ -96,52 +95,52 @@ impl PullOutcome<'_> {
     }
 }
 
-/// Why the demonstration could not begin. None of it says anything of the gate's verdicts.
+/// Error that prevents the demonstration from starting. It says nothing about the gate's verdicts.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DemoError {
-    /// The gate's client for the registry, or its memory.
-    #[error("the client for the registry could not be set up")]
+    /// The gate's client for the registry.
+    #[error("could not set up the client for the registry")]
     Client(#[from] RegistryError),
-    /// A socket on loopback.
-    #[error("a port on 127.0.0.1 could not be opened")]
+    /// A socket on the loopback address.
+    #[error("could not listen on 127.0.0.1")]
     Listen(#[from] std::io::Error),
-    /// A key.
-    #[error("a key could not be made")]
+    /// A key could not be generated.
+    #[error("could not generate a key")]
     Key(#[from] PrivateKeyError),
-    /// The thread that made a key.
-    #[error("a key was not made to its end")]
+    /// The thread that generates a key ended early.
+    #[error("the generation of a key was interrupted")]
     Interrupted(#[from] tokio::task::JoinError),
-    /// The gate.
-    #[error("the gate could not be set up")]
+    /// The gate could not be set up.
+    #[error("could not set up the gate")]
     Gate(#[from] DerivationsError),
-    /// A name of the demonstration's own.
-    #[error("an image name of the demonstration is none")]
+    /// An image name of the demonstration is invalid.
+    #[error("an image name of the demonstration is not valid")]
     Name(#[from] ReferenceError),
-    /// The rule of the demonstration.
-    #[error("the rule of the demonstration is none")]
+    /// The scope of the demonstration's rule is invalid.
+    #[error("the rule of the demonstration is not valid")]
     Rule(#[from] ScopeError),
-    /// The rules of the demonstration.
-    #[error("the rules of the demonstration exclude each other")]
+    /// The rules of the demonstration contradict each other.
+    #[error("the rules of the demonstration contradict each other")]
     Rules(#[from] DuplicateScope),
-    /// The runtime's client.
-    #[error("the runtime's client could not be set up")]
+    /// The runtime's client could not be set up.
+    #[error("could not set up the runtime's client")]
     Runtime(#[from] SetUpError),
-    /// A signature.
-    #[error("an image could not be signed")]
+    /// An image could not be signed.
+    #[error("could not sign an image")]
     Sign(#[from] SignError),
-    /// The embedded registry.
-    #[error("the registry did not take an image")]
+    /// The embedded registry refused an image.
+    #[error("could not store an image in the registry")]
     Store(#[from] StoreError),
 }
 
 impl Demo {
-    /// Makes two keys, pushes the images, signs them, and opens the gate before them. The gate trusts one of the keys.
+    /// Generates two keys, pushes and signs the images, and starts a gate that trusts one of the keys.
     ///
     /// # Errors
-    /// As [`DemoError`] says.
+    /// [`DemoError`].
     pub async fn start() -> Result<Self, DemoError> {
-        let (release, stranger) = tokio::join!(key(), key());
+        let (release, stranger) = tokio::join!(generate_key(), generate_key());
         let (release, stranger) = (release?, stranger?);
         let registry = EmbeddedRegistry::start(FakeRegistryOptions::default()).await?;
         let images = push(&registry, &release, &stranger)?;
@@ -160,9 +159,9 @@ impl Demo {
         let address = door.local_addr();
         let settings = GateSettings {
             policy: Arc::new(policy(&release)?),
-            client: RegistryClient::new(vec![reached(&registry)?], vec![address])?,
+            client: RegistryClient::new(vec![registry_config(&registry)?], vec![address])?,
             oracle: OracleRegistries::default(),
-            // No source of the registry reads it.
+            // Unused: the registry has no `directory` source.
             signatures: PathBuf::new(),
             positive_ttl: Duration::from_secs(60),
             negative_ttl: Duration::from_secs(1),
@@ -188,13 +187,13 @@ impl Demo {
         })
     }
 
-    /// Where the gate listens.
+    /// Returns the address of the gate.
     #[must_use]
     pub const fn gate(&self) -> SocketAddr {
         self.gate
     }
 
-    /// Where the registry listens: scheme, address and port.
+    /// Returns the URL of the registry: scheme, address and port.
     #[must_use]
     pub fn registry(&self) -> &str {
         self.registry.url()
@@ -203,14 +202,14 @@ impl Demo {
     /// Pulls every image through the gate, one after the other, as containerd does.
     ///
     /// # Errors
-    /// [`DemoError::Runtime`] alone: a pull that fails is an outcome.
+    /// Only [`DemoError::Runtime`]: a failed pull is an outcome.
     pub async fn pull_all(&self) -> Result<Vec<PullOutcome<'_>>, DemoError> {
         let runtime = PullClient::new(Dialect::Containerd, self.gate)?;
         let mut outcomes = Vec::new();
-        for shown in &self.images {
-            let result = runtime.pull(&shown.image).await;
+        for demo_image in &self.images {
+            let result = runtime.pull(&demo_image.image).await;
             let printed = match &result {
-                Err(ClientPullError::Refused(refusal)) => Some(runtime.prints(&shown.image, refusal)),
+                Err(ClientPullError::Refused(refusal)) => Some(runtime.prints(&demo_image.image, refusal)),
                 Err(
                     ClientPullError::Connection { .. }
                     | ClientPullError::Corrupt { .. }
@@ -219,7 +218,7 @@ impl Demo {
                 | Ok(_) => None,
             };
             outcomes.push(PullOutcome {
-                shown,
+                demo_image,
                 result,
                 printed,
             });
@@ -227,44 +226,44 @@ impl Demo {
         Ok(outcomes)
     }
 
-    /// Commands to pull an image by hand through this gate, for each runtime: one that is let through, one that is not.
+    /// Returns commands for each runtime that pull an allowed and a blocked image through this gate.
     #[must_use]
-    pub fn by_hand(&self) -> Vec<ByHand> {
+    pub fn commands_by_hand(&self) -> Vec<RuntimeCommands> {
         let (gate, port) = (self.gate, self.gate.port());
         let mut pulled: Vec<&Reference> = Vec::new();
         for blocked in [false, true] {
             let image = self
                 .images
                 .iter()
-                .find(|shown| shown.expected.is_some() == blocked);
-            pulled.extend(image.map(|shown| &shown.image));
+                .find(|demo_image| demo_image.expected.is_some() == blocked);
+            pulled.extend(image.map(|demo_image| &demo_image.image));
         }
-        let of = |command: &str| {
+        let lines = |command: &str| {
             pulled
                 .iter()
                 .map(|image| format!("{command}{image}"))
                 .collect::<Vec<_>>()
         };
-        // containerd up to 1.7.31 takes no file that holds `server` alone, and asks the origin instead.
+        // containerd up to 1.7.31 ignores a file that has only `server`, and asks the origin instead.
         let hosts = format!(
             "hosts=$(mktemp -d) && mkdir \"$hosts/{HOST}\" && printf '%s\\n' 'server = \"http://{gate}\"' \
              '[host.\"http://{gate}\"]' '  capabilities = [\"pull\", \"resolve\"]' >\"$hosts/{HOST}/hosts.toml\""
         );
         let ctr = std::iter::once(hosts)
-            .chain(of("sudo ctr images pull --hosts-dir \"$hosts\" "))
+            .chain(lines("sudo ctr images pull --hosts-dir \"$hosts\" "))
             .collect();
         vec![
-            ByHand {
+            RuntimeCommands {
                 runtime: "docker",
-                commands: of(&format!("docker pull localhost:{port}/")),
+                commands: lines(&format!("docker pull localhost:{port}/")),
             },
-            ByHand {
+            RuntimeCommands {
                 runtime: "ctr",
                 commands: ctr,
             },
-            ByHand {
+            RuntimeCommands {
                 runtime: "podman",
-                commands: of(&format!("podman pull --tls-verify=false {gate}/")),
+                commands: lines(&format!("podman pull --tls-verify=false {gate}/")),
             },
         ]
     }
@@ -273,22 +272,22 @@ impl Demo {
     pub async fn stop(self) {
         self.stop.cancel();
         if let Err(error) = self.serving.await {
-            tracing::error!(%error, "The door of the demonstration did not end by itself");
+            tracing::error!(%error, "The door of the demonstration did not stop in order");
         }
     }
 }
 
-/// Commands for one runtime, in their order.
+/// Commands for one runtime, in order.
 #[derive(Clone, Debug)]
-pub struct ByHand {
-    /// The runtime's command.
+pub struct RuntimeCommands {
+    /// Name of the runtime's command.
     pub runtime: &'static str,
-    /// Lines for a shell.
+    /// Command lines for a shell.
     pub commands: Vec<String>,
 }
 
-/// How the gate reaches the registry.
-fn reached(registry: &EmbeddedRegistry) -> Result<RegistryConfig, DemoError> {
+/// Returns the gate's configuration of the registry.
+fn registry_config(registry: &EmbeddedRegistry) -> Result<RegistryConfig, DemoError> {
     let mut config = RegistryConfig::default_for(HOST)?;
     config.endpoints = registry.url().parse().into_iter().collect();
     config.credentials = Credentials::Anonymous;
@@ -296,12 +295,12 @@ fn reached(registry: &EmbeddedRegistry) -> Result<RegistryConfig, DemoError> {
     Ok(config)
 }
 
-/// Makes a key on a thread where it keeps nobody waiting: it takes a moment.
-async fn key() -> Result<PrivateKey, DemoError> {
+/// Generates a key on a blocking thread, because it takes a moment.
+async fn generate_key() -> Result<PrivateKey, DemoError> {
     Ok(tokio::task::spawn_blocking(|| PrivateKey::generate(KEY_BITS)).await??)
 }
 
-/// One rule: whatever the registry holds must be signed by this key.
+/// Builds a policy with one rule: every image of the registry must be signed with this key.
 fn policy(release: &PrivateKey) -> Result<Policy, DemoError> {
     let schemes = BTreeSet::from([ALGORITHM.scheme(Salt::Any)]);
     let trusted = TrustedKey::new("release", release.public().clone(), schemes);
@@ -316,7 +315,7 @@ fn policy(release: &PrivateKey) -> Result<Policy, DemoError> {
     let rule = Rule::new(scope, Requirement::Signed(signed), Mode::Enforce, Pods::default());
     let (denied, generation) = (BTreeSet::new(), Generation([0; 32]));
     Ok(Policy::new(
-        Otherwise::Reject,
+        DefaultAction::Reject,
         vec![rule],
         denied,
         vec![trusted],
@@ -324,7 +323,7 @@ fn policy(release: &PrivateKey) -> Result<Policy, DemoError> {
     )?)
 }
 
-/// Pushes and signs what is shown.
+/// Pushes and signs the images of the demonstration.
 fn push(
     registry: &EmbeddedRegistry,
     release: &PrivateKey,
@@ -355,36 +354,36 @@ fn push(
     registry.tamper(REPOSITORY, &tampered.digest, other)?;
 
     let forged = put("forged")?;
-    let elsewhere = record(release, &signed.digest)?.signature;
+    let signature_of_another = record(release, &signed.digest)?.signature;
     let forgery = Record {
-        signature: elsewhere,
+        signature: signature_of_another,
         ..record(release, &forged.digest)?
     };
     attach(registry, &forged, &forgery)?;
 
-    let shown = |tag: &str, about: &'static str, expected: Option<Reason>| {
-        let image = format!("{HOST}/{REPOSITORY}:{tag}").parse()?;
+    let image = |tag: &str, about: &'static str, expected: Option<Reason>| {
+        let name = format!("{HOST}/{REPOSITORY}:{tag}").parse()?;
         Ok(DemoImage {
-            image,
+            image: name,
             about,
             expected,
         })
     };
     [
-        shown("signed", "signed by the trusted key", None),
-        shown("multi-platform", "an index, signed; its manifests are not", None),
-        shown("unsigned", "nobody signed it", Some(Reason::Unsigned)),
-        shown(
+        image("signed", "signed by the trusted key", None),
+        image("multi-platform", "a signed index of unsigned manifests", None),
+        image("unsigned", "not signed", Some(Reason::Unsigned)),
+        image(
             "wrong-key",
-            "signed by a key nobody trusts",
+            "signed by an untrusted key",
             Some(Reason::UntrustedKey),
         ),
-        shown(
-            "tampered",
-            "altered after it was signed",
-            Some(Reason::DigestMismatch),
+        image("tampered", "altered after signing", Some(Reason::DigestMismatch)),
+        image(
+            "forged",
+            "with the signature of another image",
+            Some(Reason::BadSignature),
         ),
-        shown("forged", "its signature was altered", Some(Reason::BadSignature)),
     ]
     .into_iter()
     .collect()
@@ -399,7 +398,7 @@ fn put_image(registry: &EmbeddedRegistry, tag: &str, platform: Platform) -> Resu
     registry.put_image_for(REPOSITORY, tag, platform, &[&layer])
 }
 
-/// One that this machine does not pull.
+/// Returns a platform that a runtime on this machine does not pull.
 fn another_platform() -> Platform {
     let host = Platform::of_this_machine();
     let other = if host.architecture == "s390x" {
@@ -413,7 +412,7 @@ fn another_platform() -> Platform {
     }
 }
 
-/// What `pullgate sign` makes of an image.
+/// Signs an image as `pullgate sign` does.
 fn record(key: &PrivateKey, digest: &Digest) -> Result<Record, SignError> {
     let name = key.public().fingerprint().to_string();
     let message = OracleMessage {
@@ -429,7 +428,7 @@ fn record(key: &PrivateKey, digest: &Digest) -> Result<Record, SignError> {
     sign(&message, key, Timestamp::now())
 }
 
-/// Stores a record where the gate looks for it: as a referrer of its image.
+/// Stores a record where the gate finds it: as a referrer of its image.
 fn attach(registry: &EmbeddedRegistry, subject: &Descriptor, record: &Record) -> Result<(), StoreError> {
     let bytes = registry
         .manifest(REPOSITORY, &subject.digest.to_string())
@@ -444,7 +443,7 @@ fn attach(registry: &EmbeddedRegistry, subject: &Descriptor, record: &Record) ->
     Ok(())
 }
 
-/// The smallest that the gate takes, and the quickest to make.
+/// The smallest size that the gate accepts, and the fastest to generate.
 const KEY_BITS: usize = 2048;
 const ALGORITHM: SigningAlgorithm = SigningAlgorithm::Sha256RsaPkcsPss;
 

@@ -1,13 +1,13 @@
-//! Signing: the message as Oracle's client builds it, the record as its API keeps it, and the referrer that carries it.
-//! The signature is a key's of this machine, or a vault's, which is then checked before anything is made of it. The
-//! operator's side: the daemon never signs an image and never reads a key that does.
+//! Signing: the message as Oracle's client builds it, the record as Oracle's API stores it, and the referrer that carries
+//! the record. The signature comes from a private key file or from a vault; a vault's signature is verified before it is
+//! used. The daemon never signs an image and never reads a private key for images.
 //!
-//! RUSTSEC-2023-0071 concerns the timing of private-key operations of the `rsa` crate that an attacker can observe over
-//! a network. Here a person signs on a machine of theirs, with blinding, and nobody outside can ask for signatures.
+//! RUSTSEC-2023-0071 concerns the timing of private-key operations of the `rsa` crate, if an attacker can observe it over
+//! a network. Here a person signs on their own machine, with blinding, and no remote party can request signatures.
 
 mod artifact;
 mod key;
-mod spelling;
+mod message_bytes;
 
 pub use artifact::artifact;
 use base64::Engine as _;
@@ -21,61 +21,62 @@ use crate::base::limits::MESSAGE_BYTES;
 use crate::signature::oracle::{OracleMessage, Record};
 use crate::trust::{PublicKey, Salt, SignatureMismatch, SignedBytes, TrustedKey};
 
-/// Why nothing was signed.
+/// Error of signing an image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignError {
-    /// More than OCI Vault signs, and more than a gate reads.
+    /// The message is longer than OCI Vault signs, and longer than a gate reads.
     #[error(
-        "the message is {bytes} bytes long, and OCI Vault signs {MESSAGE_BYTES} at most: shorten the description or metadata"
+        "the message has {bytes} bytes, and OCI Vault signs at most {MESSAGE_BYTES}: shorten the description or metadata"
     )]
     MessageTooLong {
-        /// How long it is.
+        /// Length of the message in bytes.
         bytes: usize,
     },
-    /// Oracle's client takes JSON text alone.
+    /// The metadata is not JSON text, which Oracle's client requires.
     #[error("the metadata is not JSON")]
     Metadata(#[source] serde_json::Error),
-    /// The vault signed something else, or with another key.
-    #[error("the vault's signature is not one of the key version that was named")]
+    /// The vault signed another message, or signed with another key.
+    #[error("the vault's signature does not verify with the public key of the key version")]
     NotOfKey(#[source] SignatureMismatch),
     /// The `rsa` crate could not sign.
     #[error("the key could not sign")]
     Rsa(#[source] rsa::Error),
 }
 
-/// The bytes of a message that are signed: as Oracle's client writes them, bounded, with metadata that is JSON.
+/// Encodes a message as the bytes to sign, which are those that Oracle's client writes. Checks the length and that the
+/// metadata is JSON.
 ///
 /// # Errors
 /// [`SignError::Metadata`] and [`SignError::MessageTooLong`].
-pub fn spelled(message: &OracleMessage) -> Result<Vec<u8>, SignError> {
+pub fn signed_bytes(message: &OracleMessage) -> Result<Vec<u8>, SignError> {
     if !message.metadata.is_empty() {
         serde_json::from_str::<serde::de::IgnoredAny>(&message.metadata).map_err(SignError::Metadata)?;
     }
-    let bytes = spelling::spell(message).into_bytes();
+    let bytes = message_bytes::encode(message).into_bytes();
     if bytes.len() > MESSAGE_BYTES {
         return Err(SignError::MessageTooLong { bytes: bytes.len() });
     }
     Ok(bytes)
 }
 
-/// Signs a message. The salt is as long as the hash, which every verifier takes.
+/// Signs a message. The salt is as long as the hash, which every verifier accepts.
 ///
 /// # Errors
-/// As [`SignError`] says.
+/// [`SignError`].
 pub fn sign(message: &OracleMessage, key: &PrivateKey, now: Timestamp) -> Result<Record, SignError> {
-    let bytes = spelled(message)?;
+    let bytes = signed_bytes(message)?;
     let signature = key
         .sign(message.signing_algorithm, &bytes)
         .map_err(SignError::Rsa)?;
-    Ok(record(message, &bytes, &signature, now))
+    Ok(build_record(message, &bytes, &signature, now))
 }
 
-/// The record of a signature that a vault made over `bytes`, which are the message's own ([`spelled`]).
+/// Builds the record of a signature that a vault made over `bytes`, the encoded message ([`signed_bytes`]).
 ///
 /// # Errors
-/// [`SignError::NotOfKey`] when it is not the signature of `key`, the public half of the key version.
-pub fn signed_elsewhere(
+/// [`SignError::NotOfKey`] when the signature does not verify with `key`, the public key of the key version.
+pub fn record_from_vault(
     message: &OracleMessage,
     bytes: &[u8],
     signature: &[u8],
@@ -91,15 +92,15 @@ pub fn signed_elsewhere(
     TrustedKey::new("signing key", key.clone(), [scheme].into())
         .verify(signed)
         .map_err(SignError::NotOfKey)?;
-    Ok(record(message, bytes, signature, now))
+    Ok(build_record(message, bytes, signature, now))
 }
 
-fn record(message: &OracleMessage, bytes: &[u8], signature: &[u8], now: Timestamp) -> Record {
+fn build_record(message: &OracleMessage, bytes: &[u8], signature: &[u8], now: Timestamp) -> Record {
     let id = format!(
         "urn:pullgate:signature:sha256:{}",
         hex::encode(Sha256::digest(signature))
     );
-    let last = |text: &str| {
+    let last_ten = |text: &str| {
         text.get(text.len().saturating_sub(10)..)
             .unwrap_or(text)
             .to_owned()
@@ -110,14 +111,14 @@ fn record(message: &OracleMessage, bytes: &[u8], signature: &[u8], now: Timestam
         signing_algorithm: message.signing_algorithm.to_string(),
         message: STANDARD.encode(bytes),
         signature: STANDARD.encode(signature),
-        // As the service names records: the last ten characters of each id (`displayName` of SDK 2.189.0's
+        // The service's own naming: the last ten characters of each id (`displayName` of SDK 2.189.0's
         // `ContainerImageSignature`).
         display_name: Some(format!(
             "{}::{}::{}::{}",
-            last(&message.kms_key_id),
-            last(&message.kms_key_version_id),
+            last_ten(&message.kms_key_id),
+            last_ten(&message.kms_key_version_id),
             message.signing_algorithm,
-            last(&id)
+            last_ten(&id)
         )),
         id: Some(id),
         lifecycle_state: Some("AVAILABLE".to_owned()),

@@ -251,7 +251,7 @@ async fn without_a_daemon_the_tool_reports_it() {
     node.daemon.write(&closed);
     let output = node.tool(&["status"]).await;
     assert_eq!(output.status.code(), Some(2), "{output:?}");
-    assert!(text(&output.stderr).contains("opens no control socket"));
+    assert!(text(&output.stderr).contains("does not configure a control socket"));
 }
 
 /// Runs the verifier as containerd does. Returns its exit code and its standard output.
@@ -330,11 +330,11 @@ async fn the_verifier_answers_as_containerd_expects() {
     let garbage: Vec<u8> = (0..=255).collect();
     let twice = text(&good).replace("{", &format!("{{\"digest\":\"{other}\","));
     for (arguments, stdin, expected) in [
-        (&usual[..], &b""[..], "no descriptor"),
-        (&usual, b"null", "no descriptor"),
-        (&usual, b"{}", "no descriptor"),
-        (&usual, &garbage, "no descriptor"),
-        (&usual, twice.as_bytes(), "no descriptor"),
+        (&usual[..], &b""[..], "is not a descriptor"),
+        (&usual, b"null", "is not a descriptor"),
+        (&usual, b"{}", "is not a descriptor"),
+        (&usual, &garbage, "is not a descriptor"),
+        (&usual, twice.as_bytes(), "is not a descriptor"),
         (&usual, &[b' '; 70_000], "larger than"),
         (&usual, &descriptor(&lies), "malformed"),
         (&usual, &descriptor(&unsigned), "do not name the same digest"),
@@ -354,7 +354,7 @@ async fn the_verifier_answers_as_containerd_expects() {
                 "text/plain",
             ],
             &good,
-            "standard input is `text/plain`",
+            "standard input has the media type `text/plain`",
         ),
         (
             &[
@@ -476,5 +476,5 @@ async fn the_verifier_answers_before_containerd_gives_up() {
     assert!(output_text.contains("did not answer within 9 s"), "{output_text}");
     let (code, output_text) = mute.unwrap();
     assert_eq!(code, 1);
-    assert!(output_text.contains("did not come in time"), "{output_text}");
+    assert!(output_text.contains("did not arrive in time"), "{output_text}");
 }

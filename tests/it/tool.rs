@@ -1,4 +1,4 @@
-//! `pullgate demo`, as it is typed.
+//! `pullgate demo` as a program.
 
 use std::process::Stdio;
 
@@ -17,27 +17,27 @@ fn demo(arguments: &[&str]) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    // It needs none of what a machine may have set up.
+    // The demonstration needs no environment of the machine.
     command.env_clear().current_dir(std::env::temp_dir());
     command
 }
 
 #[tokio::test]
-async fn the_demonstration_says_yes_when_all_came_out_as_it_must() {
-    let ended = demo(&["--json"]).output().await.unwrap();
-    let said: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
-    assert_eq!(ended.status.code(), Some(0), "{said:#}");
+async fn the_demonstration_succeeds_when_every_pull_has_the_expected_result() {
+    let output = demo(&["--json"]).output().await.unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{report:#}");
     assert_eq!(
-        (ended.stderr.as_slice(), &said["as_expected"]),
+        (output.stderr.as_slice(), &report["as_expected"]),
         (&b""[..], &true.into())
     );
-    let images = said["images"].as_array().unwrap();
-    let told: Vec<_> = images
+    let images = report["images"].as_array().unwrap();
+    let results: Vec<_> = images
         .iter()
         .map(|image| (image["result"].as_str().unwrap(), image["reason"].as_str()))
         .collect();
     assert_eq!(
-        told,
+        results,
         [
             ("pulled", None),
             ("pulled", None),
@@ -53,31 +53,31 @@ async fn the_demonstration_says_yes_when_all_came_out_as_it_must() {
             .all(|image| image["printed"].is_null() == image["reason"].is_null())
     );
 
-    let ended = demo(&[]).output().await.unwrap();
-    let said = String::from_utf8(ended.stdout).unwrap();
-    assert_eq!(ended.status.code(), Some(0), "{said}");
+    let output = demo(&[]).output().await.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(
-        said.contains("registry.example/acme/app:unsigned        blocked  unsigned"),
-        "{said}"
+        text.contains("registry.example/acme/app:unsigned        blocked  unsigned"),
+        "{text}"
     );
     assert!(
-        said.ends_with("All 6 pulls came out as they must.\n") && !said.contains('\u{1b}'),
-        "{said}"
+        text.ends_with("All 6 pulls had the expected result.\n") && !text.contains('\u{1b}'),
+        "{text}"
     );
 }
 
 #[tokio::test]
-async fn kept_it_can_be_pulled_from_until_it_is_told_to_end() {
+async fn with_keep_it_serves_pulls_until_a_signal() {
     let mut child = demo(&["--keep"]).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut said = Vec::new();
+    let mut text = Vec::new();
     let all = async {
-        while said.last().is_none_or(|line| line != "Ctrl-C ends it.") {
-            said.push(lines.next_line().await.unwrap().unwrap());
+        while text.last().is_none_or(|line| line != "Press Ctrl-C to stop.") {
+            text.push(lines.next_line().await.unwrap().unwrap());
         }
     };
     tokio::time::timeout(LATEST, all).await.unwrap();
-    let command = said
+    let command = text
         .iter()
         .find_map(|line| line.strip_prefix("  podman pull --tls-verify=false "))
         .unwrap();

@@ -1,4 +1,4 @@
-//! Records of Oracle's API on the way to a mirror and to a node without a network.
+//! Export of records from Oracle's API to a mirror and to a node without network.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::oracle_cloud::{Fault, Operation};
 use super::{NAMESPACE, REPOSITORY, Site};
 
 impl Site {
-    /// A node that trusts the vault's key, for images under any of these hosts.
+    /// Configures a node that trusts the vault's key for images of both hosts.
     async fn trust(&self, more: &str) {
         let import = [
             "key",
@@ -30,7 +30,7 @@ impl Site {
 }
 
 #[tokio::test]
-async fn a_node_without_a_network_is_gated_by_what_was_exported() {
+async fn a_node_without_network_uses_exported_records() {
     let site = Site::start().await;
     let image = site.tagged();
     site.trust("").await;
@@ -55,7 +55,7 @@ async fn a_node_without_a_network_is_gated_by_what_was_exported() {
 }
 
 #[tokio::test]
-async fn a_mirror_is_gated_by_what_was_attached_to_it() {
+async fn a_mirror_uses_attached_records() {
     let site = Site::start().await;
     let mirror = format!(
         "[[registry]]\nhost = \"mirror.example\"\nendpoint = \"{}\"\n",
@@ -86,7 +86,7 @@ async fn a_mirror_is_gated_by_what_was_attached_to_it() {
     assert_eq!(checked["verdict"], "allow", "{checked:#}");
     let shown = site.run(&["signature", "show", target]).await.ok().json();
     assert_eq!(shown[0]["record"]["id"], id.as_str());
-    // Twice is once.
+    // Attaching twice has no further effect.
     site.run(&to).await.ok();
     assert_eq!(
         site.run(&["signature", "show", target])
@@ -98,7 +98,7 @@ async fn a_mirror_is_gated_by_what_was_attached_to_it() {
             .len(),
         1
     );
-    // Another image there is not touched.
+    // Another image of the mirror gets no record.
     site.registry
         .put_image("copy/other", "v1", &[b"another image"])
         .unwrap();
@@ -111,11 +111,11 @@ async fn a_mirror_is_gated_by_what_was_attached_to_it() {
         "--to",
         "mirror.example/copy/other:v1",
     ];
-    site.run(&other).await.said(1, "left out: the record");
+    site.run(&other).await.assert_failed(1, "skipped: the record");
 }
 
 #[tokio::test]
-async fn what_is_not_the_images_is_left_behind() {
+async fn records_of_other_images_and_withdrawn_records_are_not_exported() {
     let site = Site::start().await;
     let image = site.tagged();
     let good = site.sign();
@@ -138,21 +138,21 @@ async fn what_is_not_the_images_is_left_behind() {
         .ok();
     assert!(
         ran.err
-            .contains(&format!("left out: `{foreign}`: it signs sha256:cdcd")),
+            .contains(&format!("skipped: `{foreign}`: it signs sha256:cdcd")),
         "{ran:?}"
     );
     assert!(ran.err.contains("its state is `DELETED`"), "{ran:?}");
     let stored = ran.json()["stored"].as_array().unwrap().clone();
     assert_eq!(stored.len(), 1);
-    let kept: Value = serde_json::from_str(&site.read(stored[0].as_str().unwrap())).unwrap();
-    assert_eq!(kept["id"], good.as_str());
+    let exported: Value = serde_json::from_str(&site.read(stored[0].as_str().unwrap())).unwrap();
+    assert_eq!(exported["id"], good.as_str());
     site.run(&["signature", "export", &image, "--from", "oracle"])
         .await
-        .said(2, "no place is named");
+        .assert_failed(2, "no destination is given");
 }
 
 #[tokio::test]
-async fn what_oracles_client_lists_is_imported_in_both_spellings() {
+async fn lists_of_oracles_client_are_imported_in_both_spellings() {
     let site = Site::start().await;
     site.trust("").await;
     let id = site.sign();

@@ -1,12 +1,12 @@
-//! Bad moments of Oracle's cloud, and what must not be printed.
+//! Faults of Oracle's cloud, and secrets that must not be printed.
 
 use std::time::Duration;
 
 use super::oracle_cloud::{Fault, Operation};
-use super::{Ran, Site};
+use super::{Site, ToolOutput};
 
-/// What is asked in this file, in few seconds.
-const ASKED: [(&[&str], Operation); 5] = [
+/// Verbs and the operations that fail in these tests.
+const CALLS: [(&[&str], Operation); 5] = [
     (&["key", "import", "--name", "k"], Operation::GetKey),
     (&["sign"], Operation::Sign),
     (&["sign"], Operation::CreateContainerImageSignature),
@@ -21,9 +21,9 @@ const ASKED: [(&[&str], Operation); 5] = [
 ];
 
 impl Site {
-    async fn ask(&self, verb: &[&str], more: &[&str]) -> Ran {
+    async fn run_verb(&self, verb: &[&str], more: &[&str]) -> ToolOutput {
         let image = self.tagged();
-        let key = self.with_key();
+        let key = self.key_arguments();
         let named: &[&str] = match verb {
             ["key", ..] => &key[..2],
             ["sign"] => &[image.as_str(), key[0], key[1], key[2], key[3]],
@@ -41,16 +41,16 @@ fn status(status: u16) -> Fault {
 }
 
 #[tokio::test]
-async fn a_bad_moment_passes_and_nothing_is_done_twice() {
+async fn a_temporary_fault_is_retried_and_nothing_is_done_twice() {
     let site = Site::start().await;
     site.sign();
-    for (verb, operation) in ASKED {
-        // Each once, one after the other; what a later release of the service adds is no fault at all.
+    for (verb, operation) in CALLS {
+        // Each fault once, one after the other. Unknown fields, which a later release may add, are no fault.
         for fault in [status(429), status(500), Fault::Reset, Fault::UnknownFields] {
             site.cloud.fail(operation, fault, Some(1));
         }
         let before = site.cloud.world().signatures.len();
-        site.ask(verb, &[]).await.ok();
+        site.run_verb(verb, &[]).await.ok();
         let made = usize::from(verb == ["sign"]);
         assert_eq!(
             site.cloud.world().signatures.len(),
@@ -62,11 +62,11 @@ async fn a_bad_moment_passes_and_nothing_is_done_twice() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_down_is_no_answer() {
+async fn a_service_that_is_down_gives_no_answer() {
     let site = Site::start().await;
     site.sign();
-    let mut kept = 1;
-    for (verb, operation) in ASKED {
+    let mut stored = 1;
+    for (verb, operation) in CALLS {
         for fault in [
             status(500),
             Fault::Truncated { bytes: 10 },
@@ -76,9 +76,9 @@ async fn a_service_that_is_down_is_no_answer() {
             Fault::Oversized { bytes: 9 << 20 },
         ] {
             site.cloud.fail(operation, fault.clone(), None);
-            // A busy machine must come as far as the question that goes wrong.
+            // On a busy machine, too, the verb must reach the operation that fails.
             let timeout = if verb == ["sign"] { "4" } else { "1" };
-            let ran = site.ask(verb, &["--timeout", timeout]).await;
+            let ran = site.run_verb(verb, &["--timeout", timeout]).await;
             assert_eq!(
                 (ran.code, ran.out.as_str()),
                 (3, ""),
@@ -86,11 +86,11 @@ async fn a_service_that_is_down_is_no_answer() {
             );
             assert!(ran.err.starts_with("error: "), "{ran:?}");
             if operation == Operation::CreateContainerImageSignature && fault != status(500) {
-                // It was taken, once for all that was asked, and the answer was lost; or it did not come so far.
-                kept += usize::from(!matches!(fault, Fault::Slow { .. }));
-                ran.said(3, "it is not known whether the record was uploaded");
+                // The record was stored once and the response was lost, or the request was not processed in time.
+                stored += usize::from(!matches!(fault, Fault::Slow { .. }));
+                ran.assert_failed(3, "could not tell whether the record was uploaded");
             }
-            assert_eq!(site.cloud.world().signatures.len(), kept, "{verb:?} {fault:?}");
+            assert_eq!(site.cloud.world().signatures.len(), stored, "{verb:?} {fault:?}");
             site.cloud.mend();
         }
     }
@@ -113,49 +113,51 @@ async fn a_service_that_is_down_is_no_answer() {
             &[("OCI_CLI_ENDPOINT", &closed)],
         )
         .await;
-    ran.said(3, "is not reachable");
+    ran.assert_failed(3, "is not reachable");
 }
 
-/// Only the API's own 404 says that it has no such image.
+/// Only the API's own 404 means that the image does not exist.
 #[tokio::test]
-async fn an_api_that_does_not_answer_is_not_an_api_without_the_image() {
+async fn a_timeout_is_not_reported_as_a_missing_image() {
     let site = Site::start().await;
     site.cloud.fail(
         Operation::LookupContainerImageByUri,
         Fault::Slow { milliseconds: 60_000 },
         None,
     );
-    let ran = site.ask(&["sign"], &["--timeout", "2"]).await;
-    ran.said(3, "could not ask Oracle's API about");
+    let ran = site.run_verb(&["sign"], &["--timeout", "2"]).await;
+    ran.assert_failed(3, "could not ask Oracle's API about");
     assert!(!ran.err.contains("has no image"), "{ran:?}");
 }
 
 #[tokio::test]
-async fn a_list_that_breaks_off_is_not_passed_off_as_whole() {
+async fn an_incomplete_list_is_reported() {
     let site = Site::start().await;
     site.sign();
     for fault in [Fault::WrongPage, Fault::LoopingPage] {
         site.cloud
             .fail(Operation::ListContainerImageSignatures, fault, None);
-        let ran = site.ask(&["signature", "list", "--from", "oracle"], &[]).await;
-        ran.said(3, "oracle-api could not be looked at to the end");
+        let ran = site
+            .run_verb(&["signature", "list", "--from", "oracle"], &[])
+            .await;
+        ran.assert_failed(3, "could not read all of oracle-api");
         assert!(ran.out.contains("ocid1.containerimagesignature."), "{ran:?}");
         site.cloud.mend();
     }
 }
 
 #[tokio::test]
-async fn a_clock_that_is_wrong_is_named() {
+async fn a_wrong_clock_is_reported() {
     let site = Site::start().await;
     site.cloud.clock().advance(Duration::from_secs(3600));
-    for (verb, _) in ASKED {
-        let ran = site.ask(verb, &["--timeout", "5"]).await;
-        ran.said(3, "set this machine's clock");
+    for (verb, _) in CALLS {
+        let ran = site.run_verb(verb, &["--timeout", "5"]).await;
+        ran.assert_failed(3, "set this machine's clock");
     }
 }
 
 #[tokio::test]
-async fn who_may_not_is_told_so() {
+async fn a_missing_permission_is_reported() {
     let site = Site::start().await;
     let config = site.read(".oci/config");
     let user = config
@@ -164,20 +166,20 @@ async fn who_may_not_is_told_so() {
         .unwrap();
     let other = config.replace(user, &format!("{}zzzz", &user[..user.len() - 4]));
     site.write(".oci/config", &other);
-    for (verb, _) in ASKED {
-        site.ask(verb, &[])
+    for (verb, _) in CALLS {
+        site.run_verb(verb, &[])
             .await
-            .said(3, "refused the signature or the signer");
+            .assert_failed(3, "refused the signature or the signer");
     }
 }
 
 #[tokio::test]
-async fn nothing_secret_is_printed() {
+async fn no_secret_is_printed() {
     let site = Site::start().await;
     site.sign();
     let key = site.read(".oci/key.pem");
     let tenancy = &site.tenancy;
-    // One second of 2001, in three parts as a token has them.
+    // A token that expired in 2001, in three parts.
     let token = "eyJhbGciOiJSUzI1NiJ9.eyJleHAiOjEwMDAwMDAwMDB9.c2VjcmV0LXNpZ25hdHVyZQ";
     site.write(".oci/token", token);
     let config = site.read(".oci/config");
@@ -192,7 +194,7 @@ async fn nothing_secret_is_printed() {
     std::fs::copy(locked, site.path(".oci/locked.pem")).unwrap();
 
     let mut printed = String::new();
-    for (verb, operation) in ASKED {
+    for (verb, operation) in CALLS {
         for more in [
             &[][..],
             &["--json"],
@@ -201,14 +203,14 @@ async fn nothing_secret_is_printed() {
             &["--auth", "security_token"],
             &["--auth", "api_key", "--profile", "OVER"],
         ] {
-            let ran = site.ask(verb, more).await;
+            let ran = site.run_verb(verb, more).await;
             printed += &format!("{}{}", ran.out, ran.err);
             if more.contains(&"OVER") || more.contains(&"PHRASE") {
                 assert_eq!(ran.code, 2, "{verb:?} {more:?} {ran:#?}");
             }
         }
         site.cloud.fail(operation, status(401), None);
-        let ran = site.ask(verb, &["--timeout", "1"]).await;
+        let ran = site.run_verb(verb, &["--timeout", "1"]).await;
         printed += &format!("{}{}", ran.out, ran.err);
         site.cloud.mend();
     }

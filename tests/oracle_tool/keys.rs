@@ -1,4 +1,4 @@
-//! `pullgate key`.
+//! `pullgate key` against a stand-in for OCI Vault.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::Site;
 use super::oracle_cloud::world::{self, Key, Version};
 use super::oracle_cloud::{Kind, Lifecycle, Operation};
 
-/// A site whose second key has two versions.
+/// Starts a site whose second key has two versions.
 async fn with_two_versions() -> (Site, String, [String; 2]) {
     let site = Site::start_with(|world| {
         world.keys.push(Key {
@@ -59,7 +59,7 @@ async fn the_current_version_is_imported_and_a_gate_loads_it() {
         .ok();
     assert_eq!(shown.json()["fingerprint"], version["fingerprint"]);
     assert_eq!(shown.json()["kind"], "RSA");
-    // A node takes the files as they are.
+    // A node loads the files unchanged.
     let rule = format!(
         "[[rule]]\nscope = \"phx.ocir.io/**\"\nrequire = \"signed\"\nformats = [\"oracle\"]\nkeys = [\"{name}\"]\n"
     );
@@ -90,7 +90,7 @@ async fn the_current_version_is_imported_and_a_gate_loads_it() {
         .await
         .ok();
     assert!(
-        again.out.contains("unchanged") && again.out.contains("\nas it was  policy.d/release.toml"),
+        again.out.contains("unchanged") && again.out.contains("\nunchanged  policy.d/release.toml"),
         "{again:?}"
     );
     assert!(again.err.contains("compare the fingerprints"), "{again:?}");
@@ -100,7 +100,7 @@ async fn the_current_version_is_imported_and_a_gate_loads_it() {
 }
 
 #[tokio::test]
-async fn versions_come_and_go_and_what_rules_name_stays() {
+async fn versions_are_added_and_revoked_and_edits_are_kept() {
     let (site, key, [one, two]) = with_two_versions().await;
     let all = [
         "key",
@@ -114,7 +114,7 @@ async fn versions_come_and_go_and_what_rules_name_stays() {
         "policy.d",
         "--json",
     ];
-    let changes = |ran: super::Ran| {
+    let changes = |ran: super::ToolOutput| {
         let mut changes: Vec<(String, String)> = ran.json()["versions"]
             .as_array()
             .unwrap()
@@ -141,7 +141,7 @@ async fn versions_come_and_go_and_what_rules_name_stays() {
         "--json",
     ];
     assert_eq!(changes(site.run(&first).await.ok()), ["new"]);
-    // The right to read key versions was enough.
+    // The permission to read key versions was enough.
     assert_eq!(
         (
             site.count(Operation::GetKey),
@@ -151,7 +151,7 @@ async fn versions_come_and_go_and_what_rules_name_stays() {
     );
     assert_eq!(changes(site.run(&all).await.ok()), ["unchanged", "new"]);
 
-    // By hand, and kept.
+    // A setting added by hand is kept.
     let edited = site
         .read("policy.d/k.toml")
         .replace("[[key]]\n", "[[key]]\nalgorithms = [\"SHA_256_RSA_PKCS_PSS\"]\n");
@@ -168,7 +168,7 @@ async fn versions_come_and_go_and_what_rules_name_stays() {
         "{file}"
     );
     site.run(&["config", "check"]).await.ok();
-    // That it is in use again is no reason to trust it again unasked.
+    // A version that is enabled again stays revoked until the administrator changes that.
     site.cloud.set_key_state(&one, Lifecycle::Enabled);
     assert_eq!(changes(site.run(&all).await.ok()), ["revoked here", "unchanged"]);
 
@@ -177,11 +177,11 @@ async fn versions_come_and_go_and_what_rules_name_stays() {
         &file.replace(&two, &format!("{}zz", &two[..two.len() - 2])),
     );
     let ran = site.run(&all).await;
-    ran.said(2, "the name `k-");
+    ran.assert_failed(2, "the name `k-");
 }
 
 #[tokio::test]
-async fn a_version_that_the_vault_has_no_more_is_revoked() {
+async fn a_version_that_the_vault_no_longer_has_is_revoked() {
     let (site, key, [one, two]) = with_two_versions().await;
     let all = [
         "key",
@@ -202,14 +202,14 @@ async fn a_version_that_the_vault_has_no_more_is_revoked() {
     ));
     site.write("k.toml", &file);
     let ran = site.run(&all).await.ok().json();
-    let told = ran["versions"]
+    let version = ran["versions"]
         .as_array()
         .unwrap()
         .iter()
         .find(|each| each["kms_key_version_id"] == gone.as_str());
-    let told = told.unwrap();
+    let version = version.unwrap();
     assert_eq!(
-        (&told["state"], &told["change"], &told["name"]),
+        (&version["state"], &version["change"], &version["name"]),
         (&json!("gone"), &json!("revoked"), &json!("old"))
     );
     assert!(
@@ -222,7 +222,7 @@ async fn a_version_that_the_vault_has_no_more_is_revoked() {
 }
 
 #[tokio::test]
-async fn keys_that_images_are_not_signed_with_are_refused_with_a_sentence() {
+async fn keys_that_cannot_sign_images_are_refused_with_an_explanation() {
     let mut ids = Vec::new();
     let site = Site::start_with(|world| {
         ids = [Kind::Aes, Kind::Ecdsa].map(|kind| world.key(kind)).to_vec();
@@ -232,18 +232,18 @@ async fn keys_that_images_are_not_signed_with_are_refused_with_a_sentence() {
         panic!()
     };
     for (arguments, words) in [
-        (vec![aes.as_str()], "is a symmetric (AES) key: it cannot sign"),
+        (vec![aes.as_str()], "is a symmetric (AES) key, which cannot sign"),
         (
             vec![aes, "--all-versions"],
-            "is a symmetric (AES) key: it cannot sign",
+            "is a symmetric (AES) key, which cannot sign",
         ),
         (
             vec![aes, "--kms-key-version-id", aes_version],
-            "has no public half: it is of a symmetric (AES) key",
+            "has no public key: it belongs to a symmetric (AES) key",
         ),
         (
             vec![ec],
-            "is a key for ECDSA: images are signed with RSA keys alone",
+            "is a key for ECDSA; images are signed with RSA keys only",
         ),
         (
             vec![ec, "--kms-key-version-id", ec_version],
@@ -259,31 +259,31 @@ async fn keys_that_images_are_not_signed_with_are_refused_with_a_sentence() {
                 .concat(),
             )
             .await;
-        ran.said(2, words);
+        ran.assert_failed(2, words);
         assert!(!site.path("out").exists());
     }
     site.run(&["key", "import", "--kms-key-id", &site.version])
         .await
-        .said(2, "is the OCID of a `keyversion`");
+        .assert_failed(2, "is the OCID of a `keyversion`");
     site.run(&["key", "import", "--kms-key-id", &site.key, "--name", "../x"])
         .await
-        .said(2, "a name has at most");
+        .assert_failed(2, "a name has at most");
 }
 
 #[tokio::test]
-async fn what_is_not_in_use_is_passed_over_and_said() {
+async fn a_version_that_is_not_enabled_is_passed_over_and_reported() {
     let site = Site::start().await;
     site.cloud
         .set_key_state(&site.version, Lifecycle::PendingDeletion);
     let ran = site
         .run(&["key", "import", "--kms-key-id", &site.key, "--name", "k"])
         .await;
-    ran.said(1, &format!("passed over: {} is PENDING_DELETION", site.version));
+    ran.assert_failed(1, &format!("passed over: {} is PENDING_DELETION", site.version));
     assert!(!site.path("k.toml").exists());
 }
 
 #[tokio::test]
-async fn a_key_that_became_another_is_not_written() {
+async fn a_key_that_changed_is_not_written() {
     let site = Site::start().await;
     let import = ["key", "import", "--kms-key-id", &site.key, "--name", "k"];
     site.run(&import).await.ok();
@@ -291,11 +291,13 @@ async fn a_key_that_became_another_is_not_written() {
     let (_, other) = world::pair();
     site.write(&pem, &other);
     let before = site.read("k.toml");
-    site.run(&import).await.said(1, "in the vault and sha256:");
+    site.run(&import)
+        .await
+        .assert_failed(1, "in the vault and sha256:");
     assert_eq!((site.read("k.toml"), site.read(&pem)), (before, other));
 
     site.write("k.toml", "[policy]\ndefault = \"reject\"\n");
     site.run(&import)
         .await
-        .said(2, "`./k.toml` is not a file of this key's tables");
+        .assert_failed(2, "`./k.toml` is not a file that `key import` wrote for this key");
 }

@@ -1,10 +1,10 @@
-//! How the tool reaches Oracle's cloud: files, variables, certificates, and as an instance.
+//! The tool's access to Oracle's cloud: configuration files, environment variables, certificates and instances.
 
 use super::oracle_cloud::{Cloud, Kind, Options, Tls, World, world};
 use super::{REPOSITORY, Site, USER};
 
 #[tokio::test]
-async fn files_and_variables_are_found_as_oracles_client_finds_them() {
+async fn files_and_variables_are_found_as_by_oracles_client() {
     let site = Site::start().await;
     site.sign();
     let image = site.tagged();
@@ -24,18 +24,20 @@ async fn files_and_variables_are_found_as_oracles_client_finds_them() {
         ("OCI_CLI_AUTH", "api_key"),
     ];
     site.run_with(&list, &variables).await.ok();
-    // The SDK's variable counts where the usual file is not there.
+    // The SDK's variable applies when the usual file does not exist.
     let sdk = [
         ("OCI_CONFIG_FILE", "elsewhere/config"),
         ("OCI_CLI_PROFILE", "OTHER"),
     ];
-    site.run_with(&list, &sdk).await.said(2, "has no profile `OTHER`");
+    site.run_with(&list, &sdk)
+        .await
+        .assert_failed(2, "has no profile `OTHER`");
     std::fs::remove_file(site.path(".oci/config")).unwrap();
     site.run_with(&list, &sdk).await.ok();
     site.run(&list)
         .await
-        .said(2, "--config-file and --profile name another");
-    // An option is stronger than its variable.
+        .assert_failed(2, "name another with --config-file and --profile");
+    // An option overrides its variable.
     let both = [&elsewhere[..], &["--auth", "api_key"]].concat();
     site.run_with(
         &both,
@@ -48,13 +50,15 @@ async fn files_and_variables_are_found_as_oracles_client_finds_them() {
     .ok();
     site.run_with(&elsewhere, &[("OCI_CLI_AUTH", "resource_principal")])
         .await
-        .said(2, "OCI_CLI_AUTH is `resource_principal`");
+        .assert_failed(2, "OCI_CLI_AUTH is `resource_principal`");
     let token = [&elsewhere[..], &["--auth", "security_token"]].concat();
-    site.run(&token).await.said(2, "has no `security_token_file`");
+    site.run(&token)
+        .await
+        .assert_failed(2, "has no `security_token_file`");
 }
 
 #[tokio::test]
-async fn without_an_endpoint_the_regions_own_hosts_are_asked() {
+async fn without_an_endpoint_the_hosts_of_the_region_are_used() {
     let site = Site::start().await;
     let image = site.tagged();
     for (verb, host) in [
@@ -71,7 +75,7 @@ async fn without_an_endpoint_the_regions_own_hosts_are_asked() {
         let ran = site
             .run_with(&[&verb[..], &more].concat(), &[("OCI_CLI_ENDPOINT", "")])
             .await;
-        ran.said(3, host);
+        ran.assert_failed(3, host);
     }
     site.run(&[
         "signature",
@@ -83,16 +87,16 @@ async fn without_an_endpoint_the_regions_own_hosts_are_asked() {
         "ftp://x",
     ])
     .await
-    .said(2, "there is no endpoint to ask");
+    .assert_failed(2, "could not determine the endpoint");
     let config = site.read(".oci/config").replace("region=us-phoenix-1\n", "");
     site.write(".oci/config", &config);
-    let nowhere = site
+    let without_region = site
         .run_with(
             &["key", "import", "--kms-key-id", &site.key],
             &[("OCI_CLI_ENDPOINT", "")],
         )
         .await;
-    nowhere.said(2, "no region is named");
+    without_region.assert_failed(2, "no region is set");
     site.run_with(
         &["key", "import", "--kms-key-id", &site.key],
         &[("OCI_CLI_REGION", "phx")],
@@ -120,7 +124,7 @@ async fn an_instance_signs_as_itself() {
             "--region",
             "us-phoenix-1",
         ],
-        &site.with_key()[..],
+        &site.key_arguments()[..],
     ]
     .concat();
     let ran = site.run_with(&sign, &variables).await.ok();
@@ -131,16 +135,16 @@ async fn an_instance_signs_as_itself() {
     );
     let unregioned = [
         &["sign", &image, "--auth", "instance_principal"],
-        &site.with_key()[..],
+        &site.key_arguments()[..],
     ]
     .concat();
     site.run_with(&unregioned, &variables)
         .await
-        .said(2, "no region is named");
+        .assert_failed(2, "no region is set");
 }
 
 #[tokio::test]
-async fn a_certificate_of_ones_own_is_trusted_when_it_is_named() {
+async fn a_private_certificate_is_trusted_when_it_is_named() {
     let site = Site::start().await;
     let mut world = World::new();
     let (_, public) = USER.get_or_init(world::pair);
@@ -174,7 +178,7 @@ async fn a_certificate_of_ones_own_is_trusted_when_it_is_named() {
         "--timeout",
         "2",
     ];
-    site.run(&import).await.said(3, "is not reachable");
+    site.run(&import).await.assert_failed(3, "is not reachable");
     site.run(&[&import[..], &["--cert-bundle", "ca.pem"]].concat())
         .await
         .ok();
@@ -183,5 +187,5 @@ async fn a_certificate_of_ones_own_is_trusted_when_it_is_named() {
         .ok();
     site.run(&[&import[..], &["--cert-bundle", "none.pem"]].concat())
         .await
-        .said(2, "the certificates can't be read");
+        .assert_failed(2, "could not read the certificates");
 }

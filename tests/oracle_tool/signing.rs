@@ -8,7 +8,7 @@ use super::oracle_cloud::world::{self, Key, Version};
 use super::oracle_cloud::{Kind, Lifecycle, Operation};
 use super::{HOST, NAMESPACE, REPOSITORY, Site};
 
-/// What Oracle's client made, with its inputs.
+/// Returns the records that Oracle's client made, with its inputs.
 fn fixtures() -> Vec<Value> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/oracle/positive");
     let entries = std::fs::read_dir(folder).unwrap();
@@ -18,7 +18,7 @@ fn fixtures() -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn the_message_is_the_one_that_oracles_client_makes() {
+async fn the_message_equals_that_of_oracles_client() {
     let fixtures = fixtures();
     assert!(fixtures.len() >= 10, "{}", fixtures.len());
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -62,7 +62,7 @@ async fn the_message_is_the_one_that_oracles_client_makes() {
                 &text(&record["kmsKeyId"]),
                 "--kms-key-version-id",
                 &text(&record["kmsKeyVersionId"]),
-                // Oracle's client takes it in any case.
+                // Oracle's client accepts upper and lower case.
                 "--signing-algorithm",
                 &text(&fixture["signing_algorithm"]).to_lowercase(),
                 "--description",
@@ -76,8 +76,8 @@ async fn the_message_is_the_one_that_oracles_client_makes() {
             .await
             .ok();
         let answer = ran.json();
-        let kept = site.record(answer["id"].as_str().unwrap());
-        assert_eq!(kept["message"], fixture["message"], "{case}");
+        let stored = site.record(answer["id"].as_str().unwrap());
+        assert_eq!(stored["message"], fixture["message"], "{case}");
         assert_eq!(answer["uploaded"]["message"], fixture["message"], "{case}");
         let sent = |operation| {
             let seen = site.cloud.requests();
@@ -97,12 +97,12 @@ async fn the_message_is_the_one_that_oracles_client_makes() {
 }
 
 #[tokio::test]
-async fn a_record_goes_where_it_is_sent() {
+async fn a_record_goes_to_each_destination() {
     let site = Site::start().await;
     let image = site.tagged();
     let sign = |more: &[&'static str]| {
         let mut arguments = vec!["sign", image.as_str()];
-        arguments.extend(site.with_key());
+        arguments.extend(site.key_arguments());
         arguments.extend(more);
         arguments.into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
@@ -114,7 +114,7 @@ async fn a_record_goes_where_it_is_sent() {
                 .await
         }
     };
-    // As Oracle's client does: to the API alone.
+    // By default only to the API, as Oracle's client does.
     let ran = run(&[]).await.ok();
     let id = ran
         .out
@@ -138,7 +138,9 @@ async fn a_record_goes_where_it_is_sent() {
             .header("opc-retry-token")
             .is_some_and(|token| token.len() >= 16)
     );
-    site.run(&["signature", "list", &image]).await.said(1, "");
+    site.run(&["signature", "list", &image])
+        .await
+        .assert_failed(1, "");
 
     let ran = run(&["--upload", "referrer", "--json"]).await.ok().json();
     assert!(
@@ -181,13 +183,13 @@ async fn a_record_goes_where_it_is_sent() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_signed_is_refused_before_anything_is_sent() {
+async fn invalid_input_is_refused_before_the_first_request() {
     let site = Site::start().await;
     let image = site.tagged();
     let long = "x".repeat(4000);
     for (more, words) in [
         (vec!["--metadata", "{not json"], "the metadata is not JSON"),
-        (vec!["--description", &long], "OCI Vault signs 4096 at most"),
+        (vec!["--description", &long], "OCI Vault signs at most 4096"),
         (
             vec!["--signing-algorithm", "SHA_256_RSA_PKCS1_V1_5"],
             "is not one of SHA_224_RSA_PKCS_PSS",
@@ -198,16 +200,16 @@ async fn what_cannot_be_signed_is_refused_before_anything_is_sent() {
         ),
         (
             vec!["--repository-name", "other"],
-            "under the image's own repository",
+            "--repository-name cannot be combined",
         ),
         (vec!["--region", "nowhere"], "is not a region"),
         (vec!["--compartment-id", &site.key], "is the OCID of a `key`"),
         (vec!["--profile", "OTHER"], "has no profile `OTHER`"),
     ] {
         let ran = site
-            .run(&[&["sign", &image], &site.with_key()[..], &more].concat())
+            .run(&[&["sign", &image], &site.key_arguments()[..], &more].concat())
             .await;
-        ran.said(2, words);
+        ran.assert_failed(2, words);
     }
     let swapped = [
         "sign",
@@ -219,16 +221,18 @@ async fn what_cannot_be_signed_is_refused_before_anything_is_sent() {
     ];
     site.run(&swapped)
         .await
-        .said(2, "is the OCID of a `keyversion`, not of a `key`");
+        .assert_failed(2, "is the OCID of a `keyversion`, not of a `key`");
     site.run(&["sign", &image, "--kms-key-id", &site.key])
         .await
-        .said(2, "--kms-key-version-id");
-    site.run(&["sign", &image]).await.said(2, "--key <FILE>");
+        .assert_failed(2, "--kms-key-version-id");
+    site.run(&["sign", &image])
+        .await
+        .assert_failed(2, "<--key <FILE>|--kms-key-id <OCID>>");
     assert!(site.cloud.requests().is_empty());
 }
 
 #[tokio::test]
-async fn a_key_that_cannot_sign_images_is_asked_for_nothing() {
+async fn a_key_that_cannot_sign_images_is_not_used() {
     let mut ids = Vec::new();
     let site = Site::start_with(|world| {
         ids = [Kind::Aes, Kind::Ecdsa, Kind::Rsa]
@@ -238,7 +242,7 @@ async fn a_key_that_cannot_sign_images_is_asked_for_nothing() {
     .await;
     site.cloud.set_key_state(&ids[2].1, Lifecycle::Disabled);
     for ((key, version), words) in ids.iter().zip([
-        "has no public half: it is of a symmetric (AES) key, which cannot sign",
+        "has no public key: it belongs to a symmetric (AES) key, which cannot sign",
         "the key is an ECDSA P-256 key, and no signature format uses such keys yet",
         "is DISABLED",
     ]) {
@@ -251,7 +255,7 @@ async fn a_key_that_cannot_sign_images_is_asked_for_nothing() {
             "--kms-key-version-id",
             version,
         ];
-        site.run(&sign).await.said(2, words);
+        site.run(&sign).await.assert_failed(2, words);
     }
     assert_eq!(site.count(Operation::GetKeyVersion), 3);
     assert_eq!(site.cloud.requests().len(), 3);
@@ -267,33 +271,35 @@ async fn a_signature_of_another_key_is_not_uploaded() {
     .await;
     let image = site.tagged();
     let ran = site
-        .run(&[&["sign", &image, "--upload", "both"], &site.with_key()[..]].concat())
+        .run(&[&["sign", &image, "--upload", "both"], &site.key_arguments()[..]].concat())
         .await;
-    ran.said(
+    ran.assert_failed(
         3,
-        "the vault's signature is not one of the key version that was named",
+        "the vault's signature does not verify with the public key of the key version",
     );
     assert_eq!(site.count(Operation::Sign), 1);
     assert_eq!(site.count(Operation::CreateContainerImageSignature), 0);
-    site.run(&["signature", "list", &image]).await.said(1, "");
+    site.run(&["signature", "list", &image])
+        .await
+        .assert_failed(1, "");
 }
 
 #[tokio::test]
-async fn the_image_is_the_one_that_was_named() {
+async fn the_named_image_is_signed() {
     let site = Site::start().await;
     let sign = |image: String| async {
         let image = image;
-        site.run(&[&["sign", &image], &site.with_key()[..]].concat())
+        site.run(&[&["sign", &image], &site.key_arguments()[..]].concat())
             .await
     };
     sign(format!("{HOST}/{NAMESPACE}/{REPOSITORY}:v2"))
         .await
-        .said(1, "Oracle's API has no image");
+        .assert_failed(1, "Oracle's API has no image");
     sign(format!("{HOST}/other/{REPOSITORY}:v1"))
         .await
-        .said(1, "Oracle's API has no image");
+        .assert_failed(1, "Oracle's API has no image");
     assert_eq!(site.count(Operation::Sign), 0);
-    // As `sign-upload` names it.
+    // By the id that `sign-upload` takes.
     let by_id = [
         "sign",
         "--image-id",
@@ -303,7 +309,7 @@ async fn the_image_is_the_one_that_was_named() {
         "--json",
     ];
     let ran = site
-        .run(&[&by_id, &site.with_key()[..]].concat())
+        .run(&[&by_id, &site.key_arguments()[..]].concat())
         .await
         .ok()
         .json();
@@ -313,25 +319,25 @@ async fn the_image_is_the_one_that_was_named() {
     );
     assert_eq!(ran["uploaded"]["compartmentId"], site.tenancy.as_str());
     let referrer = ["sign", "--image-id", &site.image.id, "--upload", "both"];
-    site.run(&[&referrer, &site.with_key()[..]].concat())
+    site.run(&[&referrer, &site.key_arguments()[..]].concat())
         .await
-        .said(2, "no image is named whose registry");
+        .assert_failed(2, "no image is given");
     let absent = format!("{}zzzz", &site.image.id[..site.image.id.len() - 4]);
-    site.run(&[&["sign", "--image-id", &absent], &site.with_key()[..]].concat())
+    site.run(&[&["sign", "--image-id", &absent], &site.key_arguments()[..]].concat())
         .await
-        .said(1, "has no image");
-    // The tag was moved in between: the API and the registry do not mean the same.
+        .assert_failed(1, "has no image");
+    // The tag was moved: it has different digests in the API and in the registry.
     let other = format!("sha256:{}", "ab".repeat(32));
     site.cloud.push(REPOSITORY, &other, Some("v1"));
     let image = site.tagged();
     let ran = site
-        .run(&[&["sign", &image, "--upload", "both"], &site.with_key()[..]].concat())
+        .run(&[&["sign", &image, "--upload", "both"], &site.key_arguments()[..]].concat())
         .await;
-    ran.said(3, "nothing was signed");
+    ran.assert_failed(3, "nothing was signed");
     assert_eq!(site.count(Operation::Sign), 1);
     let by_digest = format!("{HOST}/{NAMESPACE}/{REPOSITORY}@{}", site.image.digest);
     let ran = site
-        .run(&[&["sign", &by_digest, "--json"], &site.with_key()[..]].concat())
+        .run(&[&["sign", &by_digest, "--json"], &site.key_arguments()[..]].concat())
         .await
         .ok();
     assert_eq!(ran.json()["digest"], json!(site.image.digest));

@@ -6,8 +6,8 @@ use super::oracle_cloud::{Deletion, Fault, Operation};
 use super::{REPOSITORY, Site};
 
 impl Site {
-    /// The arguments that name the image to Oracle's API without its name.
-    fn place(&self) -> [&str; 6] {
+    /// Returns the arguments that name the image to Oracle's API without its reference.
+    fn image_arguments(&self) -> [&str; 6] {
         [
             "--compartment-id",
             &self.compartment,
@@ -20,12 +20,12 @@ impl Site {
 }
 
 #[tokio::test]
-async fn records_are_listed_by_image_and_by_place() {
+async fn records_are_listed_by_reference_and_by_digest() {
     let site = Site::start().await;
     let image = site.tagged();
     site.run(&["signature", "list", &image, "--from", "oracle"])
         .await
-        .said(1, "");
+        .assert_failed(1, "");
     let id = site.sign();
     let by_image = site
         .run(&["signature", "list", &image, "--from", "oracle", "--json"])
@@ -47,17 +47,20 @@ async fn records_are_listed_by_image_and_by_place() {
     );
     assert_eq!(by_image["digest"], site.image.digest.as_str());
     site.cloud.forget_requests();
-    let by_place = site
-        .run(&[&["signature", "list", "--json"], &site.place()[..]].concat())
+    let by_arguments = site
+        .run(&[&["signature", "list", "--json"], &site.image_arguments()[..]].concat())
         .await
         .ok()
         .json();
-    assert_eq!(by_place["signatures"], by_image["signatures"]);
-    assert_eq!(by_place["image"], format!("{REPOSITORY}@{}", site.image.digest));
-    // Nothing but the list had to be asked.
+    assert_eq!(by_arguments["signatures"], by_image["signatures"]);
+    assert_eq!(
+        by_arguments["image"],
+        format!("{REPOSITORY}@{}", site.image.digest)
+    );
+    // The list was the only request.
     assert_eq!(site.cloud.requests().len(), 1);
-    // Oracle's own name of the option.
-    let spelled = site.place().map(|word| {
+    // Oracle's own name for the option.
+    let oracle_names = site.image_arguments().map(|word| {
         if word == "--repo-name" {
             "--repository-name"
         } else {
@@ -65,30 +68,34 @@ async fn records_are_listed_by_image_and_by_place() {
         }
     });
     let text = site
-        .run(&[&["signature", "list"], &spelled[..]].concat())
+        .run(&[&["signature", "list"], &oracle_names[..]].concat())
         .await
         .ok();
     assert!(
         text.out.contains(&id) && text.out.contains("oracle-api"),
         "{text:?}"
     );
-    // The registry has none of it.
-    site.run(&["signature", "list", &image]).await.said(1, "");
+    // The registry has no record.
+    site.run(&["signature", "list", &image])
+        .await
+        .assert_failed(1, "");
 }
 
 #[tokio::test]
-async fn a_compartment_below_is_looked_in_when_it_is_said() {
+async fn compartments_below_are_searched_on_request() {
     let site = Site::start().await;
     let id = site.sign();
-    let mut place = site.place();
-    place[1] = &site.tenancy;
+    let mut arguments = site.image_arguments();
+    arguments[1] = &site.tenancy;
     let list = |more: &'static [&'static str]| {
-        let arguments = [&["signature", "list"], &place[..], more].concat();
+        let arguments = [&["signature", "list"], &arguments[..], more].concat();
         let site = &site;
         async move { site.run(&arguments).await }
     };
-    list(&[]).await.said(1, "");
-    list(&["--compartment-id-in-subtree", "false"]).await.said(1, "");
+    list(&[]).await.assert_failed(1, "");
+    list(&["--compartment-id-in-subtree", "false"])
+        .await
+        .assert_failed(1, "");
     for more in [
         &["--compartment-id-in-subtree", "true"][..],
         &["--compartment-id-in-subtree"],
@@ -97,24 +104,24 @@ async fn a_compartment_below_is_looked_in_when_it_is_said() {
     }
     let below = [
         &["signature", "list"],
-        &site.place()[..],
+        &site.image_arguments()[..],
         &["--compartment-id-in-subtree", "true"],
     ]
     .concat();
-    site.run(&below).await.said(
+    site.run(&below).await.assert_failed(
         2,
         "is not a tenancy, and subcompartments can be searched from a tenancy only",
     );
 }
 
 #[tokio::test]
-async fn wrong_places_are_refused_before_anything_is_sent() {
+async fn invalid_selections_are_refused_before_the_first_request() {
     let site = Site::start().await;
     let image = site.tagged();
     let digest = format!("sha256:{}", "ab".repeat(32));
     for (arguments, words) in [
-        (vec!["list"], "no image is named"),
-        (vec!["list", "--from", "oracle"], "no image is named"),
+        (vec!["list"], "no image is given"),
+        (vec!["list", "--from", "oracle"], "no image is given"),
         (
             vec![
                 "list",
@@ -123,7 +130,7 @@ async fn wrong_places_are_refused_before_anything_is_sent() {
                 "--repo-name",
                 REPOSITORY,
             ],
-            "no image is named",
+            "no image is given",
         ),
         (
             vec!["list", "--compartment-id", &site.key, &image],
@@ -135,34 +142,37 @@ async fn wrong_places_are_refused_before_anything_is_sent() {
         ),
         (
             vec!["list", &image, "--image-digest", &digest],
-            "--image-digest is a question to Oracle's API",
+            "--image-digest applies only to Oracle's API",
         ),
         (
             vec!["list", &image, "--repo-name", REPOSITORY],
-            "--repo-name is a question to Oracle's API",
+            "--repo-name applies only to Oracle's API",
         ),
         (
             vec!["verify", &image, "--repo-name", REPOSITORY],
-            "the rule says which name must have been signed",
+            "--repo-name requires --key",
         ),
         (
             vec!["list", "--from", "oracle", &image, "--repo-name", "x"],
-            "--repo-name is another than `project01/acme`",
+            "--repo-name differs from `project01/acme`",
         ),
-        (vec!["show", "--id", "sha256:ab"], "no record is named"),
-        (vec!["delete", "--id", &site.key, "--yes"], "no record is named"),
+        (vec!["show", "--id", "sha256:ab"], "no valid record is given"),
+        (
+            vec!["delete", "--id", &site.key, "--yes"],
+            "no valid record is given",
+        ),
         (
             vec!["tag", "--id", &site.key, "--freeform-tags", "{}"],
             "is the OCID of a `key`",
         ),
         (
             vec!["verify", "--from", "oracle"],
-            "no key is named, and no IMAGE",
+            "no key is given, and no IMAGE",
         ),
     ] {
         site.run(&[&["signature"], &arguments[..]].concat())
             .await
-            .said(2, words);
+            .assert_failed(2, words);
     }
     let wild = [
         "signature",
@@ -174,12 +184,12 @@ async fn wrong_places_are_refused_before_anything_is_sent() {
         "--image-digest",
         &digest,
     ];
-    site.run(&wild).await.said(2, "has a `*` in it");
+    site.run(&wild).await.assert_failed(2, "has a `*` in it");
     assert!(site.cloud.requests().is_empty());
 }
 
 #[tokio::test]
-async fn one_record_is_shown_whole() {
+async fn a_complete_record_is_shown() {
     let site = Site::start().await;
     let id = site.sign();
     for more in [
@@ -204,15 +214,15 @@ async fn one_record_is_shown_whole() {
     assert_eq!(shown[0]["id"], id.as_str());
     site.run(&["signature", "show", &image, "--from", "oracle", "--id", "other"])
         .await
-        .said(1, "no record `other`");
+        .assert_failed(1, "no record `other`");
     let absent = format!("{}zzzz", &id[..id.len() - 4]);
     site.run(&["signature", "show", "--id", &absent])
         .await
-        .said(1, "does not say which of the two");
+        .assert_failed(1, "does not say which of the two");
 }
 
 #[tokio::test]
-async fn tags_replace_those_of_their_kind() {
+async fn tags_replace_all_tags_of_their_kind() {
     let site = Site::start().await;
     let id = site.sign();
     let tag = |more: [&'static str; 2]| {
@@ -238,9 +248,9 @@ async fn tags_replace_those_of_their_kind() {
         last["replaced"]["freeformTags"],
         json!({"build": "812", "team": "web"})
     );
-    let kept = site.record(&id);
+    let stored = site.record(&id);
     assert_eq!(
-        (&kept["freeformTags"], &kept["definedTags"]),
+        (&stored["freeformTags"], &stored["definedTags"]),
         (&last["freeformTags"], &last["definedTags"])
     );
 
@@ -250,7 +260,7 @@ async fn tags_replace_those_of_their_kind() {
         .ok();
     assert!(
         text.out
-            .contains("free-form  {} in place of {\"build\":\"813\"}\n"),
+            .contains("free-form  {} instead of {\"build\":\"813\"}\n"),
         "{text:?}"
     );
     assert!(
@@ -261,25 +271,25 @@ async fn tags_replace_those_of_their_kind() {
     site.cloud.forget_requests();
     tag(["--freeform-tags", r#"{"build":812}"#])
         .await
-        .said(2, "not a JSON object of texts");
+        .assert_failed(2, "not a JSON object of strings");
     tag(["--defined-tags", r#"{"build":"812"}"#])
         .await
-        .said(2, "not a JSON object of namespaces");
+        .assert_failed(2, "not a JSON object of namespaces");
     site.run(&["signature", "tag", "--id", &id])
         .await
-        .said(2, "--freeform-tags <JSON>");
+        .assert_failed(2, "--freeform-tags <JSON>");
     assert!(site.cloud.requests().is_empty());
 }
 
 #[tokio::test]
-async fn records_are_deleted_when_it_is_meant() {
+async fn records_are_deleted_after_confirmation() {
     let site = Site::start().await;
     let image = site.tagged();
     let [one, two, three] = [site.sign(), site.sign(), site.sign()];
-    // Nobody is there to be asked.
+    // Without a terminal there is no confirmation.
     site.run(&["signature", "delete", "--id", &one])
         .await
-        .said(1, "nothing was deleted");
+        .assert_failed(1, "nothing was deleted");
     let ran = site
         .run(&["signature", "delete", "--id", &one, "--yes"])
         .await
@@ -300,9 +310,11 @@ async fn records_are_deleted_when_it_is_meant() {
         .await
         .ok();
     assert_eq!(ran.json(), json!({ "deleted": [two] }));
-    // One that names nothing deletes nothing of the others.
+    // An unknown id prevents the deletion of the others.
     let both = ["signature", "delete", "--id", &three, "--id", &one, "--yes"];
-    site.run(&both).await.said(1, "was not deleted");
+    site.run(&both)
+        .await
+        .assert_failed(1, "could not delete the record");
     assert_eq!(site.cloud.world().signatures.len(), 1);
     site.run(&[
         "signature",
@@ -326,11 +338,11 @@ async fn records_are_deleted_when_it_is_meant() {
         "--yes",
     ])
     .await
-    .said(1, "");
+    .assert_failed(1, "");
 }
 
 #[tokio::test]
-async fn a_record_that_may_be_read_and_not_deleted_is_not_called_deleted() {
+async fn a_record_that_may_only_be_read_is_not_reported_as_deleted() {
     let site = Site::start().await;
     let id = site.sign();
     let fault = Fault::Status {
@@ -341,7 +353,7 @@ async fn a_record_that_may_be_read_and_not_deleted_is_not_called_deleted() {
         .fail(Operation::DeleteContainerImageSignature, fault, None);
     site.run(&["signature", "delete", "--id", &id, "--yes"])
         .await
-        .said(3, "was not deleted");
+        .assert_failed(3, "could not delete the record");
     assert_eq!(site.record(&id)["lifecycleState"], "AVAILABLE");
     assert_eq!(Deletion::default(), Deletion::Gone);
 }

@@ -1,14 +1,14 @@
-//! `pullgate signature verify` as Oracle's `get-verify` is called, and where it answers better.
+//! `pullgate signature verify` with the arguments of Oracle's `get-verify`, and cases that it handles better.
 
 use serde_json::{Value, json};
 
 use super::oracle_cloud::world::{Key, Version};
 use super::oracle_cloud::{Kind, Lifecycle, Operation};
-use super::{ALGORITHM, REPOSITORY, Ran, Site};
+use super::{ALGORITHM, REPOSITORY, Site, ToolOutput};
 
 impl Site {
-    /// `get-verify`, word by word.
-    async fn get_verify(&self, trusted: &[&str], more: &[&str]) -> Ran {
+    /// Runs `signature verify` with the arguments of `get-verify`.
+    async fn get_verify(&self, trusted: &[&str], more: &[&str]) -> ToolOutput {
         let mut arguments = vec![
             "signature",
             "verify",
@@ -27,7 +27,7 @@ impl Site {
         self.run(&arguments).await
     }
 
-    /// Brings the public halves of a key.
+    /// Imports the public keys of a key in the vault.
     async fn import(&self, key: &str) {
         let import = [
             "key",
@@ -70,7 +70,7 @@ async fn a_good_signature_is_valid_without_asking_the_vault() {
             .all(|seen| seen.operation == Some(Operation::ListContainerImageSignatures))
     );
     assert_eq!(seen.len(), 2);
-    // By the image's name and rule, as the gate would.
+    // By the image's reference and rule, as at the gate.
     let name = format!(
         "vault-{}-{}",
         &site.key[site.key.len() - 10..],
@@ -84,10 +84,7 @@ async fn a_good_signature_is_valid_without_asking_the_vault() {
         .run(&["signature", "verify", &site.tagged(), "--from", "oracle"])
         .await
         .ok();
-    assert!(
-        ran.out.contains("valid: signed by 1 key of the 1 wanted"),
-        "{ran:?}"
-    );
+    assert!(ran.out.contains("valid: signed by 1 key, 1 required"), "{ran:?}");
     let subtree = [
         "signature",
         "verify",
@@ -101,34 +98,34 @@ async fn a_good_signature_is_valid_without_asking_the_vault() {
 }
 
 #[tokio::test]
-async fn keys_that_are_not_here_are_said_before_anything_is_asked() {
+async fn unknown_keys_are_reported_before_the_first_request() {
     let site = Site::start().await;
     site.sign();
     site.get_verify(&[&site.key], &[])
         .await
-        .said(2, "no public half of");
+        .assert_failed(2, "no public key of");
     site.get_verify(&[&site.version], &[])
         .await
-        .said(2, "is the OCID of a `keyversion`, not of a `key`");
+        .assert_failed(2, "is the OCID of a `keyversion`, not of a `key`");
     std::fs::create_dir(site.path("empty")).unwrap();
     site.get_verify(&[], &["--keys", "empty"])
         .await
-        .said(2, "there is no key to verify under");
+        .assert_failed(2, "no key is available to verify with");
     site.get_verify(&[], &["--keys", "nowhere"])
         .await
-        .said(2, "`nowhere` can't be read");
+        .assert_failed(2, "could not read `nowhere`");
     assert!(site.cloud.requests().is_empty());
 }
 
 #[tokio::test]
-async fn false_is_an_exit_code_and_each_record_says_why() {
+async fn an_invalid_result_sets_the_exit_code_and_each_record_has_its_reason() {
     let mut other = (String::new(), String::new());
     let site = Site::start_with(|world| other = world.key(Kind::Rsa)).await;
     site.import(&site.key).await;
-    // None at all.
+    // No record at all.
     let ran = site.get_verify(&[&site.key], &[]).await;
     assert_eq!((ran.code, &ran.json()["valid"]), (1, &json!(false)));
-    // Another key's; another image's, moved under this one; a damaged one; a withdrawn one.
+    // Records of another key and of another image, damaged records, and a withdrawn one.
     site.cloud.sign_and_upload(&site.image, &other.1, ALGORITHM);
     let elsewhere = site
         .cloud
@@ -176,11 +173,11 @@ async fn false_is_an_exit_code_and_each_record_says_why() {
         ],
         "{answer:#}"
     );
-    // One good one among them will do, whatever the others are.
+    // One valid record is enough, whatever the others are.
     site.sign();
     let ran = site.get_verify(&[&site.key], &[]).await.ok();
     assert_eq!(ran.json()["signatures"].as_array().unwrap().len(), 7);
-    // Either key of two.
+    // A record of either of two keys counts.
     site.import(&other.0).await;
     let answer = site.get_verify(&[&other.0, &site.key], &[]).await.ok().json();
     assert_eq!(
@@ -191,7 +188,7 @@ async fn false_is_an_exit_code_and_each_record_says_why() {
 }
 
 #[tokio::test]
-async fn all_pages_are_looked_at() {
+async fn all_pages_are_read() {
     let site = Site::start().await;
     site.import(&site.key).await;
     let good = site.sign();
@@ -205,17 +202,17 @@ async fn all_pages_are_looked_at() {
     let answer = site.get_verify(&[&site.key], &[]).await.ok().json();
     assert_eq!(answer["signatures"].as_array().unwrap().len(), 111);
     assert_eq!(site.count(Operation::ListContainerImageSignatures), 2);
-    // More than a gate looks at: what was seen decides yes, and never no.
+    // More records than a gate reads: the ones that were read can prove a valid signature, but not its absence.
     for _ in 0..40 {
         site.cloud.put_signature(record.clone());
     }
     site.cloud.remove_signature(&good);
     let ran = site.get_verify(&[&site.key], &[]).await;
-    ran.said(3, "more than 128 records");
+    ran.assert_failed(3, "more than 128 records");
 }
 
 #[tokio::test]
-async fn a_version_that_was_taken_out_verifies_nothing() {
+async fn a_revoked_version_verifies_nothing() {
     let site = Site::start_with(|world| {
         world.keys.push(Key {
             id: String::new(),

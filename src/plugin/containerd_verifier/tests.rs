@@ -1,4 +1,4 @@
-use super::{REASON_BYTES, VerifierAnswer, line, of_verdict};
+use super::{REASON_BYTES, VerifierAnswer, answer_for, line};
 use crate::base::proto::v1;
 
 fn verdict(outcome: i32, text: &str) -> v1::Verdict {
@@ -18,12 +18,12 @@ fn only_allow_and_warn_let_a_pull_through() {
         (v1::Outcome::Warn.into(), true),
         (v1::Outcome::Deny.into(), false),
         (v1::Outcome::Unspecified.into(), false),
-        // One that a later daemon may know.
+        // A value that a later daemon may send.
         (4, false),
         (-1, false),
     ] {
         for text in ["", "a reason"] {
-            let answer = of_verdict(&verdict(outcome, text));
+            let answer = answer_for(&verdict(outcome, text));
             assert_eq!(answer.allowed, allowed, "{outcome} {text}");
             assert!(!answer.reason.is_empty());
         }
@@ -32,7 +32,7 @@ fn only_allow_and_warn_let_a_pull_through() {
         allowed: true,
         reason: "pullgate: sha256:00 allowed by rule registry.example/**".to_owned(),
     };
-    assert_eq!(of_verdict(&verdict(v1::Outcome::Allow.into(), "")), expected);
+    assert_eq!(answer_for(&verdict(v1::Outcome::Allow.into(), "")), expected);
 }
 
 #[test]

@@ -70,6 +70,10 @@ fn socket_hint(error: &SocketError) -> Option<String> {
         )),
         SocketError::NoGroup { group, .. } => Some(format!("create it: `sudo groupadd --system {group}`")),
         SocketError::GroupLookup { .. } => None,
+        // A member of these groups has the rights of root on the node.
+        SocketError::Group { group, .. } if matches!(group.as_str(), "root" | "docker") => Some(format!(
+            "give the socket a group of its own in place of `{group}`, whose members have the rights of root"
+        )),
         SocketError::Group { group, .. } => Some(format!(
             "make the daemon's user a member: `sudo usermod --append --groups {group} pullgate`"
         )),
@@ -96,6 +100,14 @@ mod tests {
     use std::io;
 
     use super::{BindError, DerivationsError, SocketError, StartError};
+
+    fn group_refused(group: &str) -> StartError {
+        StartError::Bind(BindError::Socket(SocketError::Group {
+            path: "/run/pullgate/a.sock".into(),
+            group: group.to_owned(),
+            source: io::ErrorKind::PermissionDenied.into(),
+        }))
+    }
 
     #[test]
     fn a_permission_that_is_denied_has_a_next_step() {
@@ -137,6 +149,12 @@ mod tests {
                 })),
                 "may not write to /run/elsewhere:",
             ),
+            (
+                group_refused("signers"),
+                "usermod --append --groups signers pullgate",
+            ),
+            (group_refused("root"), "a group of its own"),
+            (group_refused("docker"), "a group of its own"),
         ] {
             let hint = error.hint().unwrap_or_default();
             assert!(hint.contains(part), "{error}: {hint}");

@@ -1,4 +1,4 @@
-//! `pullgate cache`: the verdicts that the daemon remembers.
+//! `pullgate cache`: the daemon's cached verdicts.
 
 use std::io::Write;
 
@@ -8,14 +8,14 @@ use serde_json::json;
 use super::output::{CliError, Exit, columns};
 use super::{Context, counted};
 use crate::base::proto::v1;
-use crate::tool::cli::daemon_client::{answered, control, failed, seconds, within};
+use crate::tool::cli::daemon_client::{call_error, control, response, seconds, with_timeout};
 
 /// Verbs of `pullgate cache`.
 #[derive(Debug, Subcommand)]
 pub(super) enum CacheCommand {
-    /// Forget every verdict: a signature that was deleted since counts no more
+    /// Clear every cached verdict, for example after a signature was deleted
     Clear(Clear),
-    /// Show the verdicts on signatures that are remembered
+    /// List the cached verdicts on signatures
     List(List),
 }
 
@@ -40,14 +40,14 @@ impl Clear {
     fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         let answer = context.block_on(async {
             let mut client = control(context).await?;
-            answered(client.clear_cache(within(v1::ClearCacheRequest {})).await)
+            response(client.clear_cache(with_timeout(v1::ClearCacheRequest {})).await)
         })??;
         if context.json {
             serde_json::to_writer_pretty(&mut *out, &json!({ "verdicts": answer.verdicts }))?;
             writeln!(out)?;
         } else {
             let verdicts = usize::try_from(answer.verdicts).unwrap_or(usize::MAX);
-            writeln!(out, "{} forgotten", counted(verdicts, "verdict"))?;
+            writeln!(out, "{} cleared", counted(verdicts, "verdict"))?;
         }
         Ok(Exit::Yes)
     }
@@ -57,9 +57,9 @@ impl List {
     fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         let mut verdicts = context.block_on(async {
             let mut client = control(context).await?;
-            let mut stream = answered(client.list_cache(within(v1::ListCacheRequest {})).await)?;
+            let mut stream = response(client.list_cache(with_timeout(v1::ListCacheRequest {})).await)?;
             let mut verdicts = Vec::new();
-            while let Some(verdict) = stream.message().await.map_err(|status| failed(&status))? {
+            while let Some(verdict) = stream.message().await.map_err(|status| call_error(&status))? {
                 verdicts.push(verdict);
             }
             Ok::<_, CliError>(verdicts)
@@ -101,7 +101,7 @@ impl List {
         columns(
             out,
             context.paint,
-            &["IMAGE", "SIGNED BY", "RECORDS", "FOR"],
+            &["IMAGE", "SIGNED BY", "RECORDS", "EXPIRES IN"],
             &rows,
         )?;
         Ok(Exit::Yes)

@@ -1,4 +1,4 @@
-//! `pullgate check`: what the gate would decide now.
+//! `pullgate check`: the gate's decision on an image.
 
 use std::io::Write;
 use std::time::Instant;
@@ -23,16 +23,16 @@ use crate::pull::gate::{Gate, Storage};
 use crate::pull::record::RequestMetrics;
 use crate::pull::request::{DoorName, PullRequest, Purpose};
 use crate::pull::verify::CheckedSignature;
-use crate::tool::cli::registry_args::{Reach, own_listeners};
+use crate::tool::cli::registry_args::{RegistryArgs, own_listeners};
 
 /// Arguments of `pullgate check`.
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// The image, as a runtime names it
+    /// Image, as a container runtime names it
     #[arg(value_name = "IMAGE", value_parser = reference)]
     image: Reference,
 
-    /// Do not ask the running daemon: judge the image in this process, with nothing remembered
+    /// Decide in this process, without the running daemon and its cache
     #[arg(long)]
     fresh: bool,
 }
@@ -41,12 +41,12 @@ impl Check {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         let config = context.config()?;
         let verdict = context.block_on(async {
-            match self.by_daemon(context, &config).await {
+            match self.ask_daemon(context, &config).await {
                 Some(verdict) => Ok(verdict),
-                None => self.by_ourselves(config).await,
+                None => self.check_in_process(config).await,
             }
         })??;
-        let answer = CheckReport::of(&self.image, &verdict);
+        let answer = CheckReport::new(&self.image, &verdict);
         if context.json {
             serde_json::to_writer_pretty(&mut *out, &answer)?;
             writeln!(out)?;
@@ -60,9 +60,9 @@ impl Check {
         })
     }
 
-    /// What the daemon says, where one runs: it decides on the pulls of this node. None where it can not be asked, and
-    /// where the registry wants credentials that it does not have: this user may have some.
-    async fn by_daemon(&self, context: &Context, config: &Config) -> Option<v1::Verdict> {
+    /// Asks the running daemon, which decides on the pulls of this node. Returns `None` when the daemon cannot be reached,
+    /// and when the registry requires credentials that the daemon lacks: the user of the tool may have them.
+    async fn ask_daemon(&self, context: &Context, config: &Config) -> Option<v1::Verdict> {
         let door = config
             .doors
             .get::<AdmissionDoorSettings>()
@@ -71,12 +71,12 @@ impl Check {
             Ok(channel) => channel,
             Err(error) if error.has_no_server() => {
                 context.say(
-                    "note: no daemon answers; this is judged here, and pulls are blocked until one runs",
+                    "note: no daemon is running, so this process decides; pulls are blocked until one runs",
                 );
                 return None;
             }
             Err(error) => {
-                context.say(&format!("note: the daemon was not asked: {}", chain(&error)));
+                context.say(&format!("note: could not ask the daemon: {}", chain(&error)));
                 return None;
             }
         };
@@ -85,31 +85,34 @@ impl Check {
             ..v1::CheckRequest::default()
         });
         request.set_timeout(config.limits.pull);
-        let answered = AdmissionClient::with_origin(channel, origin())
+        let response = AdmissionClient::with_origin(channel, origin())
             .check(request)
             .await;
-        match answered.map(|answer| answer.into_inner().verdict) {
+        match response.map(|response| response.into_inner().verdict) {
             Ok(Some(verdict)) if verdict.reason == Reason::RegistryUnauthorized.code() => {
                 context.say(
-                    "note: the registry wants credentials that the daemon does not have; this is judged here, with yours",
+                    "note: the registry requires credentials that the daemon does not have, so this process decides with yours",
                 );
                 None
             }
             Ok(verdict) => verdict,
             Err(status) => {
-                context.say(&format!("note: the daemon did not answer: {}", status.message()));
+                context.say(&format!(
+                    "note: the call to the daemon failed: {}",
+                    status.message()
+                ));
                 None
             }
         }
     }
 
-    /// Nothing is remembered, and the daemon's own store is left alone: this is what a first pull would meet.
-    async fn by_ourselves(&self, config: Config) -> Result<v1::Verdict, CliError> {
+    /// Decides in this process with empty caches, as a first pull would. The daemon's own store is not used.
+    async fn check_in_process(&self, config: Config) -> Result<v1::Verdict, CliError> {
         let deadline = Instant::now() + config.limits.pull;
-        let config = Reach::default().over(config, &self.image);
+        let config = RegistryArgs::default().apply_to(config, &self.image);
         let own = own_listeners(&config);
         let settings = daemon::gate_settings(&config, own, &RequestMetrics::default())
-            .map_err(|error| CliError::new("nothing can be asked", Exit::Usage).because(error))?;
+            .map_err(|error| CliError::new("could not set up the gate", Exit::Usage).because(error))?;
         let generation = settings.policy.generation();
         let storage = Storage {
             derivations_file: None,
@@ -131,23 +134,23 @@ impl Check {
     }
 }
 
-/// `--json`. The names are a contract: others script against them.
+/// Output of `--json`. The field names are a contract with scripts.
 #[derive(Serialize)]
 struct CheckReport {
     image: String,
     digest: Option<String>,
     verdict: &'static str,
-    /// The code of the denial; null when allowed.
+    /// Reason code of the denial; null when allowed.
     reason: Option<String>,
-    /// The denial in words; null when allowed.
+    /// Denial as text; null when allowed.
     detail: Option<String>,
-    /// The code of what would have blocked it, had its rule not said `mode = "warn"`.
+    /// Reason code that would have blocked the image if its rule did not have `mode = "warn"`.
     warned: Option<String>,
     rule: String,
     signatures: Vec<CheckedRecord>,
 }
 
-/// One record that was looked at.
+/// One record that was checked.
 #[derive(Serialize)]
 pub(super) struct CheckedRecord {
     source: String,
@@ -160,28 +163,28 @@ pub(super) struct CheckedRecord {
 }
 
 impl CheckedRecord {
-    pub(super) fn of(judged: &CheckedSignature) -> Self {
-        Self::told(&tell::signature(judged))
+    pub(super) fn from_signature(signature: &CheckedSignature) -> Self {
+        Self::from_message(&tell::signature(signature))
     }
 
-    fn told(told: &v1::Signature) -> Self {
+    fn from_message(message: &v1::Signature) -> Self {
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         Self {
-            source: told.source.clone(),
-            locator: told.id.clone(),
-            format: told.format.clone(),
-            key: text(&told.key),
-            verdict: if told.reason.is_empty() {
+            source: message.source.clone(),
+            locator: message.id.clone(),
+            format: message.format.clone(),
+            key: text(&message.key),
+            verdict: if message.reason.is_empty() {
                 "valid"
             } else {
                 "invalid"
             },
-            reason: text(&told.reason),
-            detail: text(&told.detail),
+            reason: text(&message.reason),
+            detail: text(&message.detail),
         }
     }
 
-    /// What came of each record, in columns.
+    /// Prints the outcome of each record as columns.
     pub(super) fn print_all(all: &[Self], context: &Context, out: &mut dyn Write) -> std::io::Result<()> {
         let rows: Vec<Vec<String>> = all
             .iter()
@@ -211,7 +214,7 @@ impl CheckedRecord {
 }
 
 impl CheckReport {
-    fn of(image: &Reference, verdict: &v1::Verdict) -> Self {
+    fn new(image: &Reference, verdict: &v1::Verdict) -> Self {
         let (allowed, warned) = match verdict.outcome() {
             v1::Outcome::Allow => (true, false),
             v1::Outcome::Warn => (true, true),
@@ -226,7 +229,11 @@ impl CheckReport {
             detail: text(&verdict.detail).filter(|_| !allowed),
             warned: text(&verdict.reason).filter(|_| warned),
             rule: verdict.rule.clone(),
-            signatures: verdict.signatures.iter().map(CheckedRecord::told).collect(),
+            signatures: verdict
+                .signatures
+                .iter()
+                .map(CheckedRecord::from_message)
+                .collect(),
         }
     }
 
@@ -240,13 +247,16 @@ impl CheckReport {
             writeln!(out)?;
         }
         if self.verdict == "allow" {
-            writeln!(out, "verdict  {}", context.paint.green("allow"))?;
-            if self.warned.is_some() {
-                let label = context.paint.yellow("warning:");
-                let text = &verdict.text;
-                writeln!(out, "{label} the rule only warns; it would be blocked: {text}")?;
-            }
-            return Ok(());
+            let Some(reason) = &self.warned else {
+                return writeln!(out, "verdict  {}", context.paint.green("allow"));
+            };
+            // The same word as in `pullgate decisions`.
+            writeln!(out, "verdict  {} ({reason})", context.paint.yellow("warn"))?;
+            let (label, text) = (context.paint.yellow("warning:"), &verdict.text);
+            return writeln!(
+                out,
+                "{label} allowed, because its rule has `mode = \"warn\"`; the rule would block it: {text}"
+            );
         }
         let denied = context.paint.red("deny");
         writeln!(out, "verdict  {denied} ({})", verdict.reason)?;

@@ -1,4 +1,4 @@
-//! `pullgate completions` and `pullgate man`: what packages install beside the program.
+//! `pullgate completions` and `pullgate man`: files that packages install with the program.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::output::{CliError, Exit};
 /// Arguments of `pullgate completions`.
 #[derive(Debug, Args)]
 pub(super) struct Completions {
-    /// The shell that will read the script
+    /// Shell that will read the script
     shell: Shell,
 }
 
@@ -24,7 +24,7 @@ impl Completions {
             "pullgate",
             &mut script,
         );
-        // Written at once: the generator panics where its output is closed.
+        // Written in one call, because the generator panics when its output is closed.
         out.write_all(&script)?;
         Ok(Exit::Yes)
     }
@@ -33,7 +33,7 @@ impl Completions {
 /// Arguments of `pullgate man`.
 #[derive(Debug, Args)]
 pub(super) struct Man {
-    /// Write the page of every command into this folder
+    /// Write the pages of all commands to this directory
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
 }
@@ -48,7 +48,7 @@ impl Man {
         std::fs::create_dir_all(folder)
             .and_then(|()| clap_mangen::generate_to(command, folder))
             .map_err(|error| {
-                let message = format!("could not write the pages into `{}`", folder.display());
+                let message = format!("could not write the pages to `{}`", folder.display());
                 CliError::new(message, Exit::CouldNotTell).because(error)
             })?;
         Ok(Exit::Yes)

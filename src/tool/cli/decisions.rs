@@ -1,4 +1,4 @@
-//! `pullgate decisions`: what the daemon let through and what it blocked.
+//! `pullgate decisions`: the daemon's decisions.
 
 use std::io::Write;
 
@@ -12,20 +12,22 @@ use crate::base::proto::v1::admission_client::AdmissionClient;
 use crate::base::proto::v1::watch_decisions_response::Event;
 use crate::door::admission::AdmissionDoorSettings;
 use crate::net::uds_client::origin;
-use crate::tool::cli::daemon_client::{answered, connect, control, failed, instant, seconds, socket, within};
+use crate::tool::cli::daemon_client::{
+    call_error, connect, control, response, rfc3339, seconds, socket, with_timeout,
+};
 
 /// Arguments of `pullgate decisions`.
 #[derive(Args, Debug)]
 pub(super) struct DecisionsArgs {
-    /// Go on with those to come, until interrupted; with `--json` one object a line
+    /// Print new decisions as they are made, until interrupted; with `--json` one object per line
     #[arg(long, short)]
     follow: bool,
 
-    /// Only what was blocked, or would have been
+    /// Print only pulls that were blocked, or that a rule with `mode = "warn"` would block
     #[arg(long)]
     denied: bool,
 
-    /// How many of those that went before, the newest; the daemon keeps 256
+    /// Number of past decisions to print, newest last; the daemon keeps 256
     #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 20)]
     lines: u32,
 }
@@ -37,19 +39,19 @@ impl DecisionsArgs {
         }
         let decisions = context.block_on(async {
             let mut client = control(context).await?;
-            let asked = v1::ListDecisionsRequest {
+            let request = v1::ListDecisionsRequest {
                 limit: self.lines,
                 denials_only: self.denied,
             };
-            let mut answer = answered(client.list_decisions(within(asked)).await)?;
-            // No number is all of them to the daemon, and none to who writes a 0.
+            let mut answer = response(client.list_decisions(with_timeout(request)).await)?;
+            // The daemon takes 0 as "all". For the user, `--lines 0` means none.
             answer
                 .decisions
                 .truncate(usize::try_from(self.lines).unwrap_or(usize::MAX));
             Ok::<_, CliError>(answer.decisions)
         })??;
         if context.json {
-            let all: Vec<Value> = decisions.iter().map(object).collect();
+            let all: Vec<Value> = decisions.iter().map(decision_json).collect();
             serde_json::to_writer_pretty(&mut *out, &all)?;
             writeln!(out)?;
         } else {
@@ -60,28 +62,28 @@ impl DecisionsArgs {
         Ok(Exit::Yes)
     }
 
-    /// Until the daemon ends, or whoever reads.
+    /// Prints decisions until the daemon stops or the output is closed.
     async fn follow(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         let socket = socket(context, "admission", |daemon| {
             let door = daemon.doors.get::<AdmissionDoorSettings>();
             door.map(|door| door.socket.clone())
         })?;
         let mut client = AdmissionClient::with_origin(connect(&socket.path).await?, origin());
-        let asked = v1::WatchDecisionsRequest {
+        let request = v1::WatchDecisionsRequest {
             denials_only: self.denied,
             backlog: self.lines,
         };
-        let mut events = answered(client.watch_decisions(asked).await)?;
-        while let Some(event) = events.message().await.map_err(|status| failed(&status))? {
+        let mut events = response(client.watch_decisions(request).await)?;
+        while let Some(event) = events.message().await.map_err(|status| call_error(&status))? {
             match event.event {
                 Some(Event::Decision(decision)) if context.json => {
-                    serde_json::to_writer(&mut *out, &object(&decision))?;
+                    serde_json::to_writer(&mut *out, &decision_json(&decision))?;
                     writeln!(out)?;
                 }
                 Some(Event::Decision(decision)) => writeln!(out, "{}", line(&decision, context.paint))?,
                 Some(Event::Missed(missed)) => {
                     context.say(&format!(
-                        "warning: {missed} decisions were missed: reading was too slow"
+                        "warning: missed {missed} decisions, because the output was read too slowly"
                     ));
                 }
                 None => {}
@@ -93,12 +95,12 @@ impl DecisionsArgs {
     }
 }
 
-/// The names are those of the journal's fields.
-fn object(decision: &v1::Decision) -> Value {
+/// Converts a decision to JSON. The names are those of the journal's fields.
+fn decision_json(decision: &v1::Decision) -> Value {
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     json!({
         "sequence": decision.sequence,
-        "time": instant(decision.time),
+        "time": rfc3339(decision.time),
         "door": decision.door,
         "peer": decision.peer,
         "image": decision.reference,
@@ -122,7 +124,7 @@ fn verdict(decision: &v1::Decision) -> &'static str {
 }
 
 fn line(decision: &v1::Decision, paint: Paint) -> String {
-    let time = instant(decision.time).unwrap_or_else(|| "-".to_owned());
+    let time = rfc3339(decision.time).unwrap_or_else(|| "-".to_owned());
     let verdict = match decision.outcome() {
         v1::Outcome::Allow => paint.green("allow"),
         v1::Outcome::Warn => paint.yellow("warn "),

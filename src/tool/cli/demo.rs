@@ -1,4 +1,4 @@
-//! `pullgate demo`: the gate at work, without root, network or another program.
+//! `pullgate demo`: a demonstration of the gate without root, network or another program.
 
 use std::io::Write;
 
@@ -9,12 +9,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Context;
 use super::output::{CliError, Exit, columns, counted};
 use crate::base::error_chain::chain;
-use crate::tool::demo::{ByHand, Demo as Scene, DemoError, HOST, PullOutcome};
+use crate::tool::demo::{Demo, DemoError, HOST, PullOutcome, RuntimeCommands};
 
 /// Arguments of `pullgate demo`.
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
-    /// Leave it running, and say how to pull from it with docker, ctr and podman
+    /// Keep the demonstration running, and print commands to pull from it with docker, ctr and podman
     #[arg(long)]
     keep: bool,
 }
@@ -22,14 +22,18 @@ pub(super) struct DemoArgs {
 impl DemoArgs {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         context.block_on(async {
-            let scene = Scene::start().await.map_err(not_begun)?;
-            let outcomes = scene.pull_all().await.map_err(not_begun)?;
-            let commands = if self.keep { scene.by_hand() } else { Vec::new() };
+            let demo = Demo::start().await.map_err(start_error)?;
+            let outcomes = demo.pull_all().await.map_err(start_error)?;
+            let commands = if self.keep {
+                demo.commands_by_hand()
+            } else {
+                Vec::new()
+            };
             if context.json {
-                serde_json::to_writer_pretty(&mut *out, &DemoReport::of(&scene, &outcomes, &commands))?;
+                serde_json::to_writer_pretty(&mut *out, &DemoReport::new(&demo, &outcomes, &commands))?;
                 writeln!(out)?;
             } else {
-                print(&scene, &outcomes, context, out)?;
+                print(&demo, &outcomes, context, out)?;
                 print_commands(&commands, context, out)?;
             }
             let exit = if outcomes.iter().all(PullOutcome::as_expected) {
@@ -39,15 +43,15 @@ impl DemoArgs {
             };
             if self.keep {
                 out.flush()?;
-                until_told().await?;
+                wait_for_signal().await?;
             }
-            scene.stop().await;
+            demo.stop().await;
             Ok(exit)
         })?
     }
 }
 
-/// `--json`. The names are a contract: others script against them.
+/// Output of `--json`. The field names are a contract with scripts.
 #[derive(Serialize)]
 struct DemoReport<'a> {
     gate: String,
@@ -62,12 +66,12 @@ struct ImageLine<'a> {
     image: String,
     about: &'static str,
     result: &'static str,
-    /// The code of the gate's reason; null where the pull was let through.
+    /// Reason code of the gate; null when the pull was allowed.
     reason: Option<&'a str>,
     expected_reason: Option<&'static str>,
     as_expected: bool,
     digest: Option<String>,
-    /// What the runtime prints; null where the pull was let through.
+    /// Text that the runtime prints; null when the pull was allowed.
     printed: Option<String>,
 }
 
@@ -78,13 +82,13 @@ struct Commands<'a> {
 }
 
 impl<'a> DemoReport<'a> {
-    fn of(scene: &'a Scene, outcomes: &'a [PullOutcome<'a>], commands: &'a [ByHand]) -> Self {
+    fn new(demo: &'a Demo, outcomes: &'a [PullOutcome<'a>], commands: &'a [RuntimeCommands]) -> Self {
         let images = outcomes.iter().map(|outcome| ImageLine {
-            image: outcome.shown.image.to_string(),
-            about: outcome.shown.about,
+            image: outcome.demo_image.image.to_string(),
+            about: outcome.demo_image.about,
             result: result(outcome),
             reason: outcome.reason(),
-            expected_reason: outcome.shown.expected.map(|reason| reason.code()),
+            expected_reason: outcome.demo_image.expected.map(|reason| reason.code()),
             as_expected: outcome.as_expected(),
             digest: outcome
                 .result
@@ -95,10 +99,10 @@ impl<'a> DemoReport<'a> {
         });
         let commands = commands
             .iter()
-            .map(|ByHand { runtime, commands }| Commands { runtime, commands });
+            .map(|RuntimeCommands { runtime, commands }| Commands { runtime, commands });
         Self {
-            gate: scene.gate().to_string(),
-            registry: scene.registry(),
+            gate: demo.gate().to_string(),
+            registry: demo.registry(),
             as_expected: outcomes.iter().all(PullOutcome::as_expected),
             images: images.collect(),
             commands: commands.collect(),
@@ -120,7 +124,7 @@ fn printed(outcome: &PullOutcome<'_>) -> Option<String> {
 }
 
 fn print(
-    scene: &Scene,
+    demo: &Demo,
     outcomes: &[PullOutcome<'_>],
     context: &Context,
     out: &mut dyn Write,
@@ -128,77 +132,84 @@ fn print(
     writeln!(
         out,
         "A registry at {} and a gate at {}, both in this process. The gate",
-        scene.registry(),
-        scene.gate()
+        demo.registry(),
+        demo.gate()
     )?;
     writeln!(
         out,
-        "has one rule: whatever {HOST} holds must be signed by a key made just now.\n"
+        "has one rule: images of {HOST} must be signed with a key that was made just now.\n"
     )?;
     let rows: Vec<Vec<String>> = outcomes
         .iter()
         .map(|outcome| {
             vec![
-                outcome.shown.image.to_string(),
+                outcome.demo_image.image.to_string(),
                 result(outcome).to_owned(),
                 outcome.reason().unwrap_or("-").to_owned(),
-                outcome.shown.about.to_owned(),
+                outcome.demo_image.about.to_owned(),
             ]
         })
         .collect();
     columns(
         out,
         context.paint,
-        &["IMAGE", "RESULT", "REASON", "WHAT IT IS"],
+        &["IMAGE", "RESULT", "REASON", "DESCRIPTION"],
         &rows,
     )?;
-    writeln!(out, "\nWhat containerd prints of those that are blocked:")?;
+    writeln!(out, "\ncontainerd prints this for the blocked images:")?;
     for outcome in outcomes {
         if let Some(printed) = printed(outcome) {
             writeln!(
                 out,
                 "\n{}\n  {printed}",
-                context.paint.bold(&outcome.shown.image.to_string())
+                context.paint.bold(&outcome.demo_image.image.to_string())
             )?;
         }
     }
-    let (fine, wrong): (Vec<_>, Vec<_>) = outcomes.iter().partition(|outcome| outcome.as_expected());
-    if wrong.is_empty() {
-        let all = format!("All {} came out as they must.", counted(fine.len(), "pull"));
-        return writeln!(out, "\n{}", context.paint.green(&all));
+    let (expected, unexpected): (Vec<_>, Vec<_>) = outcomes.iter().partition(|outcome| outcome.as_expected());
+    if unexpected.is_empty() {
+        let summary = format!("All {} had the expected result.", counted(expected.len(), "pull"));
+        return writeln!(out, "\n{}", context.paint.green(&summary));
     }
     writeln!(out)?;
-    for outcome in wrong {
-        let expected = outcome.shown.expected.map_or("pulled", |reason| reason.code());
-        let line = format!("{} should have been: {expected}", outcome.shown.image);
+    for outcome in unexpected {
+        let expected = outcome
+            .demo_image
+            .expected
+            .map_or("pulled", |reason| reason.code());
+        let line = format!("{}: expected {expected}", outcome.demo_image.image);
         writeln!(out, "{}", context.paint.red(&line))?;
     }
     Ok(())
 }
 
-fn print_commands(commands: &[ByHand], context: &Context, out: &mut dyn Write) -> std::io::Result<()> {
+fn print_commands(
+    commands: &[RuntimeCommands],
+    context: &Context,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
     if commands.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\nTo try it by hand, from another terminal of this machine:")?;
-    for ByHand { runtime, commands } in commands {
+    writeln!(out, "\nTo pull by hand, run these commands in another terminal:")?;
+    for RuntimeCommands { runtime, commands } in commands {
         writeln!(out, "\n{}", context.paint.bold(runtime))?;
         for command in commands {
             writeln!(out, "  {command}")?;
         }
     }
-    writeln!(out, "\nCtrl-C ends it.")
+    writeln!(out, "\nPress Ctrl-C to stop.")
 }
 
-fn not_begun(error: DemoError) -> CliError {
-    CliError::new("the demonstration could not begin", Exit::CouldNotTell).because(error)
+fn start_error(error: DemoError) -> CliError {
+    CliError::new("could not start the demonstration", Exit::CouldNotTell).because(error)
 }
 
-/// Until SIGINT or SIGTERM.
-async fn until_told() -> Result<(), CliError> {
+/// Waits for SIGINT or SIGTERM.
+async fn wait_for_signal() -> Result<(), CliError> {
     let listen = |kind| {
         signal(kind).map_err(|error| {
-            CliError::new("the signal handlers could not be set up", Exit::CouldNotTell).because(error)
+            CliError::new("could not set up the signal handlers", Exit::CouldNotTell).because(error)
         })
     };
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);

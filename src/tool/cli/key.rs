@@ -1,4 +1,4 @@
-//! `pullgate key`: public keys, before they are trusted.
+//! `pullgate key`: inspection and import of public keys.
 
 mod file;
 mod import;
@@ -20,16 +20,16 @@ use crate::trust::PublicKey;
 /// Verbs of `pullgate key`.
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {
-    /// Bring the public halves of a key in OCI Vault, as PEM files and the `[[key]]` tables that name them
+    /// Import public keys from OCI Vault, as PEM files with `[[key]]` tables that name them
     Import(Box<import::KeyImportArgs>),
-    /// Show kind, size and fingerprint of a public key
+    /// Show the kind, size and fingerprint of a public key
     Show(KeyShowArgs),
 }
 
 /// Arguments of `pullgate key show`.
 #[derive(Args, Debug)]
 pub(super) struct KeyShowArgs {
-    /// The public key, a PEM file, or a certificate of it
+    /// PEM file of the public key, or of a certificate for it
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -45,7 +45,7 @@ impl KeyCommand {
 
 impl KeyShowArgs {
     fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
-        let key = read(&self.file)?;
+        let key = read_public_key(&self.file)?;
         let fingerprint = key.fingerprint().to_string();
         if context.json {
             let answer = json!({
@@ -66,9 +66,9 @@ impl KeyShowArgs {
     }
 }
 
-/// A public key of a file.
-pub(super) fn read(path: &Path) -> Result<PublicKey, CliError> {
-    let unusable = || CliError::new(format!("the key `{}` can't be used", path.display()), Exit::Usage);
+/// Reads a public key from a file.
+pub(super) fn read_public_key(path: &Path) -> Result<PublicKey, CliError> {
+    let unusable = || CliError::new(format!("could not use the key `{}`", path.display()), Exit::Usage);
     let pem = files::read_argument(path, KEY_BYTES).map_err(|error| unusable().because(error))?;
     let key = PublicKey::from_pem(&pem).map_err(|error| unusable().because(error))?;
     check_key_kind(&key).map_err(|error| unusable().because(error))?;

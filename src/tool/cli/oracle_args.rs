@@ -1,5 +1,5 @@
-//! How the tool reaches Oracle's services: as whom, in which region, where. The options and variables are those of
-//! Oracle's client.
+//! Access to Oracle's services: identity, region and endpoint. The options and environment variables are those of Oracle's
+//! client.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,40 +16,40 @@ use crate::net::oracle::{
     OracleClient, Profile, Region, RegionEndpoints, Service, ServiceEndpoint,
 };
 
-/// Arguments of every verb that asks Oracle's services.
+/// Arguments of every verb that sends requests to Oracle's services.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Oracle's cloud")]
-pub(super) struct Cloud {
-    /// The OCI configuration file; when left out OCI_CLI_CONFIG_FILE, then `~/.oci/config`, then OCI_CONFIG_FILE
+pub(super) struct OracleArgs {
+    /// OCI configuration file. Default: OCI_CLI_CONFIG_FILE, then `~/.oci/config`, then OCI_CONFIG_FILE
     #[arg(long, value_name = "PATH")]
     config_file: Option<PathBuf>,
 
-    /// The profile in it; when left out OCI_CLI_PROFILE, then `DEFAULT`
+    /// Profile in that file. Default: OCI_CLI_PROFILE, then `DEFAULT`
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
 
-    /// How requests are signed; when left out OCI_CLI_AUTH, then as the profile says
+    /// How to sign requests. Default: OCI_CLI_AUTH, then the method of the profile
     #[arg(long, value_name = "HOW", value_enum)]
     auth: Option<AuthMethod>,
 
-    /// The region; when left out OCI_CLI_REGION, then that of the profile
+    /// Region. Default: OCI_CLI_REGION, then the region of the profile
     #[arg(long, value_name = "NAME")]
     pub(super) region: Option<String>,
 
-    /// Where the services are reached, if not at the region's own hosts; when left out OCI_CLI_ENDPOINT
+    /// Endpoint of the services. Default: OCI_CLI_ENDPOINT, then the hosts of the region
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
 
-    /// A PEM file of certificates that are trusted beside the system's; when left out OCI_CLI_CERT_BUNDLE
+    /// PEM file of certificates to trust in addition to the system's. Default: OCI_CLI_CERT_BUNDLE
     #[arg(long, value_name = "PATH")]
     cert_bundle: Option<PathBuf>,
 
-    /// Give up after so many seconds, however often was asked
+    /// Give up after this time, including all repeated requests
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
 }
 
-/// How requests are signed.
+/// Method of signing requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum AuthMethod {
@@ -57,26 +57,26 @@ enum AuthMethod {
     ApiKey,
     /// With the token of `oci session authenticate`.
     SecurityToken,
-    /// As the instance that this runs on.
+    /// As the instance that the tool runs on.
     InstancePrincipal,
 }
 
-/// A client, and where it asks.
-pub(super) struct Opened {
+/// A client with its deadline and its endpoints.
+pub(super) struct OracleSession {
     pub(super) client: OracleClient,
     pub(super) deadline: Instant,
     region: Option<Region>,
-    /// Of whom the realm is, where the region does not tell.
+    /// Tenancy whose OCID gives the realm of a region that the table of regions does not list.
     tenancy: Option<Ocid>,
     endpoint: Option<String>,
 }
 
-impl Cloud {
-    /// The client. What is wrong with the options, the file and the key shows here, before anything is sent.
-    pub(super) fn open(&self) -> Result<Opened, CliError> {
+impl OracleArgs {
+    /// Sets up the client. Problems in the options, the file and the key are reported here, before any request is sent.
+    pub(super) fn session(&self) -> Result<OracleSession, CliError> {
         let region = self.region.clone().or_else(|| variable("OCI_CLI_REGION"));
         let region = region.map(|text| text.parse::<Region>()).transpose();
-        let region = region.map_err(|error| usage("the region is not one").because(error))?;
+        let region = region.map_err(|error| usage_error("the region is not valid").because(error))?;
         let endpoint = self.endpoint.clone().or_else(|| variable("OCI_CLI_ENDPOINT"));
         let (identity, own_region, tenancy) = match self.auth()? {
             Some(AuthMethod::InstancePrincipal) => (instance()?, None, None),
@@ -88,18 +88,18 @@ impl Cloud {
             .or_else(|| variable("OCI_CLI_CERT_BUNDLE").map(PathBuf::from));
         let ca = ca.map(|path| {
             files::read_argument(&path, CERTIFICATE_BYTES)
-                .map_err(|error| usage("the certificates can't be read").because(error))
+                .map_err(|error| usage_error("could not read the certificates").because(error))
         });
         let ca = ca.transpose()?;
         let ca = ca.as_ref().map(|pem| pem.as_slice());
         let client = OracleClient::new(Arc::new(identity), Vec::new(), ca).map_err(|error| {
             CliError::new(
-                "could not set up the client of Oracle's services",
+                "could not set up the client for Oracle's services",
                 Exit::CouldNotTell,
             )
             .because(error)
         })?;
-        Ok(Opened {
+        Ok(OracleSession {
             client,
             deadline: Instant::now() + Duration::from_secs(self.timeout),
             region: region.or(own_region),
@@ -115,11 +115,11 @@ impl Cloud {
             (None, Some(word)) => AuthMethod::from_str(&word, false)
                 .map(Some)
                 .map_err(|_names_no_value| {
-                    usage(format!(
-                        "OCI_CLI_AUTH is `{}`",
+                    usage_error(format!(
+                        "OCI_CLI_AUTH is `{}`, which is not a supported method",
                         crate::base::printable::excerpt(&word)
                     ))
-                    .hint("this release signs by `api_key`, `security_token` and `instance_principal`")
+                    .hint("set it to `api_key`, `security_token` or `instance_principal`")
                 }),
         }
     }
@@ -133,25 +133,29 @@ impl Cloud {
         let name = self.profile.clone().or_else(|| variable("OCI_CLI_PROFILE"));
         let name = name.unwrap_or_else(|| "DEFAULT".to_owned());
         let unusable = || {
-            usage(format!(
-                "profile `{}` can't be used",
+            usage_error(format!(
+                "could not use the profile `{}`",
                 crate::base::printable::excerpt(&name)
             ))
-            .hint("`oci setup config` writes one; --config-file and --profile name another")
+            .hint(
+                "create a profile with `oci setup config`, or name another with --config-file and --profile",
+            )
         };
         let profile =
             Profile::read(&path, &name, home.as_deref()).map_err(|error| unusable().because(error))?;
         let has_token = matches!(profile.authentication, Authentication::SessionToken { .. });
         match auth {
             Some(AuthMethod::ApiKey) if has_token => {
-                return Err(usage(format!(
-                    "profile `{name}` has a session token, and no API key of its own"
+                return Err(usage_error(format!(
+                    "profile `{name}` has a session token and no API key of its own"
                 ))
-                .hint("leave --auth out, or name another --profile"));
+                .hint("omit --auth, or name another --profile"));
             }
             Some(AuthMethod::SecurityToken) if !has_token => {
-                return Err(usage(format!("profile `{name}` has no `security_token_file`"))
-                    .hint("`oci session authenticate` makes such a profile"));
+                return Err(
+                    usage_error(format!("profile `{name}` has no `security_token_file`"))
+                        .hint("create such a profile with `oci session authenticate`"),
+                );
             }
             Some(_) | None => {}
         }
@@ -159,7 +163,7 @@ impl Cloud {
         Ok((identity, profile.region, Some(profile.tenancy)))
     }
 
-    /// As Oracle's client and its SDK look for it.
+    /// Finds the configuration file as Oracle's client and its SDK do.
     fn config_path(&self) -> Result<PathBuf, CliError> {
         let home = variable("HOME").map(PathBuf::from);
         let usual = home.map(|home| home.join(".oci/config"));
@@ -169,55 +173,55 @@ impl Cloud {
             .or_else(|| path("OCI_CONFIG_FILE"))
             .or(usual)
             .ok_or_else(|| {
-                usage("there is no home directory to take `.oci/config` from").hint("give --config-file")
+                usage_error("could not find `.oci/config`: HOME is not set").hint("give --config-file")
             })
     }
 }
 
-impl Opened {
-    /// The region that is signed, and whose services are asked.
+impl OracleSession {
+    /// Returns the region that the message names and whose services receive the requests.
     pub(super) fn region(&self) -> Result<&Region, CliError> {
-        self.region
-            .as_ref()
-            .ok_or_else(|| usage("no region is named").hint("give --region, or a `region` in the profile"))
+        self.region.as_ref().ok_or_else(|| {
+            usage_error("no region is set").hint("give --region, or set `region` in the profile")
+        })
     }
 
     pub(super) fn artifacts(&self) -> Result<ServiceEndpoint, CliError> {
-        self.reached(Service::Artifacts, None, |place| place.artifacts())
+        self.endpoint(Service::Artifacts, None, |endpoints| endpoints.artifacts())
     }
 
     pub(super) fn kms_crypto(&self, key: &Ocid) -> Result<ServiceEndpoint, CliError> {
-        self.reached(Service::Kms, Some(key), |place| place.kms_crypto(key))
+        self.endpoint(Service::Kms, Some(key), |endpoints| endpoints.kms_crypto(key))
     }
 
     pub(super) fn kms_management(&self, key: &Ocid) -> Result<ServiceEndpoint, CliError> {
-        self.reached(Service::Kms, Some(key), |place| place.kms_management(key))
+        self.endpoint(Service::Kms, Some(key), |endpoints| endpoints.kms_management(key))
     }
 
-    fn reached(
+    fn endpoint(
         &self,
         service: Service,
         key: Option<&Ocid>,
-        of: impl FnOnce(&RegionEndpoints) -> Result<ServiceEndpoint, crate::net::oracle::EndpointError>,
+        select: impl FnOnce(&RegionEndpoints) -> Result<ServiceEndpoint, crate::net::oracle::EndpointError>,
     ) -> Result<ServiceEndpoint, CliError> {
-        let nowhere = || usage("there is no endpoint to ask");
+        let no_endpoint = || usage_error("could not determine the endpoint");
         if let Some(endpoint) = &self.endpoint {
-            return ServiceEndpoint::new(endpoint, service).map_err(|error| nowhere().because(error));
+            return ServiceEndpoint::new(endpoint, service).map_err(|error| no_endpoint().because(error));
         }
         let region = self.region()?.clone();
-        // Where the table of regions does not know it, an OCID says the realm.
-        let place = match self.tenancy.as_ref().or(key) {
+        // For a region that the table does not list, an OCID gives the realm.
+        let endpoints = match self.tenancy.as_ref().or(key) {
             Some(ocid) => RegionEndpoints::new(region, ocid),
             None => RegionEndpoints::known(region),
         };
-        place
-            .and_then(|place| of(&place))
-            .map_err(|error| nowhere().because(error))
+        endpoints
+            .and_then(|endpoints| select(&endpoints))
+            .map_err(|error| no_endpoint().because(error))
     }
 }
 
 fn instance() -> Result<Identity, CliError> {
-    let unusable = |name: &str| usage(format!("{name} can't be used"));
+    let unusable = |name: &str| usage_error(format!("could not use {name}"));
     let metadata = variable("OCI_METADATA_BASE_URL").map(|text| MetadataService::new(&text));
     let federation =
         variable("OCI_CLI_FEDERATION_ENDPOINT").map(|text| ServiceEndpoint::new(&text, Service::Federation));
@@ -231,18 +235,18 @@ fn instance() -> Result<Identity, CliError> {
     }))
 }
 
-/// What a service did not give, as the tool says it.
-pub(super) fn refused(what: impl Into<String>, error: ApiError) -> CliError {
+/// Describes a failed call to Oracle's services, with exit code and hint.
+pub(super) fn api_error(message: impl Into<String>, error: ApiError) -> CliError {
     let (exit, hint) = match &error {
         ApiError::Call(CallError::NotFound { .. }) => (
             Exit::No,
             Some(
-                "compare OCID and region; reading wants the policy `read repos` (keys: `use keys`), changing `manage repos`",
+                "check the OCID and the region; reading needs the policy `read repos` (keys: `use keys`), changing needs `manage repos`",
             ),
         ),
         ApiError::Call(CallError::Unauthorized { .. }) => (
             Exit::CouldNotTell,
-            Some("is the API key uploaded for this user, and the profile the one that is meant?"),
+            Some("check that the API key is uploaded for this user and that the profile is the intended one"),
         ),
         ApiError::Identity {
             source: IdentityError::ConfigFile(_) | IdentityError::Profile(_),
@@ -251,7 +255,7 @@ pub(super) fn refused(what: impl Into<String>, error: ApiError) -> CliError {
         ApiError::Call(CallError::Operation { .. }) => (Exit::Usage, None),
         ApiError::Call(CallError::Unreachable { .. } | CallError::DeadlineExceeded { .. }) => (
             Exit::CouldNotTell,
-            Some("try again; --region and --endpoint say where is asked, --timeout how long"),
+            Some("try again, and check --region, --endpoint and --timeout"),
         ),
         ApiError::Identity { .. }
         | ApiError::Call(
@@ -265,56 +269,56 @@ pub(super) fn refused(what: impl Into<String>, error: ApiError) -> CliError {
             | CallError::TooLarge { .. },
         ) => (Exit::CouldNotTell, None),
     };
-    let told = CliError::new(what, exit).because(error);
+    let described = CliError::new(message, exit).because(error);
     match hint {
-        Some(hint) => told.hint(hint),
-        None => told,
+        Some(hint) => described.hint(hint),
+        None => described,
     }
 }
 
-/// An OCID of this kind, as an argument.
+/// Parses the OCID of a key in an argument.
 pub(super) fn key_id(text: &str) -> Result<Ocid, String> {
-    let ocid = of_kind(text, "key")?;
+    let ocid = parse_kind(text, "key")?;
     match ocid.vault_extension() {
         Ok(_) => Ok(ocid),
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// An OCID of this kind, as an argument.
+/// Parses the OCID of a key version in an argument.
 pub(super) fn key_version_id(text: &str) -> Result<Ocid, String> {
-    of_kind(text, "keyversion")
+    parse_kind(text, "keyversion")
 }
 
-/// An OCID of this kind, as an argument.
+/// Parses the OCID of a signature record in an argument.
 pub(super) fn signature_id(text: &str) -> Result<Ocid, String> {
-    of_kind(text, "containerimagesignature")
+    parse_kind(text, "containerimagesignature")
 }
 
-/// An OCID of this kind, as an argument.
+/// Parses the OCID of an image in an argument.
 pub(super) fn image_id(text: &str) -> Result<Ocid, String> {
-    of_kind(text, "containerimage")
+    parse_kind(text, "containerimage")
 }
 
-/// A compartment, or the tenancy, which is the root of them.
+/// Parses the OCID of a compartment in an argument. The tenancy is the root compartment.
 pub(super) fn compartment_id(text: &str) -> Result<Ocid, String> {
-    of_kind(text, "compartment").or_else(|error| of_kind(text, "tenancy").map_err(|_other| error))
+    parse_kind(text, "compartment").or_else(|error| parse_kind(text, "tenancy").map_err(|_other| error))
 }
 
-fn of_kind(text: &str, kind: &'static str) -> Result<Ocid, String> {
+fn parse_kind(text: &str, kind: &'static str) -> Result<Ocid, String> {
     text.parse::<Ocid>()
         .and_then(|ocid| ocid.expect_kind(kind))
         .map_err(|error| error.to_string())
 }
 
-/// A variable that is set to something.
+/// Reads an environment variable; an empty one counts as unset.
 fn variable(name: &str) -> Option<String> {
     std::env::var_os(name)
         .and_then(|value: OsString| value.into_string().ok())
         .filter(|value| !value.is_empty())
 }
 
-/// A variable that names a path, of which a shell has not expanded `~`.
+/// Reads an environment variable that names a path, and expands a leading `~/`.
 fn path(name: &str) -> Option<PathBuf> {
     let text = variable(name)?;
     match (text.strip_prefix("~/"), variable("HOME")) {
@@ -323,6 +327,6 @@ fn path(name: &str) -> Option<PathBuf> {
     }
 }
 
-fn usage(message: impl Into<String>) -> CliError {
+fn usage_error(message: impl Into<String>) -> CliError {
     CliError::new(message, Exit::Usage)
 }

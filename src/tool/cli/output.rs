@@ -1,4 +1,4 @@
-//! How the tool answers: exit codes, errors with their causes and hints, colours, columns.
+//! Output of the tool: exit codes, errors with their causes and hints, colours, columns.
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
@@ -7,21 +7,21 @@ use std::process::ExitCode;
 use super::Color;
 use crate::process::config::ConfigErrors;
 
-/// The answer, for scripts.
+/// Exit code, the answer for scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Yes: it is allowed, valid, done.
+    /// Yes: the image is allowed, the signature is valid, the work is done.
     Yes,
-    /// No: it is denied, invalid, absent.
+    /// No: the image is denied, the signature is invalid, the record is absent.
     No,
-    /// The arguments or the configuration are wrong.
+    /// The arguments or the configuration are invalid.
     Usage,
-    /// Something that had to be asked did not answer.
+    /// A service that the answer depends on did not answer.
     CouldNotTell,
 }
 
 impl Exit {
-    /// The code of the process.
+    /// Returns the exit code of the process.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -39,23 +39,23 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a verb gave no answer: what a person reads, and what a script sees.
+/// Error of a verb: a message for people and an exit code for scripts.
 #[derive(Debug)]
 pub struct CliError {
-    /// What went wrong: lower case, no full stop.
+    /// The message, in lower case and without a full stop.
     pub message: String,
-    /// What to do.
+    /// Next step for the user.
     pub hint: Option<String>,
-    /// The answer for scripts.
+    /// Exit code of the process.
     pub exit: Exit,
-    /// What was wrong in detail, before the message: several lines.
+    /// Detailed problems that are printed before the message; each may have several lines.
     pub details: Vec<String>,
-    /// Why.
+    /// Cause of the error.
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl CliError {
-    /// An error without cause or hint.
+    /// Creates an error without cause or hint.
     #[must_use]
     pub fn new(message: impl Into<String>, exit: Exit) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl CliError {
         }
     }
 
-    /// With its cause.
+    /// Adds the cause.
     #[must_use]
     pub fn because(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
@@ -76,7 +76,7 @@ impl CliError {
         }
     }
 
-    /// With what to do.
+    /// Adds the next step for the user.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self {
@@ -85,10 +85,10 @@ impl CliError {
         }
     }
 
-    /// Prints it on standard error: details, message, causes, hint.
+    /// Prints details, message, causes and hint on standard error.
     pub(super) fn print(&self, paint: &Paint) {
         if self.broken_pipe() {
-            // Whoever read us has had enough.
+            // The reader of our output closed it on purpose, for example `head`.
             return;
         }
         let mut text = String::new();
@@ -119,20 +119,20 @@ impl CliError {
     }
 }
 
-/// Writing the answer failed. Other errors of the system are given a message of their own where they happen.
+/// Treats an I/O error as a failure to write the output. Other I/O errors get their own message where they occur.
 impl From<io::Error> for CliError {
     fn from(error: io::Error) -> Self {
-        Self::new("could not write the answer", Exit::CouldNotTell).because(error)
+        Self::new("could not write the output", Exit::CouldNotTell).because(error)
     }
 }
 
 impl From<serde_json::Error> for CliError {
     fn from(error: serde_json::Error) -> Self {
-        // A full or closed output comes through serde as well.
+        // serde wraps the error of a full or closed output.
         if error.is_io() {
             io::Error::from(error).into()
         } else {
-            Self::new("could not write the answer", Exit::CouldNotTell).because(error)
+            Self::new("could not write the output", Exit::CouldNotTell).because(error)
         }
     }
 }
@@ -148,12 +148,12 @@ impl From<ConfigErrors> for CliError {
     }
 }
 
-/// Whether to colour.
+/// Whether to colour a stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Paint(bool);
 
 impl Paint {
-    pub(super) fn of(color: Color, stream: &impl IsTerminal) -> Self {
+    pub(super) fn new(color: Color, stream: &impl IsTerminal) -> Self {
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Self(match color {
@@ -163,43 +163,43 @@ impl Paint {
         })
     }
 
-    /// Red: what went wrong, what is denied.
+    /// Paints errors and denials red.
     #[must_use]
     pub fn red(self, text: &str) -> String {
-        self.with("1;31", text)
+        self.styled("1;31", text)
     }
 
-    /// Green: what is allowed.
+    /// Paints success green.
     #[must_use]
     pub fn green(self, text: &str) -> String {
-        self.with("1;32", text)
+        self.styled("1;32", text)
     }
 
-    /// Yellow: what to look at.
+    /// Paints warnings yellow.
     #[must_use]
     pub fn yellow(self, text: &str) -> String {
-        self.with("1;33", text)
+        self.styled("1;33", text)
     }
 
-    /// Cyan: what to do.
+    /// Paints hints cyan.
     #[must_use]
     pub fn cyan(self, text: &str) -> String {
-        self.with("1;36", text)
+        self.styled("1;36", text)
     }
 
-    /// Bold: heads of columns.
+    /// Prints headings in bold.
     #[must_use]
     pub fn bold(self, text: &str) -> String {
-        self.with("1", text)
+        self.styled("1", text)
     }
 
-    /// The text with the `hint:` of its lines in their colour.
+    /// Colours the word `hint:` at the beginning of each line of the text.
     pub(super) fn hints(self, text: &str) -> String {
         text.replace("\nhint: ", &format!("\n{} ", self.cyan("hint:")))
     }
 
-    /// ECMA-48, "Select Graphic Rendition".
-    fn with(self, code: &str, text: &str) -> String {
+    /// Wraps the text in the codes of ECMA-48, "Select Graphic Rendition".
+    fn styled(self, code: &str, text: &str) -> String {
         if self.0 {
             format!("\u{1b}[{code}m{text}\u{1b}[0m")
         } else {
@@ -208,7 +208,7 @@ impl Paint {
     }
 }
 
-/// Writes rows in columns, as wide as their widest cell.
+/// Writes rows as columns. Each column is as wide as its widest cell.
 ///
 /// # Errors
 /// When writing fails.
@@ -241,18 +241,18 @@ fn line(cells: &[String], widths: &[usize]) -> String {
     padded.join("  ").trim_end().to_owned()
 }
 
-/// A number and what it counts: `1 rule`, `2 rules`.
+/// Formats a count and its noun: `1 rule`, `2 rules`.
 #[must_use]
-pub fn counted(count: usize, what: &str) -> String {
-    match (count, what.strip_suffix('y')) {
-        (1, _) => format!("{count} {what}"),
-        // `registry`; `key` keeps its y.
+pub fn counted(count: usize, noun: &str) -> String {
+    match (count, noun.strip_suffix('y')) {
+        (1, _) => format!("{count} {noun}"),
+        // `registry` becomes `registries`, and `key` becomes `keys`.
         (_, Some(stem)) if !stem.ends_with(['a', 'e', 'i', 'o', 'u']) => format!("{count} {stem}ies"),
-        (_, Some(_) | None) => format!("{count} {what}s"),
+        (_, Some(_) | None) => format!("{count} {noun}s"),
     }
 }
 
-/// Writes to standard error. That it is closed is not worth failing for: the exit code still answers.
+/// Writes to standard error. A closed standard error is ignored, because the exit code still carries the answer.
 pub(super) fn to_stderr(text: &str) {
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }

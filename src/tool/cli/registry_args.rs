@@ -1,4 +1,4 @@
-//! How the tool reaches registries: as the configuration says, and with the logins of whoever runs it.
+//! Access to registries: through the endpoints of the configuration, with the credentials of the user who runs the tool.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,62 +13,61 @@ use crate::net::registry::{Credentials, RegistryClient, RegistryConfig};
 use crate::oci::Reference;
 use crate::process::config::{Config, DEFAULT_PATH};
 
-/// Where the tool and the daemon keep signatures when no configuration says.
+/// State directory of the daemon when no configuration names one.
 const DEFAULT_STATE: &str = "/var/lib/pullgate";
 
-/// Arguments of every verb that asks a registry.
+/// Arguments of every verb that sends requests to a registry.
 #[derive(Args, Clone, Debug, Default)]
-pub(super) struct Reach {
-    /// Reach the image's registry over plain HTTP
+pub(super) struct RegistryArgs {
+    /// Use plain HTTP for the image's registry
     #[arg(long)]
     plain_http: bool,
 
-    /// Log in with this file of credentials, in Docker's format
+    /// Log in with the credentials in this file, which has Docker's format
     #[arg(long, value_name = "PATH")]
     authfile: Option<PathBuf>,
 }
 
-/// What is asked about an image.
-pub(super) struct Reached {
-    /// The registries.
+/// The places that hold signature records of an image.
+pub(super) struct ImageSources {
+    /// Client for the registries.
     pub(super) client: RegistryClient,
-    /// Oracle's API, for the registries of which the configuration says that their signatures are there.
+    /// Oracle's API, for each registry whose `signatures` setting names it.
     pub(super) oracle: OracleRegistries,
-    /// The folder of local signatures.
+    /// Directory of local signature records.
     pub(super) signatures: PathBuf,
 }
 
-impl Reach {
-    /// What is asked about an image. A signing machine has no gate, so where the default configuration is absent, it is
-    /// not missed.
-    pub(super) fn client(&self, context: &Context, image: &Reference) -> Result<Reached, CliError> {
-        let absent =
-            context.config_path == std::path::Path::new(DEFAULT_PATH) && !context.config_path.exists();
-        let (registries, oracle, own, state) = if absent {
+impl RegistryArgs {
+    /// Sets up access to an image's records. A machine that only signs has no gate, so a missing default configuration is
+    /// not an error.
+    pub(super) fn client(&self, context: &Context, image: &Reference) -> Result<ImageSources, CliError> {
+        let (registries, oracle, own, state) = if lacks_default_config(context) {
             (Vec::new(), Vec::new(), Vec::new(), PathBuf::from(DEFAULT_STATE))
         } else {
             let config = context.config()?;
             let own = own_listeners(&config);
             (config.registries, config.oracle, own, config.daemon.state)
         };
-        let oracle = OracleRegistries::new(&oracle, &own, None)
-            .map_err(|error| CliError::new("nothing can be asked", Exit::Usage).because(error))?;
+        let oracle = OracleRegistries::new(&oracle, &own, None).map_err(|error| {
+            CliError::new("could not set up the client for Oracle's API", Exit::Usage).because(error)
+        })?;
         let registries = self.with_logins(registries, image)?;
         let client = RegistryClient::new(registries, own).map_err(|error| {
             CliError::new("could not set up the client for the registries", Exit::Usage).because(error)
         })?;
-        Ok(Reached {
+        Ok(ImageSources {
             client,
             oracle,
             signatures: state.join("signatures"),
         })
     }
 
-    /// The configuration, with the logins of whoever runs the tool in the place of the pulling client's.
-    pub(super) fn over(&self, config: Config, image: &Reference) -> Config {
+    /// Replaces the credentials that a pulling client would pass through with those of the user who runs the tool.
+    pub(super) fn apply_to(&self, config: Config, image: &Reference) -> Config {
         match self.with_logins(config.registries.clone(), image) {
             Ok(registries) => Config { registries, ..config },
-            // The host makes no URL: the gate says so itself.
+            // The host does not form a URL. The gate reports that with its own error.
             Err(_) => config,
         }
     }
@@ -81,7 +80,7 @@ impl Reach {
         let host = image.repository.registry();
         if registries.iter().all(|registry| registry.host != host) {
             let default = RegistryConfig::default_for(host).map_err(|error| {
-                CliError::new(format!("`{host}` can't be reached"), Exit::Usage).because(error)
+                CliError::new(format!("could not reach `{host}`"), Exit::Usage).because(error)
             })?;
             registries.push(default);
         }
@@ -95,7 +94,7 @@ impl Reach {
             }
             if self.plain_http && registry.host == host {
                 let plain = Url::parse(&format!("http://{host}/")).map_err(|error| {
-                    CliError::new(format!("`{host}` makes no URL"), Exit::Usage).because(error)
+                    CliError::new(format!("`{host}` does not form a URL"), Exit::Usage).because(error)
                 })?;
                 registry.endpoints = vec![plain];
             }
@@ -104,13 +103,30 @@ impl Reach {
     }
 }
 
-/// The doors that a request of ours must not come back through.
+/// Returns whether the default configuration does not exist. An error other than "not found" is reported: the tool then
+/// continues without the configuration, which an ordinary user may not be allowed to read.
+fn lacks_default_config(context: &Context) -> bool {
+    if context.config_path != std::path::Path::new(DEFAULT_PATH) {
+        return false;
+    }
+    match context.config_path.try_exists() {
+        Ok(exists) => !exists,
+        Err(error) => {
+            context.say(&format!(
+                "note: could not read `{DEFAULT_PATH}` ({error}); continuing without the configuration"
+            ));
+            true
+        }
+    }
+}
+
+/// Lists the daemon's own listeners, which the tool's requests must not reach.
 pub(super) fn own_listeners(config: &Config) -> Vec<SocketAddr> {
     let doors = config.doors.tcp_addresses();
     doors.chain(config.daemon.metrics).collect()
 }
 
-/// Where a login of this user is kept: Podman's places (containers-auth.json(5)), then Docker's.
+/// Finds this user's credentials: first in Podman's locations (containers-auth.json(5)), then in Docker's.
 fn default_authfile() -> Option<PathBuf> {
     let variable = |name: &str| {
         std::env::var_os(name)

@@ -1,6 +1,6 @@
-//! `pullgate signature`: the records of an image, wherever they are kept.
+//! `pullgate signature`: the signature records of an image in every source.
 
-mod carried;
+mod records;
 mod delete;
 mod export;
 mod import;
@@ -20,19 +20,19 @@ use super::output::{CliError, Exit};
 /// Verbs of `pullgate signature`.
 #[derive(Debug, Subcommand)]
 pub(super) enum SignatureCommand {
-    /// Take records away
+    /// Delete records
     Delete(delete::Delete),
     /// Write the records of an image to a directory, or attach them to an image in another registry
     Export(export::Export),
-    /// Bring records from files to the local directory or to a registry
+    /// Import records from files into the local directory or a registry
     Import(import::SignatureImportArgs),
     /// List the records of an image
-    List(source_args::Of),
-    /// Show the records of an image whole
+    List(source_args::RecordSelection),
+    /// Show the complete records of an image
     Show(list::SignatureShowArgs),
-    /// Give a record in Oracle's API other tags
+    /// Replace the tags of a record in Oracle's API
     Tag(tag::SignatureTagArgs),
-    /// Verify the records of an image under the keys of its rule, or under keys that you name
+    /// Verify the records of an image with the keys of its rule, or with other keys
     Verify(verify::Verify),
 }
 

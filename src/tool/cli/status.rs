@@ -8,7 +8,7 @@ use serde_json::json;
 use super::output::{CliError, Exit, columns};
 use super::{Context, counted};
 use crate::base::proto::v1;
-use crate::tool::cli::daemon_client::{answered, control, instant, within};
+use crate::tool::cli::daemon_client::{control, response, rfc3339, with_timeout};
 
 /// Arguments of `pullgate status`.
 #[derive(Args, Debug)]
@@ -19,19 +19,19 @@ pub(super) struct Status {}
 pub(super) struct Reload {}
 
 impl Status {
-    /// Exit 0: it runs as configured. 1: it runs, and the last reload failed or a change waits for a restart.
+    /// Exits with 0 when the daemon runs as configured, and with 1 when the last reload failed or a change needs a restart.
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         let status = context.block_on(async {
             let mut client = control(context).await?;
-            answered(client.status(within(v1::StatusRequest {})).await)
+            response(client.status(with_timeout(v1::StatusRequest {})).await)
         })??;
         if context.json {
             let answer = json!({
                 "version": status.version,
-                "started_at": instant(status.started_at),
+                "started_at": rfc3339(status.started_at),
                 "config": status.config_path,
                 "generation": status.generation,
-                "loaded_at": instant(status.loaded_at),
+                "loaded_at": rfc3339(status.loaded_at),
                 "rules": status.rules,
                 "keys": status.keys,
                 "doors": status.doors.iter()
@@ -47,13 +47,13 @@ impl Status {
         } else {
             print(&status, context, out)?;
         }
-        let whole = status.reload_error.is_empty() && status.needs_restart.is_empty();
-        Ok(if whole { Exit::Yes } else { Exit::No })
+        let as_configured = status.reload_error.is_empty() && status.needs_restart.is_empty();
+        Ok(if as_configured { Exit::Yes } else { Exit::No })
     }
 }
 
 fn print(status: &v1::StatusResponse, context: &Context, out: &mut dyn Write) -> std::io::Result<()> {
-    let time = |time| instant(time).unwrap_or_else(|| "-".to_owned());
+    let time = |time| rfc3339(time).unwrap_or_else(|| "-".to_owned());
     writeln!(out, "version   {}", status.version)?;
     writeln!(out, "running   since {}", time(status.started_at))?;
     writeln!(out, "config    {}", status.config_path)?;
@@ -65,7 +65,8 @@ fn print(status: &v1::StatusResponse, context: &Context, out: &mut dyn Write) ->
         time(status.loaded_at)
     )?;
     writeln!(out, "          generation {}", status.generation)?;
-    writeln!(out, "cache     {} verdicts", status.verdicts)?;
+    let verdicts = usize::try_from(status.verdicts).unwrap_or(usize::MAX);
+    writeln!(out, "cache     {}", counted(verdicts, "verdict"))?;
     writeln!(out)?;
     let rows: Vec<_> = status
         .doors
@@ -80,14 +81,14 @@ fn print(status: &v1::StatusResponse, context: &Context, out: &mut dyn Write) ->
     for table in &status.needs_restart {
         writeln!(
             out,
-            "\n{warning} the table [{table}] changed; restart the daemon to take it"
+            "\n{warning} the table [{table}] changed; restart the daemon to apply the change"
         )?;
     }
     if !status.reload_error.is_empty() {
         let error = context.paint.red("error:");
         writeln!(
             out,
-            "\n{error} the last reload changed nothing:\n{}",
+            "\n{error} the last reload failed, and the daemon keeps its previous configuration:\n{}",
             status.reload_error
         )?;
     }
@@ -98,30 +99,37 @@ impl Reload {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         let answer = context.block_on(async {
             let mut client = control(context).await?;
-            answered(client.reload(within(v1::ReloadRequest {})).await)
+            response(client.reload(with_timeout(v1::ReloadRequest {})).await)
         })??;
         if context.json {
-            let told = json!({
+            let report = json!({
                 "loaded": answer.loaded,
                 "errors": Some(&answer.errors).filter(|errors| !errors.is_empty()),
                 "generation": answer.generation,
                 "needs_restart": answer.needs_restart,
             });
-            serde_json::to_writer_pretty(&mut *out, &told)?;
+            serde_json::to_writer_pretty(&mut *out, &report)?;
             writeln!(out)?;
         } else if answer.loaded {
-            writeln!(out, "loaded; the policy that holds is {}", answer.generation)?;
+            writeln!(
+                out,
+                "loaded; the policy in effect is generation {}",
+                answer.generation
+            )?;
             for table in &answer.needs_restart {
                 context.say(&format!(
-                    "warning: the table [{table}] changed; restart the daemon to take it"
+                    "warning: the table [{table}] changed; restart the daemon to apply the change"
                 ));
             }
         } else {
             return Err(CliError::new(
-                format!("the daemon keeps its old configuration\n{}", answer.errors),
+                format!(
+                    "the reload failed, and the daemon keeps its previous configuration\n{}",
+                    answer.errors
+                ),
                 Exit::No,
             )
-            .hint("`pullgate config check` shows the same; mend it and reload again"));
+            .hint("fix the configuration, check it with `pullgate config check`, and reload again"));
         }
         Ok(if answer.loaded { Exit::Yes } else { Exit::No })
     }

@@ -1,15 +1,15 @@
 use super::Demo;
 
 #[tokio::test]
-async fn everything_comes_out_as_promised() {
+async fn every_pull_has_the_expected_outcome() {
     let demo = Demo::start().await.unwrap();
     let outcomes = demo.pull_all().await.unwrap();
     for outcome in &outcomes {
         assert!(outcome.as_expected(), "{outcome:?}");
-        assert_eq!(outcome.printed.is_some(), outcome.shown.expected.is_some());
+        assert_eq!(outcome.printed.is_some(), outcome.demo_image.expected.is_some());
         assert_eq!(
             outcome.reason(),
-            outcome.shown.expected.map(|reason| reason.code())
+            outcome.demo_image.expected.map(|reason| reason.code())
         );
     }
     let manifests: Vec<_> = outcomes
@@ -23,7 +23,7 @@ async fn everything_comes_out_as_promised() {
 }
 
 #[tokio::test]
-async fn an_outcome_that_was_not_promised_is_seen() {
+async fn an_unexpected_outcome_is_detected() {
     let mut demo = Demo::start().await.unwrap();
     let (first, second) = (demo.images[0].expected, demo.images[2].expected);
     demo.images[0].expected = second;
@@ -41,7 +41,7 @@ async fn the_commands_name_the_gate_and_never_the_registry() {
     let origin = demo.registry().rsplit(':').next().unwrap().to_owned();
     let (gate, port) = (demo.gate(), demo.gate().port());
     let lines: Vec<_> = demo
-        .by_hand()
+        .commands_by_hand()
         .into_iter()
         .flat_map(|each| each.commands)
         .collect();

@@ -10,22 +10,22 @@ use crate::oci::{Blob, MediaType};
 use crate::signature::oracle::{ARTIFACT_TYPE, Record};
 use crate::tool::signature_store::Referrer;
 
-/// The empty descriptor's media type and content (image-spec 1.1, manifest.md, "Guidance for an Empty Descriptor").
+/// Media type and content of the empty descriptor (image-spec 1.1, manifest.md, "Guidance for an Empty Descriptor").
 const EMPTY_MEDIA_TYPE: &str = "application/vnd.oci.empty.v1+json";
 const EMPTY: &[u8] = b"{}";
 
-/// The referrer of a record for `subject`, which is named by media type, digest and size.
+/// Builds the referrer that attaches a record to `subject`.
 ///
-/// The record stands in the layer's descriptor too (`data`, image-spec 1.1, descriptor.md): a gate then needs no request
-/// for the layer.
+/// The layer's descriptor embeds the record (`data`, image-spec 1.1, descriptor.md), so that a gate needs no request for
+/// the layer.
 ///
-/// It is dated by its record, where that says when it was made, and by `now` where not: a record that is attached twice
-/// to one image is one referrer.
+/// The creation date is that of the record, or `now` if the record has none. The same record attached twice to one image
+/// is therefore one referrer.
 #[must_use]
 pub fn artifact(record: &Record, subject: &Blob, media_type: MediaType, now: Timestamp) -> Referrer {
     let empty = Blob::of(Bytes::from_static(EMPTY));
     let layer = Blob::of(record.to_json().into());
-    let made = record
+    let created = record
         .time_created
         .as_ref()
         .and_then(|text| text.parse::<Timestamp>().ok());
@@ -50,7 +50,7 @@ pub fn artifact(record: &Record, subject: &Blob, media_type: MediaType, now: Tim
             "digest": subject.digest(),
             "size": subject.bytes().len(),
         },
-        "annotations": { "org.opencontainers.image.created": made.unwrap_or(now).to_string() },
+        "annotations": { "org.opencontainers.image.created": created.unwrap_or(now).to_string() },
     });
     Referrer {
         manifest: Blob::of(manifest.to_string().into()),

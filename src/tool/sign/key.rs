@@ -1,4 +1,4 @@
-//! A private key of this machine.
+//! Private keys in files.
 
 use std::fmt;
 
@@ -25,47 +25,47 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
-/// Why a file holds no key to sign with. None quotes the file.
+/// Error of reading a private key. The messages never quote the file, which holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrivateKeyError {
-    /// A pass phrase protects it.
-    #[error("the key is encrypted: decrypt it for the time of signing (`openssl pkey -in KEY -out PLAIN`)")]
+    /// A pass phrase encrypts the key.
+    #[error("the key is encrypted: decrypt it to a temporary file (`openssl pkey -in KEY -out PLAIN`)")]
     Encrypted,
-    /// A PEM block with another label.
-    #[error("a `{label}` block holds no RSA private key: `PRIVATE KEY` or `RSA PRIVATE KEY` is wanted")]
+    /// The PEM block has another label.
+    #[error("a `{label}` block is not an RSA private key: expected `PRIVATE KEY` or `RSA PRIVATE KEY`")]
     Label {
-        /// What it is called.
+        /// Label of the block, shortened.
         label: String,
     },
-    /// A private key, and not an RSA one.
-    #[error("the key's algorithm is not RSA, and this release signs with RSA alone")]
+    /// The private key is not an RSA key.
+    #[error("the key is not an RSA key; this release signs with RSA only")]
     NotRsa,
-    /// A PKCS#8 block that is damaged, or followed by something.
+    /// The PKCS#8 block is damaged, or other data follows it.
     #[error("the private key is damaged")]
     Pkcs8(#[source] pkcs8::Error),
-    /// A PKCS#1 block that is damaged, or followed by something.
+    /// The PKCS#1 block is damaged, or other data follows it.
     #[error("the RSA private key is damaged")]
     Pkcs1(#[source] rsa::pkcs1::Error),
-    /// The `rsa` crate makes no key of that size.
-    #[error("no key could be made")]
+    /// The `rsa` crate cannot generate a key of that size.
+    #[error("could not generate a key")]
     Generate(#[source] rsa::Error),
-    /// The public half could not be written.
-    #[error("the public half could not be written")]
+    /// The public key could not be encoded.
+    #[error("could not encode the public key")]
     Spki(#[from] spki::Error),
-    /// No PEM.
-    #[error("no PEM block: a private key begins with a line `-----BEGIN PRIVATE KEY-----`")]
+    /// The file has no PEM block.
+    #[error("the file has no PEM block: a private key begins with the line `-----BEGIN PRIVATE KEY-----`")]
     NotPem,
-    /// Its public half would not be trusted by any gate.
-    #[error("the key is not one that a gate would trust")]
+    /// A gate would refuse to load the public key.
+    #[error("a gate would not trust the key")]
     Public(#[from] KeyError),
 }
 
 impl PrivateKey {
-    /// Reads a PEM file: PKCS#8 or PKCS#1.
+    /// Parses a PEM file with PKCS#8 or PKCS#1.
     ///
     /// # Errors
-    /// As [`PrivateKeyError`] says.
+    /// [`PrivateKeyError`].
     pub fn from_pem(pem: &str) -> Result<Self, PrivateKeyError> {
         let blocks = PemBlock::scan(pem.as_bytes());
         let label = blocks.first().map(PemBlock::label);
@@ -77,7 +77,7 @@ impl PrivateKey {
                 }
                 other => other.map_err(PrivateKeyError::Pkcs8)?,
             },
-            // OpenSSL's old form says of its encryption inside the block (RFC 1421, `Proc-Type`).
+            // OpenSSL's old format states the encryption inside the block (RFC 1421, `Proc-Type`).
             Some("RSA PRIVATE KEY") if pem.contains("ENCRYPTED") => return Err(PrivateKeyError::Encrypted),
             Some("RSA PRIVATE KEY") => {
                 rsa::PrivateKey::from_pkcs1_pem(pem.trim_start()).map_err(PrivateKeyError::Pkcs1)?
@@ -93,17 +93,17 @@ impl PrivateKey {
         Self::new(inner)
     }
 
-    /// A fresh key of this many bits, for demonstrations and tests.
+    /// Generates a key of this many bits, for demonstrations and tests.
     ///
     /// # Errors
-    /// [`PrivateKeyError::Generate`] when the `rsa` crate makes none of that size, [`PrivateKeyError::Public`] when a
-    /// gate would not load it.
+    /// [`PrivateKeyError::Generate`] when the `rsa` crate cannot generate that size, [`PrivateKeyError::Public`] when a gate
+    /// would not load the key.
     pub fn generate(bits: usize) -> Result<Self, PrivateKeyError> {
         Self::new(rsa::PrivateKey::new(&mut rand::rng(), bits).map_err(PrivateKeyError::Generate)?)
     }
 
     fn new(inner: rsa::PrivateKey) -> Result<Self, PrivateKeyError> {
-        // The same judge as at the gate: what is signed with a key that no gate loads is of no use.
+        // The gate's own parser: a signature is useless if no gate loads its key.
         let public_pem = inner.to_public_key().to_public_key_pem(LineEnding::LF)?;
         Ok(Self {
             public: PublicKey::from_pem(public_pem.as_bytes())?,
@@ -112,27 +112,27 @@ impl PrivateKey {
         })
     }
 
-    /// The public half, for the gate.
+    /// Returns the public key.
     #[must_use]
     pub const fn public(&self) -> &PublicKey {
         &self.public
     }
 
-    /// The public half as PEM (SubjectPublicKeyInfo): what a `[[key]] public_key` file holds.
+    /// Returns the public key as PEM (SubjectPublicKeyInfo), the content of a `[[key]] public_key` file.
     #[must_use]
     pub fn public_pem(&self) -> &str {
         &self.public_pem
     }
 
-    /// The fingerprint of the public half.
+    /// Returns the fingerprint of the public key.
     #[must_use]
     pub const fn fingerprint(&self) -> Fingerprint {
         self.public.fingerprint()
     }
 
-    /// RSASSA-PSS with the algorithm's hash, MGF1 with the same, salt as long as the hash. The crate blinds the private
-    /// operation with fresh factors, and checks its result with the public half before it gives it away: a fault in the
-    /// computation would else give the key away (RFC 8017, 5.2.1 and the Bellcore attack).
+    /// Signs with RSASSA-PSS: the algorithm's hash, MGF1 with the same hash, and a salt as long as the hash. The crate blinds
+    /// the private operation with fresh factors, and verifies the result with the public key before it returns it, because
+    /// a faulty result would reveal the private key (RFC 8017, 5.2.1 and the Bellcore attack).
     pub(super) fn sign(&self, algorithm: SigningAlgorithm, message: &[u8]) -> Result<Vec<u8>, rsa::Error> {
         let rng = &mut rand::rng();
         match algorithm {

@@ -36,7 +36,7 @@ fn message() -> OracleMessage {
     }
 }
 
-/// As a gate opens it that trusts the key, and takes salts as long as the hash alone.
+/// Opens a record as a gate does that trusts the key and accepts only salts as long as the hash.
 fn open(record: Vec<u8>, public_key: &PublicKey) -> Result<Claim, SignatureError> {
     let schemes = SigningAlgorithm::every_scheme(Salt::Digest);
     let key = TrustedKey::new("release", public_key.clone(), schemes);
@@ -52,7 +52,7 @@ fn open(record: Vec<u8>, public_key: &PublicKey) -> Result<Claim, SignatureError
 }
 
 #[test]
-fn a_message_is_spelled_as_oracles_client_spells_it() {
+fn a_message_is_encoded_as_by_oracles_client() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/oracle/positive");
     let mut messages = 0;
     for file in std::fs::read_dir(folder).unwrap() {
@@ -62,7 +62,7 @@ fn a_message_is_spelled_as_oracles_client_spells_it() {
         let signed = STANDARD
             .decode(case["api_record"]["message"].as_str().unwrap())
             .unwrap();
-        // The fields from another reader than ours, so that a mistake cannot stand on both sides.
+        // The fields come from another parser, so that a mistake of ours cannot cancel itself out.
         let fields: Value = serde_json::from_slice(&signed).unwrap();
         let text = |field: &str| fields[field].as_str().unwrap().to_owned();
         let message = OracleMessage {
@@ -76,7 +76,7 @@ fn a_message_is_spelled_as_oracles_client_spells_it() {
             signing_algorithm: text("signingAlgorithm").parse().unwrap(),
         };
         assert_eq!(
-            spelling::spell(&message),
+            message_bytes::encode(&message),
             String::from_utf8(signed.clone()).unwrap()
         );
         assert_eq!(OracleMessage::parse(&signed), Ok(message));
@@ -86,7 +86,7 @@ fn a_message_is_spelled_as_oracles_client_spells_it() {
 }
 
 #[test]
-fn what_is_signed_opens_at_a_gate_that_trusts_the_key() {
+fn a_gate_that_trusts_the_key_opens_the_record() {
     let key = key();
     for signing_algorithm in SigningAlgorithm::ALL {
         let signed = OracleMessage {
@@ -108,7 +108,7 @@ fn what_is_signed_opens_at_a_gate_that_trusts_the_key() {
             }
         );
         let altered = Record {
-            message: STANDARD.encode(spelling::spell(&message())),
+            message: STANDARD.encode(message_bytes::encode(&message())),
             ..record
         };
         assert_eq!(
@@ -121,7 +121,7 @@ fn what_is_signed_opens_at_a_gate_that_trusts_the_key() {
 }
 
 #[test]
-fn a_record_is_what_the_api_keeps() {
+fn a_record_has_the_fields_that_the_api_stores() {
     let ids = OracleMessage {
         kms_key_id: "ocid1.key.oc1.phx.bgxjkmty6zcls.nijj4e74yg".to_owned(),
         kms_key_version_id: "ocid1.keyversion.b5nq53pf26".to_owned(),
@@ -136,7 +136,7 @@ fn a_record_is_what_the_api_keeps() {
     assert_eq!(signature.len(), 256);
     assert_eq!(
         record.message_bytes().unwrap(),
-        spelling::spell(&ids).into_bytes()
+        message_bytes::encode(&ids).into_bytes()
     );
     let object: Value = serde_json::from_slice(&record.to_json()).unwrap();
     assert_eq!(object["id"], id);
@@ -154,12 +154,12 @@ fn a_record_is_what_the_api_keeps() {
     assert_eq!(object["timeCreated"], NOW);
     assert_eq!(object.as_object().unwrap().len(), 9);
     assert_eq!(Record::parse(&record.to_json()), Ok(record.clone()));
-    // The salt is fresh: one image signed twice has two records.
+    // The salt is random, so an image that is signed twice has two records.
     assert_ne!(sign(&ids, &key(), now()).unwrap().id, record.id);
 }
 
 #[test]
-fn metadata_is_json_text_or_nothing_and_is_signed_as_it_was_given() {
+fn metadata_is_empty_or_json_and_is_signed_unchanged() {
     for metadata in [
         "",
         "{}",
@@ -199,8 +199,8 @@ fn metadata_is_json_text_or_nothing_and_is_signed_as_it_was_given() {
 }
 
 #[test]
-fn a_message_is_no_longer_than_the_vault_signs() {
-    let room = MESSAGE_BYTES - spelling::spell(&message()).len();
+fn a_message_longer_than_the_vault_signs_is_refused() {
+    let room = MESSAGE_BYTES - message_bytes::encode(&message()).len();
     let signed = |description: String| {
         sign(
             &OracleMessage {
@@ -217,7 +217,7 @@ fn a_message_is_no_longer_than_the_vault_signs() {
         signed("a".repeat(room + 1)),
         Err(SignError::MessageTooLong { bytes: 4097 })
     ));
-    // Counted as it is signed: six bytes for one letter.
+    // The encoded length counts: six bytes for one letter.
     assert!(matches!(
         signed("é".repeat(room / 6 + 1)),
         Err(SignError::MessageTooLong { .. })
@@ -225,7 +225,7 @@ fn a_message_is_no_longer_than_the_vault_signs() {
 }
 
 #[test]
-fn reads_private_keys_of_both_kinds_and_says_what_the_others_are() {
+fn reads_pkcs1_and_pkcs8_keys_and_names_other_files() {
     let pkcs1 = include_str!("../../../tests/fixtures/keys/rsa-2048.private-pkcs1.pem");
     let public = include_str!("../../../tests/fixtures/keys/rsa-2048.public.pem");
     for pem in [
@@ -304,7 +304,7 @@ fn reads_private_keys_of_both_kinds_and_says_what_the_others_are() {
         PrivateKey::from_pem(&damaged),
         Err(PrivateKeyError::Pkcs1(_))
     ));
-    // One of its numbers is another: the halves do not belong together.
+    // One number is replaced, so the private and public parts do not match.
     let lines: Vec<_> = PRIVATE.lines().collect();
     let mixed = PRIVATE.replacen(lines[20], lines[19], 1);
     assert!(matches!(
@@ -324,7 +324,7 @@ fn a_private_key_is_never_printed() {
 }
 
 #[test]
-fn a_generated_key_is_one_that_a_gate_loads() {
+fn a_gate_loads_a_generated_key() {
     let key = PrivateKey::generate(2048).unwrap();
     assert_eq!(
         PublicKey::from_pem(key.public_pem().as_bytes())
@@ -372,7 +372,7 @@ fn a_referrer_carries_the_record_in_its_manifest() {
     };
     assert_eq!(layer.media_type, ARTIFACT_TYPE);
     assert_eq!(manifest.config.media_type, "application/vnd.oci.empty.v1+json");
-    // Embedded and pushed are the same bytes, under the digests that the manifest names.
+    // The embedded and the pushed bytes are the same, with the digests that the manifest names.
     let expected = [(&manifest.config, b"{}".to_vec()), (layer, record.to_json())];
     assert_eq!(referrer.blobs.len(), expected.len());
     for ((descriptor, bytes), blob) in expected.iter().zip(&referrer.blobs) {
@@ -397,7 +397,7 @@ fn a_referrer_carries_the_record_in_its_manifest() {
 }
 
 #[test]
-fn one_record_is_one_referrer_however_often_it_is_attached() {
+fn one_record_makes_one_referrer_however_often_it_is_attached() {
     let subject = Blob::of(Bytes::from_static(b"{}"));
     let record = sign(&message(), &key(), now()).unwrap();
     let digest = |record: &Record, at: Timestamp| {
@@ -409,7 +409,7 @@ fn one_record_is_one_referrer_however_often_it_is_attached() {
         digest(&record, Timestamp::UNIX_EPOCH),
         digest(&record, Timestamp::MAX)
     );
-    // As the command line prints the same instant; and a record that says nothing, or nonsense, of its time.
+    // The same instant as Oracle's command line prints it, a record without a date, and one with an invalid date.
     let printed = Record {
         time_created: Some("2026-11-23T16:49:59.329000+00:00".to_owned()),
         ..record.clone()
@@ -433,7 +433,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn any_text_is_read_as_it_was_signed(description in ".{0,60}", region in any::<String>().prop_map(|text| text.chars().take(60).collect::<String>()), repository_name in "\\PC{0,40}") {
+    fn any_text_is_parsed_as_it_was_signed(description in ".{0,60}", region in any::<String>().prop_map(|text| text.chars().take(60).collect::<String>()), repository_name in "\\PC{0,40}") {
         let message = OracleMessage { description, region, repository_name, ..message() };
         let key = key();
         let record = sign(&message, &key, now()).unwrap();

@@ -1,4 +1,4 @@
-//! `pullgate key import`: public halves from OCI Vault.
+//! `pullgate key import`: public keys from OCI Vault.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -12,44 +12,43 @@ use crate::net::oracle::Ocid;
 use crate::net::oracle::wire::{KeyVersion, KeyVersionState, VaultKey};
 use crate::signature::check_key_kind;
 use crate::tool::cli::Context;
-use crate::tool::cli::oracle_args::{Cloud, Opened, key_id, key_version_id, refused};
+use crate::tool::cli::oracle_args::{OracleArgs, OracleSession, api_error, key_id, key_version_id};
 use crate::tool::cli::output::{CliError, Exit, columns};
 use crate::trust::PublicKey;
 
 /// Arguments of `pullgate key import`.
 #[derive(Args, Debug)]
 pub(in crate::tool::cli) struct KeyImportArgs {
-    /// The key
+    /// Key in OCI Vault
     #[arg(long, value_name = "OCID", value_parser = key_id)]
     kms_key_id: Ocid,
 
-    /// This version of it alone, which needs only the right to read key versions; more than one may be given. When left
-    /// out: the key's current version
+    /// Import only this version, which needs only the right to read key versions; may be repeated. Default: the key's
+    /// current version
     #[arg(long, value_name = "OCID", value_parser = key_version_id, conflicts_with = "all_versions")]
     kms_key_version_id: Vec<Ocid>,
 
-    /// Every version, and look after those that were imported before
+    /// Import every version, and update versions that were imported before
     #[arg(long)]
     all_versions: bool,
 
-    /// Where to: `<DIR>/<NAME>.toml` and the PEM files beside it
+    /// Directory to write to: `<DIR>/<NAME>.toml` and the PEM files
     #[arg(long, value_name = "DIR", default_value = ".")]
     output: PathBuf,
 
-    /// What the key is called; a version is called `<NAME>-<the end of its OCID>`. When left out:
-    /// `vault-<the end of the key's OCID>`
+    /// Name of the key; a version is named `<NAME>-<end of its OCID>`. Default: `vault-<end of the key's OCID>`
     #[arg(long, value_name = "NAME", value_parser = name)]
     name: Option<String>,
 
     #[command(flatten)]
-    cloud: Cloud,
+    oracle: OracleArgs,
 }
 
-/// One line of the answer.
+/// One line of the output.
 struct ImportLine {
     version: String,
     state: String,
-    /// None where it was passed over.
+    /// `None` when the version was skipped.
     change: Option<Change>,
     name: Option<String>,
     key: Option<PublicKey>,
@@ -59,15 +58,15 @@ impl KeyImportArgs {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         let base = match &self.name {
             Some(name) => name.clone(),
-            None => format!("vault-{}", ending(&self.kms_key_id)),
+            None => format!("vault-{}", ocid_suffix(&self.kms_key_id)),
         };
         let mut file = KeyFile::read(self.output.join(format!("{base}.toml")), self.kms_key_id.clone())?;
-        let opened = self.cloud.open()?;
-        let versions = context.block_on(self.fetch(&opened))??;
+        let session = self.oracle.session()?;
+        let versions = context.block_on(self.fetch(&session))??;
 
-        let mut told = Vec::new();
+        let mut lines = Vec::new();
         for version in &versions {
-            told.push(take(&mut file, version, &base)?);
+            lines.push(import_version(&mut file, version, &base)?);
         }
         if self.all_versions {
             let listed: BTreeSet<&str> = versions.iter().map(|version| version.id.as_str()).collect();
@@ -77,7 +76,7 @@ impl KeyImportArgs {
                 .map(str::to_owned)
                 .collect();
             for version in gone {
-                told.push(ImportLine {
+                lines.push(ImportLine {
                     state: "gone".to_owned(),
                     change: Some(file.revoke(&version)),
                     name: file.name_of(&version).map(str::to_owned),
@@ -89,7 +88,7 @@ impl KeyImportArgs {
         let path = file.path().to_owned();
         let written = file.write()?;
         if context.json {
-            let keys: Vec<Value> = told.iter().map(ImportLine::json).collect();
+            let keys: Vec<Value> = lines.iter().map(ImportLine::json).collect();
             let answer = json!({
                 "kms_key_id": self.kms_key_id.as_str(),
                 "file": path.display().to_string(),
@@ -99,76 +98,73 @@ impl KeyImportArgs {
             serde_json::to_writer_pretty(&mut *out, &answer)?;
             writeln!(out)?;
         } else {
-            let rows: Vec<Vec<String>> = told.iter().map(ImportLine::row).collect();
+            let rows: Vec<Vec<String>> = lines.iter().map(ImportLine::row).collect();
             let heads = ["NAME", "STATE", "CHANGE", "BITS", "FINGERPRINT"];
             columns(out, context.paint, &heads, &rows)?;
-            let word = if written { "written" } else { "as it was" };
+            let word = if written { "written" } else { "unchanged" };
             writeln!(out, "\n{word}  {}", path.display())?;
-            context.say("compare the fingerprints with whoever keeps the key before a rule names them");
+            context.say("compare the fingerprints with the owner of the key before a rule names them");
         }
-        for each in told.iter().filter(|each| each.change.is_none()) {
+        for each in lines.iter().filter(|each| each.change.is_none()) {
             context.say(&format!("passed over: {} is {}", each.version, each.state));
         }
-        Ok(if told.iter().any(|each| each.key.is_some()) {
+        Ok(if lines.iter().any(|each| each.key.is_some()) {
             Exit::Yes
         } else {
             Exit::No
         })
     }
 
-    /// The versions that are meant, those in use with their public halves.
-    async fn fetch(&self, opened: &Opened) -> Result<Vec<KeyVersion>, CliError> {
-        let management = opened.kms_management(&self.kms_key_id)?;
-        let client = &opened.client;
-        let unread = |error| refused(format!("the key `{}` can't be read", self.kms_key_id), error);
-        let mut wanted = self.kms_key_version_id.clone();
+    /// Fetches the selected versions; enabled ones come with their public keys.
+    async fn fetch(&self, session: &OracleSession) -> Result<Vec<KeyVersion>, CliError> {
+        let management = session.kms_management(&self.kms_key_id)?;
+        let client = &session.client;
+        let unreadable = |error| api_error(format!("could not read the key `{}`", self.kms_key_id), error);
+        let mut version_ids = self.kms_key_version_id.clone();
         let mut versions = Vec::new();
-        if wanted.is_empty() {
+        if version_ids.is_empty() {
             let key = client
-                .get_key(&management, &self.kms_key_id, opened.deadline)
+                .get_key(&management, &self.kms_key_id, session.deadline)
                 .await;
-            let key = key.map_err(unread)?;
-            check_kind(&key)?;
+            let key = key.map_err(unreadable)?;
+            check_algorithm(&key)?;
             if self.all_versions {
                 let listed = client
-                    .list_key_versions(&management, &self.kms_key_id, opened.deadline)
+                    .list_key_versions(&management, &self.kms_key_id, session.deadline)
                     .await
-                    .map_err(unread)?;
+                    .map_err(unreadable)?;
                 let (enabled, others) = listed
                     .into_iter()
                     .partition(|version| version.lifecycle_state == KeyVersionState::Enabled);
                 versions = others;
                 let enabled: Vec<KeyVersion> = enabled;
-                wanted = enabled.into_iter().map(|version| version.id).collect();
+                version_ids = enabled.into_iter().map(|version| version.id).collect();
             } else {
-                wanted = vec![key.current_version];
+                version_ids = vec![key.current_version];
             }
         }
-        for id in wanted {
+        for id in version_ids {
             let version = client
-                .get_key_version(&management, &self.kms_key_id, &id, opened.deadline)
+                .get_key_version(&management, &self.kms_key_id, &id, session.deadline)
                 .await
-                .map_err(|error| refused(format!("the key version `{id}` can't be read"), error))?;
+                .map_err(|error| api_error(format!("could not read the key version `{id}`"), error))?;
             versions.push(version);
         }
         Ok(versions)
     }
 }
 
-/// Images are signed with RSA keys alone (SDK, `CreateContainerImageSignatureDetails.signingAlgorithm`).
-fn check_kind(key: &VaultKey) -> Result<(), CliError> {
+/// Checks that the key is an RSA key: Oracle signs images with RSA keys only (SDK,
+/// `CreateContainerImageSignatureDetails.signingAlgorithm`).
+fn check_algorithm(key: &VaultKey) -> Result<(), CliError> {
     let kind = crate::base::printable::excerpt(&key.algorithm);
     let hint = "create an asymmetric RSA key in the vault for signing images";
     match kind.as_str() {
         "RSA" => Ok(()),
-        "AES" => Err(unusable(
-            &key.id,
-            "is a symmetric (AES) key: it cannot sign, and has no public half",
-        )
-        .hint(hint)),
+        "AES" => Err(unusable(&key.id, "is a symmetric (AES) key, which cannot sign").hint(hint)),
         _ => Err(unusable(
             &key.id,
-            &format!("is a key for {kind}: images are signed with RSA keys alone"),
+            &format!("is a key for {kind}; images are signed with RSA keys only"),
         )
         .hint(hint)),
     }
@@ -178,9 +174,9 @@ fn unusable(id: &Ocid, why: &str) -> CliError {
     CliError::new(format!("`{id}` {why}"), Exit::Usage)
 }
 
-/// The public half of a version, as a gate trusts it.
+/// Returns the public key of a version, if a gate can trust it.
 pub(in crate::tool::cli) fn public_half(version: &KeyVersion) -> Result<PublicKey, CliError> {
-    let unfit = || unusable(&version.id, "can't be used for images");
+    let unfit = || unusable(&version.id, "cannot be used for images");
     match version.public_key() {
         Ok(Some(key)) => {
             check_key_kind(&key).map_err(|error| unfit().because(error))?;
@@ -188,13 +184,13 @@ pub(in crate::tool::cli) fn public_half(version: &KeyVersion) -> Result<PublicKe
         }
         Ok(None) => Err(unusable(
             &version.id,
-            "has no public half: it is of a symmetric (AES) key, which cannot sign",
+            "has no public key: it belongs to a symmetric (AES) key, which cannot sign",
         )),
         Err(error) => Err(unfit().because(error)),
     }
 }
 
-fn take(file: &mut KeyFile, version: &KeyVersion, base: &str) -> Result<ImportLine, CliError> {
+fn import_version(file: &mut KeyFile, version: &KeyVersion, base: &str) -> Result<ImportLine, CliError> {
     let id = version.id.as_str();
     let state = version.lifecycle_state.as_str().to_owned();
     let known = file.name_of(id).map(str::to_owned);
@@ -208,11 +204,11 @@ fn take(file: &mut KeyFile, version: &KeyVersion, base: &str) -> Result<ImportLi
         });
     }
     let key = public_half(version)?;
-    let name = known.unwrap_or_else(|| format!("{base}-{}", ending(&version.id)));
+    let name = known.unwrap_or_else(|| format!("{base}-{}", ocid_suffix(&version.id)));
     Ok(ImportLine {
         version: id.to_owned(),
         state,
-        change: Some(file.put(&version.id, &name, &key)?),
+        change: Some(file.add(&version.id, &name, &key)?),
         name: Some(name),
         key: Some(key),
     })
@@ -248,13 +244,13 @@ impl ImportLine {
     }
 }
 
-/// As Oracle shortens an OCID in names that it makes itself (`displayName` of signatures).
-fn ending(ocid: &Ocid) -> &str {
+/// Shortens an OCID as Oracle does in names that it generates (`displayName` of signatures).
+fn ocid_suffix(ocid: &Ocid) -> &str {
     let unique = ocid.unique();
     unique.get(unique.len().saturating_sub(10)..).unwrap_or(unique)
 }
 
-/// With the end of a version's OCID after it, a name that the configuration takes.
+/// Parses a name that the configuration still accepts when the end of a version's OCID is appended.
 fn name(text: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     if (1..=50).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with(['.', '-']) {

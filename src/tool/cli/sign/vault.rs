@@ -1,13 +1,13 @@
-//! Signing in OCI Vault: the private half never leaves it.
+//! Signing in OCI Vault: the private key never leaves the vault.
 //!
-//! In this order: all that can be refused without asking anyone; the key version's public half, which says whether the
-//! key can do it; the image; the signature, which is checked under that public half; then, and only then, the record
-//! goes to where it is kept.
+//! The order of the steps: check everything that needs no request; fetch the public key of the key version, which shows
+//! whether the key can sign images; look up the image; sign, and verify the signature with that public key. Only then is
+//! the record uploaded or attached.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{RecordDestination, Sign, SignReport, subject, unsigned};
+use super::{RecordDestination, Sign, SignReport, resolve_image, sign_error};
 use crate::net::oracle::wire::{
     ContainerImage, CreateSignature, ImageSignature, KeyVersionState, LifecycleState, LookUpImage,
     SignRequest,
@@ -18,19 +18,19 @@ use crate::pull::resolve::Subject;
 use crate::signature::oracle::{OracleMessage, Record};
 use crate::tool::cli::Context;
 use crate::tool::cli::key::public_half;
-use crate::tool::cli::oracle_args::{Opened, key_id, key_version_id, refused};
+use crate::tool::cli::oracle_args::{OracleSession, api_error, key_id, key_version_id};
 use crate::tool::cli::output::{CliError, Exit};
-use crate::tool::sign::{signed_elsewhere, spelled};
+use crate::tool::sign::{record_from_vault, signed_bytes};
 use crate::trust::PublicKey;
 
-/// The key that signs.
-struct VaultKey {
+/// Key version that signs.
+struct KeyVersionId {
     id: Ocid,
     version: Ocid,
 }
 
 impl Sign {
-    pub(super) fn in_vault(&self, context: &Context) -> Result<SignReport, CliError> {
+    pub(super) fn sign_in_vault(&self, context: &Context) -> Result<SignReport, CliError> {
         let key = self.vault_key()?;
         let (to_oracle, to_registry) = match (self.upload, &self.output) {
             (_, Some(_)) | (Some(RecordDestination::Referrer), None) => (false, true),
@@ -38,46 +38,45 @@ impl Sign {
             (Some(RecordDestination::Oracle) | None, None) => (true, false),
         };
         if to_oracle && self.repository_name.is_some() {
-            let message =
-                "Oracle's API keeps a record under the image's own repository, which is signed then";
+            let message = "--repository-name cannot be combined with an upload to Oracle's API, which signs the image's own repository name";
             return Err(CliError::new(message, Exit::Usage)
-                .hint("leave --repository-name out, or give `--upload referrer`"));
+                .hint("omit --repository-name, or give `--upload referrer`"));
         }
-        let opened = self.cloud.open()?;
-        // A digest of the usual length stands in for the one that is not known yet: what is too long for it is too long.
-        let stand_in = Digest::sha256(b"");
+        let session = self.oracle.session()?;
+        // The digest is not known yet. A placeholder of the same length shows whether the message is too long.
+        let placeholder = Digest::sha256(b"");
         let name = self
             .image
             .as_ref()
-            .map(|image| self.name(image))
+            .map(|image| self.repository_name(image))
             .unwrap_or_default();
-        spelled(&self.message(&key, &opened, stand_in, name)?).map_err(unsigned)?;
+        signed_bytes(&self.message(&key, &session, placeholder, name)?).map_err(sign_error)?;
 
         let registry = if to_registry {
-            Some(self.reach.client(context, self.named()?)?.client)
+            Some(self.registry.client(context, self.require_image()?)?.client)
         } else {
             None
         };
         let access = self.access();
         context.block_on(async {
-            let public = self.public_half(&opened, &key).await?;
+            let public = self.public_half(&session, &key).await?;
             let image = if to_oracle {
-                Some(self.in_oracle(&opened).await?)
+                Some(self.image_in_oracle(&session).await?)
             } else {
                 None
             };
             let subject = match &registry {
-                Some(client) => Some(subject(self.named()?, client, &access).await?),
+                Some(client) => Some(resolve_image(self.require_image()?, client, &access).await?),
                 None => None,
             };
-            let (digest, name) = self.what(image.as_ref(), subject.as_ref())?;
-            let message = self.message(&key, &opened, digest, name)?;
-            let mut record = sign(&opened, &key, &message, &public).await?;
+            let (digest, name) = self.digest_and_name(image.as_ref(), subject.as_ref())?;
+            let message = self.message(&key, &session, digest, name)?;
+            let mut record = sign(&session, &key, &message, &public).await?;
             let mut uploaded = None;
             if let Some(image) = &image {
-                let kept = self.create(&opened, image, record).await?;
-                uploaded = Some(serde_json::from_slice::<Value>(&kept.record.to_json())?);
-                record = kept.record;
+                let stored_record = self.upload_record(&session, image, record).await?;
+                uploaded = Some(serde_json::from_slice::<Value>(&stored_record.record.to_json())?);
+                record = stored_record.record;
             }
             let stored = match (&registry, &subject) {
                 (Some(client), Some(subject)) => {
@@ -85,7 +84,7 @@ impl Sign {
                     Some(stored.map_err(|error| match &uploaded {
                         Some(_) => CliError {
                             message: format!(
-                                "{}, and Oracle's API has it as `{}`",
+                                "{}; Oracle's API stores it as `{}`",
                                 error.message,
                                 record.locator()
                             ),
@@ -107,21 +106,21 @@ impl Sign {
         })?
     }
 
-    fn vault_key(&self) -> Result<VaultKey, CliError> {
+    fn vault_key(&self) -> Result<KeyVersionId, CliError> {
         let read = |text: &Option<String>, of: fn(&str) -> Result<Ocid, String>| {
             of(text.as_deref().unwrap_or_default()).map_err(|error| {
-                CliError::new("no key in OCI Vault is named", Exit::Usage)
+                CliError::new("no valid key in OCI Vault is given", Exit::Usage)
                     .because(error)
-                    .hint("--kms-key-id and --kms-key-version-id take the OCIDs of a key and of a version of it")
+                    .hint("give the OCIDs of a key and of its version with --kms-key-id and --kms-key-version-id")
             })
         };
-        Ok(VaultKey {
+        Ok(KeyVersionId {
             id: read(&self.kms_key_id, key_id)?,
             version: read(&self.kms_key_version_id, key_version_id)?,
         })
     }
 
-    /// How people name the image.
+    /// Returns the name of the image for people.
     fn label(&self) -> String {
         match (&self.image, &self.image_id) {
             (Some(image), _) => image.to_string(),
@@ -129,30 +128,29 @@ impl Sign {
         }
     }
 
-    /// The image as Oracle's API has it.
-    async fn in_oracle(&self, opened: &Opened) -> Result<ContainerImage, CliError> {
+    /// Looks up the image in Oracle's API.
+    async fn image_in_oracle(&self, session: &OracleSession) -> Result<ContainerImage, CliError> {
         let Some(id) = &self.image_id else {
-            return look_up(opened, self.named()?).await;
+            return look_up_image(session, self.require_image()?).await;
         };
-        let found = opened
+        let found = session
             .client
-            .get_image(&opened.artifacts()?, id, opened.deadline)
+            .get_image(&session.artifacts()?, id, session.deadline)
             .await
             .map_err(|error| image_unknown(id, error))?;
         if found.id == *id && found.lifecycle_state == LifecycleState::Available {
             Ok(found)
         } else {
-            let message =
-                format!("asked for `{id}`, Oracle's API answered with another, or one that is deleted");
+            let message = format!("Oracle's API returned another image than `{id}`, or a deleted one");
             Err(CliError::new(message, Exit::CouldNotTell))
         }
     }
 
-    /// As Oracle's client makes it of the same input.
+    /// Builds the message that Oracle's client builds from the same input.
     fn message(
         &self,
-        key: &VaultKey,
-        opened: &Opened,
+        key: &KeyVersionId,
+        session: &OracleSession,
         image_digest: Digest,
         repository_name: String,
     ) -> Result<OracleMessage, CliError> {
@@ -162,33 +160,33 @@ impl Sign {
             kms_key_id: key.id.to_string(),
             kms_key_version_id: key.version.to_string(),
             metadata: self.metadata.clone(),
-            region: opened.region()?.to_string(),
+            region: session.region()?.to_string(),
             repository_name,
             signing_algorithm: self.signing_algorithm,
         })
     }
 
-    /// What the signature will be checked under. An AES or EC key, or one that may not be used, ends it here.
-    async fn public_half(&self, opened: &Opened, key: &VaultKey) -> Result<PublicKey, CliError> {
-        let management = opened.kms_management(&key.id)?;
-        let version = opened
+    /// Fetches the public key that verifies the signature. Fails for an AES or EC key, and for a version that is not enabled.
+    async fn public_half(&self, session: &OracleSession, key: &KeyVersionId) -> Result<PublicKey, CliError> {
+        let management = session.kms_management(&key.id)?;
+        let version = session
             .client
-            .get_key_version(&management, &key.id, &key.version, opened.deadline)
+            .get_key_version(&management, &key.id, &key.version, session.deadline)
             .await
-            .map_err(|error| refused(format!("the key version `{}` can't be read", key.version), error))?;
+            .map_err(|error| api_error(format!("could not read the key version `{}`", key.version), error))?;
         if version.lifecycle_state != KeyVersionState::Enabled {
             let message = format!(
                 "the key version `{}` is {}",
                 key.version,
                 version.lifecycle_state.as_str()
             );
-            return Err(CliError::new(message, Exit::Usage).hint("sign with a version that is enabled"));
+            return Err(CliError::new(message, Exit::Usage).hint("sign with an enabled version"));
         }
         public_half(&version)
     }
 
-    /// The digest and the name that are signed.
-    fn what(
+    /// Returns the digest and the repository name to sign.
+    fn digest_and_name(
         &self,
         image: Option<&ContainerImage>,
         subject: Option<&Subject>,
@@ -201,60 +199,60 @@ impl Sign {
                     image.digest,
                     subject.digest()
                 );
-                Err(CliError::new(message, Exit::CouldNotTell)
-                    .hint("name the image by the digest that you mean"))
+                Err(CliError::new(message, Exit::CouldNotTell).hint("name the image by its digest"))
             }
             (Some(image), _) => Ok((image.digest, image.repository_name.clone())),
-            (None, Some(subject)) => Ok((*subject.digest(), self.name(self.named()?))),
-            // Every place that a record goes to has read the image.
-            (None, None) => Err(CliError::new("no image was read", Exit::CouldNotTell)),
+            (None, Some(subject)) => Ok((*subject.digest(), self.repository_name(self.require_image()?))),
+            // Unreachable: for each destination of a record the image was read.
+            (None, None) => Err(CliError::new("could not read the image", Exit::CouldNotTell)),
         }
     }
 
-    async fn create(
+    async fn upload_record(
         &self,
-        opened: &Opened,
+        session: &OracleSession,
         image: &ContainerImage,
         record: Record,
     ) -> Result<ImageSignature, CliError> {
-        let failed = || CliError::new("the record was not uploaded", Exit::CouldNotTell);
+        let failed = || CliError::new("could not upload the record", Exit::CouldNotTell);
         let compartment = self.compartment_id.as_ref().unwrap_or(&image.compartment_id);
         let (message, signature) = (record.message.clone(), record.signature.clone());
-        let signature_to_be = CreateSignature::new(compartment, &image.id, record);
-        let signature_to_be = signature_to_be.map_err(|error| failed().because(error))?;
-        let kept = opened
+        let request = CreateSignature::new(compartment, &image.id, record);
+        let request = request.map_err(|error| failed().because(error))?;
+        let stored_record = session
             .client
-            .create_signature(&opened.artifacts()?, &signature_to_be, opened.deadline)
+            .create_signature(&session.artifacts()?, &request, session.deadline)
             .await
             .map_err(not_uploaded)?;
-        if (&kept.record.message, &kept.record.signature) == (&message, &signature) {
-            Ok(kept)
+        if (&stored_record.record.message, &stored_record.record.signature) == (&message, &signature) {
+            Ok(stored_record)
         } else {
             Err(CliError::new(
                 format!(
-                    "the service keeps another record than it was given, as `{}`",
-                    kept.id
+                    "Oracle's API stored another record than it received, as `{}`",
+                    stored_record.id
                 ),
                 Exit::CouldNotTell,
             )
-            .hint("delete it: `pullgate signature delete --from oracle --id OCID`"))
+            .hint("delete it with `pullgate signature delete --from oracle --id OCID`"))
         }
     }
 }
 
-/// The error for an image that is not to be had from Oracle's API. Only the API's own 404 says that it has no such image.
+/// Describes a failed lookup of an image. Only the API's own 404 means that the image does not exist.
 fn image_unknown(image: impl std::fmt::Display, error: ApiError) -> CliError {
     match &error {
         ApiError::Call(CallError::NotFound { .. }) => {
-            refused(format!("Oracle's API has no image `{image}`"), error)
+            api_error(format!("Oracle's API has no image `{image}`"), error)
         }
         ApiError::Call(_) | ApiError::Identity { .. } => {
-            refused(format!("could not ask Oracle's API about `{image}`"), error)
+            api_error(format!("could not ask Oracle's API about `{image}`"), error)
         }
     }
 }
 
-/// A service that answered with a refusal has not taken the record. Where its answer was lost, nobody here knows.
+/// Describes a failed upload. A refusal means that the service did not store the record; when the response was lost, the
+/// outcome is unknown.
 fn not_uploaded(error: ApiError) -> CliError {
     match &error {
         ApiError::Call(
@@ -263,8 +261,8 @@ fn not_uploaded(error: ApiError) -> CliError {
             | CallError::Protocol { .. }
             | CallError::TooLarge { .. }
             | CallError::Unreachable { .. },
-        ) => refused("it is not known whether the record was uploaded", error)
-            .hint("`pullgate signature list IMAGE --from oracle` shows it"),
+        ) => api_error("could not tell whether the record was uploaded", error)
+            .hint("check with `pullgate signature list IMAGE --from oracle`"),
         ApiError::Call(
             CallError::Clock { .. }
             | CallError::NotFound { .. }
@@ -275,52 +273,55 @@ fn not_uploaded(error: ApiError) -> CliError {
             | CallError::Signing { .. }
             | CallError::Unauthorized { .. },
         )
-        | ApiError::Identity { .. } => refused("the record was not uploaded", error),
+        | ApiError::Identity { .. } => api_error("could not upload the record", error),
     }
 }
 
-/// The vault's signature over the message, if it is one.
+/// Has the vault sign the message, and verifies the signature.
 async fn sign(
-    opened: &Opened,
-    key: &VaultKey,
+    session: &OracleSession,
+    key: &KeyVersionId,
     message: &OracleMessage,
     public: &PublicKey,
 ) -> Result<Record, CliError> {
-    let bytes = spelled(message).map_err(unsigned)?;
+    let bytes = signed_bytes(message).map_err(sign_error)?;
     let request = SignRequest::new(&key.id, &key.version, message.signing_algorithm, bytes.clone())
-        .map_err(|error| CliError::new("the image was not signed", Exit::Usage).because(error))?;
-    let answer = opened
+        .map_err(|error| CliError::new("could not sign the image", Exit::Usage).because(error))?;
+    let answer = session
         .client
-        .sign(&opened.kms_crypto(&key.id)?, &request, opened.deadline)
+        .sign(&session.kms_crypto(&key.id)?, &request, session.deadline)
         .await
-        .map_err(|error| refused("the image was not signed", error))?;
-    signed_elsewhere(message, &bytes, &answer.signature, public, Timestamp::now()).map_err(|error| {
-        CliError::new("nothing was uploaded", Exit::CouldNotTell)
-            .because(error)
-            .hint("ask again; if it stays so, do not trust the endpoint")
+        .map_err(|error| api_error("could not sign the image", error))?;
+    record_from_vault(message, &bytes, &answer.signature, public, Timestamp::now()).map_err(|error| {
+        CliError::new(
+            "the vault returned an invalid signature; nothing was uploaded",
+            Exit::CouldNotTell,
+        )
+        .because(error)
+        .hint("try again; if the error persists, do not trust the endpoint")
     })
 }
 
-/// The image that Oracle's API has for a reference. Its word is compared with what was asked for.
-pub(in crate::tool::cli) async fn look_up(
-    opened: &Opened,
+/// Looks up an image in Oracle's API, and compares the response with the reference.
+pub(in crate::tool::cli) async fn look_up_image(
+    session: &OracleSession,
     image: &Reference,
 ) -> Result<ContainerImage, CliError> {
-    let asked = LookUpImage::from_reference(image);
-    let found = opened
+    let request = LookUpImage::from_reference(image);
+    let found = session
         .client
-        .look_up_image(&opened.artifacts()?, &asked, opened.deadline)
+        .look_up_image(&session.artifacts()?, &request, session.deadline)
         .await
         .map_err(|error| image_unknown(image, error))?;
-    let name = namespaced(image);
-    let is_asked = image.digest.is_none_or(|digest| digest == found.digest)
+    let name = name_without_namespace(image);
+    let is_the_image = image.digest.is_none_or(|digest| digest == found.digest)
         && name == found.repository_name
         && found.lifecycle_state == LifecycleState::Available;
-    if is_asked {
+    if is_the_image {
         Ok(found)
     } else {
         let message = format!(
-            "asked for `{image}`, Oracle's API answered with {}@{}",
+            "Oracle's API returned {}@{} for `{image}`",
             crate::base::printable::excerpt(&found.repository_name),
             found.digest
         );
@@ -328,8 +329,8 @@ pub(in crate::tool::cli) async fn look_up(
     }
 }
 
-/// The repository as Oracle's API names it: the tenancy's namespace, the first part of the path, is cut off.
-pub(in crate::tool::cli) fn namespaced(image: &Reference) -> &str {
+/// Returns the repository name as Oracle's API has it: without the tenancy's namespace, the first part of the path.
+pub(in crate::tool::cli) fn name_without_namespace(image: &Reference) -> &str {
     let path = image.repository.path();
     path.split_once('/').map_or(path, |(_namespace, name)| name)
 }

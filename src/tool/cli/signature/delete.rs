@@ -1,4 +1,4 @@
-//! `pullgate signature delete`.
+//! `pullgate signature delete`: deletes records in every source.
 
 use std::io::{BufRead as _, IsTerminal as _, Write};
 
@@ -11,18 +11,20 @@ use crate::net::oracle::{ApiError, CallError, Ocid};
 use crate::pull::find::oracle_api;
 use crate::signature::{Candidate, Locator};
 use crate::tool::cli::Context;
-use crate::tool::cli::oracle_args::{Opened, refused, signature_id};
+use crate::tool::cli::oracle_args::{OracleSession, api_error, signature_id};
 use crate::tool::cli::output::{CliError, Exit, counted};
-use crate::tool::cli::signature::source_args::{Collected, Of, QueriedSource, in_oracle, record_id};
-use crate::tool::signature_store::{self as carry};
+use crate::tool::cli::signature::source_args::{
+    CollectedRecords, QueriedSource, RecordSelection, in_oracle, record_id,
+};
+use crate::tool::signature_store;
 
 /// Arguments of `pullgate signature delete`.
 #[derive(Args, Debug)]
 pub(in crate::tool::cli) struct Delete {
     #[command(flatten)]
-    of: Of,
+    selection: RecordSelection,
 
-    /// The record, as `signature list` names it; without IMAGE the OCID of one in Oracle's API; more than one may be given
+    /// Record to delete, as `signature list` shows it; without IMAGE, the OCID of a record in Oracle's API; may be repeated
     #[arg(
         long,
         value_name = "ID",
@@ -31,144 +33,164 @@ pub(in crate::tool::cli) struct Delete {
     )]
     id: Vec<String>,
 
-    /// All records of the image
+    /// Delete all records of the image
     #[arg(long, conflicts_with = "id")]
     all: bool,
 
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
 }
 
 impl Delete {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
-        let found = if self.of.image.is_none() && !self.all {
+        let found = if self.selection.image.is_none() && !self.all {
             None
         } else {
-            Some(self.of.collect(context)?)
+            Some(self.selection.collect(context)?)
         };
         let deleted = match &found {
             None => self.by_id(context, out)?,
             Some(found) => {
-                let doomed = if self.all {
-                    found.held.iter().collect()
+                let selected = if self.all {
+                    found.records.iter().collect()
                 } else {
-                    found.named(&self.id)?
+                    found.select(&self.id)?
                 };
-                if doomed.is_empty() {
-                    return found.tell(context);
+                if selected.is_empty() {
+                    return found.report_failures(context);
                 }
-                check_reach(found, &doomed)?;
-                self.ask(context, &doomed)?;
-                for held in &doomed {
-                    self.delete(context, found, held)?;
-                    told(context, &held.locator.to_string(), out)?;
+                check_deletable(found, &selected)?;
+                self.confirm(context, &selected)?;
+                for record in &selected {
+                    self.delete(context, found, record)?;
+                    print_deleted(context, &record.locator.to_string(), out)?;
                 }
-                doomed.iter().map(|held| held.locator.to_string()).collect()
+                selected.iter().map(|record| record.locator.to_string()).collect()
             }
         };
         if context.json {
             write_json(out, &json!({ "deleted": deleted }))?;
         }
         context
-            .say("a gate that remembers the verdict trusts the image until its positive cache life is over");
+            .say("note: a gate that has cached the verdict still allows the image; run `pullgate cache clear` on its node");
         Ok(Exit::Yes)
     }
 
-    /// Records in Oracle's API that are named by themselves.
+    /// Deletes records in Oracle's API that are named by OCID, without an image.
     fn by_id(&self, context: &Context, out: &mut dyn Write) -> Result<Vec<String>, CliError> {
         let ids = self.id.iter().map(|id| record_id(id));
         let ids = ids.collect::<Result<Vec<_>, _>>()?;
-        let opened = self.of.api.cloud.open()?;
-        let artifacts = opened.artifacts()?;
-        // Read first: who is asked sees what it is, and an id that names nothing deletes nothing of the others.
-        let held = context.block_on(async {
-            let mut held = Vec::new();
+        let session = self.selection.oracle_api.oracle.session()?;
+        let artifacts = session.artifacts()?;
+        // Read all records first: the confirmation shows them, and an unknown id prevents the deletion of the others.
+        let record = context.block_on(async {
+            let mut record = Vec::new();
             for id in &ids {
-                let found = opened.client.get_signature(&artifacts, id, opened.deadline).await;
+                let found = session
+                    .client
+                    .get_signature(&artifacts, id, session.deadline)
+                    .await;
                 let found =
-                    found.map_err(|error| refused(format!("the record `{id}` was not deleted"), error))?;
-                held.push(in_oracle(&found));
+                    found.map_err(|error| api_error(format!("could not delete the record `{id}`"), error))?;
+                record.push(in_oracle(&found));
             }
-            Ok::<_, CliError>(held)
+            Ok::<_, CliError>(record)
         })??;
-        self.ask(context, &held.iter().collect::<Vec<_>>())?;
+        self.confirm(context, &record.iter().collect::<Vec<_>>())?;
         for id in &ids {
-            delete_from_oracle(context, &opened, id)?;
-            told(context, id.as_str(), out)?;
+            delete_from_oracle(context, &session, id)?;
+            print_deleted(context, id.as_str(), out)?;
         }
         Ok(ids.iter().map(ToString::to_string).collect())
     }
 
-    fn ask(&self, context: &Context, doomed: &[&Candidate]) -> Result<(), CliError> {
-        if self.yes || confirmed(context, doomed)? {
+    fn confirm(&self, context: &Context, selected: &[&Candidate]) -> Result<(), CliError> {
+        if self.yes || confirm_on_terminal(context, selected)? {
             Ok(())
         } else {
             Err(CliError::new("nothing was deleted", Exit::No).hint("answer `y`, or give --yes"))
         }
     }
 
-    fn delete(&self, context: &Context, found: &Collected, held: &Candidate) -> Result<(), CliError> {
-        let locator = &held.locator;
-        let gone = match (locator, &found.asked) {
-            (Locator::File(path), _) => carry::remove(path),
+    fn delete(
+        &self,
+        context: &Context,
+        found: &CollectedRecords,
+        record: &Candidate,
+    ) -> Result<(), CliError> {
+        let locator = &record.locator;
+        let outcome = match (locator, &found.source) {
+            (Locator::File(path), _) => signature_store::delete(path),
             (Locator::Layer { manifest, .. }, QueriedSource::Registry(client, access)) => {
-                let repository = &self.of.named()?.repository;
-                context.block_on(carry::detach(client, repository, &found.digest, manifest, access))?
+                let repository = &self.selection.require_image()?.repository;
+                context.block_on(signature_store::detach(
+                    client,
+                    repository,
+                    &found.digest,
+                    manifest,
+                    access,
+                ))?
             }
-            (Locator::Layer { .. } | Locator::Service(_), QueriedSource::Oracle(opened)) => {
+            (Locator::Layer { .. } | Locator::Service(_), QueriedSource::Oracle(session)) => {
                 let id = signature_id(&locator.to_string()).map_err(|error| {
                     CliError::new(
-                        format!("`{locator}` is no record of Oracle's API"),
+                        format!("`{locator}` is not a record of Oracle's API"),
                         Exit::CouldNotTell,
                     )
                     .because(error)
                 })?;
-                return delete_from_oracle(context, opened, &id);
+                return delete_from_oracle(context, session, &id);
             }
-            (Locator::Service(_), QueriedSource::Registry(..)) => return Err(out_of_reach(held)),
+            (Locator::Service(_), QueriedSource::Registry(..)) => return Err(needs_oracle(record)),
         };
-        gone.map_err(|error| {
-            CliError::new(format!("the record `{locator}` was not deleted"), Exit::CouldNotTell)
-                .because(error)
-                .hint("many registries delete nothing unless told so; docker-registry wants REGISTRY_STORAGE_DELETE_ENABLED")
+        outcome.map_err(|error| {
+            CliError::new(
+                format!("could not delete the record `{locator}`"),
+                Exit::CouldNotTell,
+            )
+            .because(error)
+            .hint(
+                "allow deletion in the registry; docker-registry needs REGISTRY_STORAGE_DELETE_ENABLED=true",
+            )
         })
     }
 }
 
-/// Before any of them is deleted: all of them can be.
-fn check_reach(found: &Collected, doomed: &[&Candidate]) -> Result<(), CliError> {
-    match found.asked {
+/// Checks before the first deletion that every record can be deleted.
+fn check_deletable(found: &CollectedRecords, selected: &[&Candidate]) -> Result<(), CliError> {
+    match found.source {
         QueriedSource::Oracle(_) => Ok(()),
-        QueriedSource::Registry(..) => doomed
+        QueriedSource::Registry(..) => selected
             .iter()
-            .find(|held| held.source == oracle_api::NAME)
-            .map_or(Ok(()), |held| Err(out_of_reach(held))),
+            .find(|record| record.source == oracle_api::NAME)
+            .map_or(Ok(()), |record| Err(needs_oracle(record))),
     }
 }
 
-/// The gate's own identity reads; who deletes comes with theirs.
-fn out_of_reach(held: &Candidate) -> CliError {
+/// Refuses to delete a record in Oracle's API with the gate's own identity, which may only read.
+fn needs_oracle(record: &Candidate) -> CliError {
     let message = format!(
-        "the record `{}` is in Oracle's API, and nothing was deleted",
-        held.locator
+        "the record `{}` is in Oracle's API; nothing was deleted",
+        record.locator
     );
     CliError::new(message, Exit::Usage).hint("give `--from oracle`")
 }
 
-/// It was there a moment ago. Where the service says that it has it not, the first answer was lost, or somebody was
-/// faster, or it may be read here and not deleted: only asking for it again tells which.
-fn delete_from_oracle(context: &Context, opened: &Opened, id: &Ocid) -> Result<(), CliError> {
-    let artifacts = opened.artifacts()?;
-    let refusal = |error| refused(format!("the record `{id}` was not deleted"), error);
+/// Deletes a record in Oracle's API, which existed a moment ago. A 404 then has three possible causes: the response to an
+/// earlier attempt was lost, another client deleted the record, or the identity may read but not delete. Reading the
+/// record again tells the last cause from the others.
+fn delete_from_oracle(context: &Context, session: &OracleSession, id: &Ocid) -> Result<(), CliError> {
+    let artifacts = session.artifacts()?;
+    let refusal = |error| api_error(format!("could not delete the record `{id}`"), error);
     context.block_on(async {
-        let Opened { client, deadline, .. } = opened;
+        let OracleSession { client, deadline, .. } = session;
         match client.delete_signature(&artifacts, id, *deadline).await {
             Ok(()) => Ok(()),
             Err(error @ ApiError::Call(CallError::NotFound { .. })) => {
                 match client.get_signature(&artifacts, id, *deadline).await {
                     Err(ApiError::Call(CallError::NotFound { .. })) => Ok(()),
-                    Ok(kept) if kept.lifecycle_state != LifecycleState::Available => Ok(()),
+                    Ok(found) if found.lifecycle_state != LifecycleState::Available => Ok(()),
                     Ok(_) => Err(CliError {
                         exit: Exit::CouldNotTell,
                         ..refusal(error)
@@ -181,21 +203,21 @@ fn delete_from_oracle(context: &Context, opened: &Opened, id: &Ocid) -> Result<(
     })?
 }
 
-fn told(context: &Context, locator: &str, out: &mut dyn Write) -> Result<(), CliError> {
+fn print_deleted(context: &Context, locator: &str, out: &mut dyn Write) -> Result<(), CliError> {
     if !context.json {
         writeln!(out, "deleted  {locator}")?;
     }
     Ok(())
 }
 
-fn confirmed(context: &Context, doomed: &[&Candidate]) -> Result<bool, CliError> {
+fn confirm_on_terminal(context: &Context, selected: &[&Candidate]) -> Result<bool, CliError> {
     if !std::io::stdin().is_terminal() {
         return Ok(false);
     }
-    for held in doomed {
-        context.say(&format!("{} in {}", held.locator, held.source.as_str()));
+    for record in selected {
+        context.say(&format!("{} in {}", record.locator, record.source.as_str()));
     }
-    context.say(&format!("delete {}? [y/N]", counted(doomed.len(), "record")));
+    context.say(&format!("delete {}? [y/N]", counted(selected.len(), "record")));
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

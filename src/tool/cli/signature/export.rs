@@ -1,4 +1,4 @@
-//! `pullgate signature export`: records on the way to where there is no network, or to a mirror.
+//! `pullgate signature export`: copies records to a directory, for hosts without network, or to a mirror.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -6,25 +6,25 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::carried::digest_of;
 use super::import::attach_all;
+use super::records::digest_of;
 use super::write_json;
 use crate::oci::Reference;
 use crate::pull::find::oracle_api;
 use crate::signature::Candidate;
 use crate::signature::oracle::Record;
 use crate::tool::cli::output::{CliError, Exit};
-use crate::tool::cli::signature::source_args::{Collected, Of};
+use crate::tool::cli::signature::source_args::{CollectedRecords, RecordSelection};
 use crate::tool::cli::{Context, reference};
-use crate::tool::signature_store::{self as carry};
+use crate::tool::signature_store;
 
 /// Arguments of `pullgate signature export`.
 #[derive(Args, Debug)]
 pub(in crate::tool::cli) struct Export {
     #[command(flatten)]
-    of: Of,
+    selection: RecordSelection,
 
-    /// Where to; records go to `<DIR>/sha256/<hex>/<name>.json`
+    /// Directory to write to; records go to `<DIR>/sha256/<hex>/<name>.json`
     #[arg(value_name = "DIR", conflicts_with = "to")]
     directory: Option<PathBuf>,
 
@@ -36,19 +36,24 @@ pub(in crate::tool::cli) struct Export {
 impl Export {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         if self.directory.is_none() && self.to.is_none() {
-            return Err(CliError::new("no place is named to export to", Exit::Usage)
-                .hint("give IMAGE and a directory, or IMAGE and `--to IMAGE`"));
+            return Err(CliError::new("no destination is given", Exit::Usage)
+                .hint("give a directory after IMAGE, or `--to IMAGE`"));
         }
-        let found = self.of.collect(context)?;
+        let found = self.selection.collect(context)?;
         let stored = match (&self.to, &self.directory) {
             (Some(image), _) => self.attach(context, &found, image)?,
             (None, directory) => {
                 let directory = directory.as_deref().unwrap_or(Path::new("."));
                 let mut stored = Vec::new();
-                for held in found.held.iter().filter(|held| is_of_use(held, &found, context)) {
-                    let path = carry::store(directory, &found.digest, &held.unverified).map_err(|error| {
-                        CliError::new("the record was not stored", Exit::CouldNotTell).because(error)
-                    })?;
+                for unverified in found
+                    .records
+                    .iter()
+                    .filter(|candidate| is_exportable(candidate, &found, context))
+                {
+                    let path = signature_store::store(directory, &found.digest, &unverified.unverified)
+                        .map_err(|error| {
+                            CliError::new("could not store the record", Exit::CouldNotTell).because(error)
+                        })?;
                     stored.push(path.display().to_string());
                 }
                 stored
@@ -61,43 +66,48 @@ impl Export {
                 writeln!(out, "stored  {path}")?;
             }
         }
-        Ok(match found.tell(context)? {
+        Ok(match found.report_failures(context)? {
             Exit::Yes if stored.is_empty() => Exit::No,
-            told @ (Exit::Yes | Exit::No | Exit::Usage | Exit::CouldNotTell) => told,
+            exit @ (Exit::Yes | Exit::No | Exit::Usage | Exit::CouldNotTell) => exit,
         })
     }
 
     fn attach(
         &self,
         context: &Context,
-        found: &Collected,
+        found: &CollectedRecords,
         image: &Reference,
     ) -> Result<Vec<String>, CliError> {
         let mut records = Vec::new();
-        for held in found.held.iter().filter(|held| is_of_use(held, found, context)) {
-            match Record::parse(&held.unverified) {
+        for unverified in found
+            .records
+            .iter()
+            .filter(|candidate| is_exportable(candidate, found, context))
+        {
+            match Record::parse(&unverified.unverified) {
                 Ok(record) => records.push(record),
                 Err(error) => {
                     context.say(&format!(
-                        "left out: `{}`: {}",
-                        held.locator,
+                        "skipped: `{}`: {}",
+                        unverified.locator,
                         crate::base::error_chain::chain(&error)
                     ));
                 }
             }
         }
-        attach_all(context, &self.of.reach, image, &records)
+        attach_all(context, &self.selection.registry, image, &records)
     }
 }
 
-/// Oracle's service filters its lists, and keeps records that were withdrawn: what is of another image, or of none any
-/// more, is not carried on. What a registry or a directory has goes as it is.
-fn is_of_use(held: &Candidate, found: &Collected, context: &Context) -> bool {
-    let locator = &held.locator;
-    let Ok(record) = Record::parse(&held.unverified) else {
+/// Returns whether a record is exported, and reports one that is not. Oracle's API keeps withdrawn records in its lists, and
+/// its filter is not trusted, so its records are exported only when they are available and sign this image. Records of a
+/// registry or a directory are exported unchanged.
+fn is_exportable(unverified: &Candidate, found: &CollectedRecords, context: &Context) -> bool {
+    let locator = &unverified.locator;
+    let Ok(record) = Record::parse(&unverified.unverified) else {
         return true;
     };
-    if held.source != oracle_api::NAME {
+    if unverified.source != oracle_api::NAME {
         return true;
     }
     let why = match (record.lifecycle_state.as_deref(), digest_of(&record)) {
@@ -106,6 +116,6 @@ fn is_of_use(held: &Candidate, found: &Collected, context: &Context) -> bool {
         (Some("AVAILABLE") | None, Err(error)) => error.message,
         (Some(state), _) => format!("its state is `{}`", crate::base::printable::excerpt(state)),
     };
-    context.say(&format!("left out: `{locator}`: {why}"));
+    context.say(&format!("skipped: `{locator}`: {why}"));
     false
 }

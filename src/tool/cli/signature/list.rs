@@ -1,38 +1,50 @@
-//! `pullgate signature list` and `show`.
+//! `pullgate signature list` and `pullgate signature show`.
 
 use std::io::Write;
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::carried::Shape;
+use super::records::RecordSummary;
 use super::write_json;
 use crate::tool::cli::Context;
-use crate::tool::cli::oracle_args::refused;
+use crate::tool::cli::oracle_args::api_error;
 use crate::tool::cli::output::{CliError, Exit, columns};
-use crate::tool::cli::signature::source_args::{Of, in_oracle, record_id};
+use crate::tool::cli::signature::source_args::{RecordSelection, in_oracle, record_id};
 
 /// Arguments of `pullgate signature show`.
 #[derive(Args, Debug)]
 pub(in crate::tool::cli) struct SignatureShowArgs {
     #[command(flatten)]
-    of: Of,
+    selection: RecordSelection,
 
-    /// This record alone, as `signature list` names it; without IMAGE the OCID of one in Oracle's API
+    /// Show only this record, as `signature list` shows it; without IMAGE, the OCID of a record in Oracle's API
     #[arg(long, value_name = "ID", alias = "image-signature-id")]
     id: Option<String>,
 }
 
-pub(super) fn list(of: &Of, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
-    let found = of.collect(context)?;
+pub(super) fn list(
+    selection: &RecordSelection,
+    context: &Context,
+    out: &mut dyn Write,
+) -> Result<Exit, CliError> {
+    let found = selection.collect(context)?;
     if context.json {
-        let all: Vec<Value> = found.held.iter().map(|held| Shape::of(held).json(held)).collect();
+        let all: Vec<Value> = found
+            .records
+            .iter()
+            .map(|record| RecordSummary::new(record).json(record))
+            .collect();
         write_json(
             out,
-            &json!({ "image": of.label(&found.digest), "digest": found.digest, "signatures": all }),
+            &json!({ "image": selection.label(&found.digest), "digest": found.digest, "signatures": all }),
         )?;
     } else {
-        let rows: Vec<Vec<String>> = found.held.iter().map(|held| Shape::of(held).row(held)).collect();
+        let rows: Vec<Vec<String>> = found
+            .records
+            .iter()
+            .map(|record| RecordSummary::new(record).row(record))
+            .collect();
         columns(
             out,
             context.paint,
@@ -40,33 +52,36 @@ pub(super) fn list(of: &Of, context: &Context, out: &mut dyn Write) -> Result<Ex
             &rows,
         )?;
     }
-    found.tell(context)
+    found.report_failures(context)
 }
 
 impl SignatureShowArgs {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
-        if let (Some(id), None) = (&self.id, &self.of.image) {
+        if let (Some(id), None) = (&self.id, &self.selection.image) {
             let id = record_id(id)?;
-            let opened = self.of.api.cloud.open()?;
-            let artifacts = opened.artifacts()?;
+            let session = self.selection.oracle_api.oracle.session()?;
+            let artifacts = session.artifacts()?;
             let found = context
-                .block_on(opened.client.get_signature(&artifacts, &id, opened.deadline))?
-                .map_err(|error| refused(format!("the record `{id}` can't be shown"), error))?;
-            let held = in_oracle(&found);
-            write_json(out, &Value::Array(vec![Shape::of(&held).whole(&held)]))?;
+                .block_on(session.client.get_signature(&artifacts, &id, session.deadline))?
+                .map_err(|error| api_error(format!("could not read the record `{id}`"), error))?;
+            let record = in_oracle(&found);
+            write_json(
+                out,
+                &Value::Array(vec![RecordSummary::new(&record).full_json(&record)]),
+            )?;
             return Ok(Exit::Yes);
         }
-        let found = self.of.collect(context)?;
+        let found = self.selection.collect(context)?;
         let shown = match &self.id {
-            Some(id) => found.named(std::slice::from_ref(id))?,
-            None => found.held.iter().collect(),
+            Some(id) => found.select(std::slice::from_ref(id))?,
+            None => found.records.iter().collect(),
         };
         let all: Vec<Value> = shown
             .into_iter()
-            .map(|held| Shape::of(held).whole(held))
+            .map(|record| RecordSummary::new(record).full_json(record))
             .collect();
-        // A record is JSON and people read it as such; there is no second form of it.
+        // A record is JSON, so this verb has no other output format.
         write_json(out, &Value::Array(all))?;
-        found.tell(context)
+        found.report_failures(context)
     }
 }

@@ -1,4 +1,4 @@
-//! Where the records of an image are looked for: as the configuration says of its registry, or in Oracle's API.
+//! Selection of an image's records: from the sources that the configuration names for its registry, or from Oracle's API.
 
 use std::time::Instant;
 
@@ -12,74 +12,74 @@ use crate::net::registry::{Access, RegistryClient};
 use crate::oci::{Digest, Reference};
 use crate::pull::find::{self, SourceContext};
 use crate::signature::{Candidate, Locator, oracle};
-use crate::tool::cli::oracle_args::{Cloud, Opened, compartment_id, refused, signature_id};
+use crate::tool::cli::oracle_args::{OracleArgs, OracleSession, api_error, compartment_id, signature_id};
 use crate::tool::cli::output::{CliError, Exit};
-use crate::tool::cli::registry_args::{Reach, Reached};
-use crate::tool::cli::sign::{PATIENCE, look_up, namespaced};
+use crate::tool::cli::registry_args::{ImageSources, RegistryArgs};
+use crate::tool::cli::sign::{TIMEOUT, look_up_image, name_without_namespace};
 use crate::tool::cli::{Context, reference};
-use crate::tool::signature_store::{self as carry};
+use crate::tool::signature_store;
 
-/// An image, and where its records are looked for.
+/// Arguments that select an image and the source of its records.
 #[derive(Args, Debug)]
-pub(in crate::tool::cli) struct Of {
-    /// The image, as a runtime names it
+pub(in crate::tool::cli) struct RecordSelection {
+    /// Image, as a container runtime names it
     #[arg(value_name = "IMAGE", value_parser = reference)]
     pub(super) image: Option<Reference>,
 
     #[command(flatten)]
-    pub(super) reach: Reach,
+    pub(super) registry: RegistryArgs,
 
     #[command(flatten)]
-    pub(super) api: Api,
+    pub(super) oracle_api: OracleApiArgs,
 }
 
-/// What is asked of Oracle's Artifacts API.
+/// Arguments that select records in Oracle's Artifacts API.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Records in Oracle's API")]
-pub(in crate::tool::cli) struct Api {
-    /// Look there, and not in the registry and on this host
+pub(in crate::tool::cli) struct OracleApiArgs {
+    /// Read records only from Oracle's API, not from the registry and this host
     #[arg(long, value_name = "PLACE", value_enum)]
-    from: Option<From>,
+    from: Option<RemoteSource>,
 
-    /// The compartment of the repository, which means `--from oracle`; that of IMAGE when left out
+    /// Compartment of the repository; implies `--from oracle`. Default: that of IMAGE
     #[arg(long, value_name = "OCID", value_parser = compartment_id)]
     compartment_id: Option<Ocid>,
 
-    /// Look in the compartments below as well: of a tenancy alone
+    /// Include the compartments below; only for a tenancy
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value_t = false,
           hide_default_value = true, action = clap::ArgAction::Set, requires = "compartment_id")]
     compartment_id_in_subtree: bool,
 
-    /// The repository, without host and namespace, in place of IMAGE; of an image that is looked for elsewhere, the name
-    /// that must have been signed
+    /// Repository without host and namespace, instead of IMAGE; for records outside Oracle's API, the repository name that
+    /// must be signed
     #[arg(long, value_name = "NAME", alias = "repository-name")]
     pub(super) repo_name: Option<String>,
 
-    /// The digest, in place of IMAGE
+    /// Digest of the image, instead of IMAGE
     #[arg(long, value_name = "DIGEST")]
     image_digest: Option<Digest>,
 
     #[command(flatten)]
-    pub(super) cloud: Cloud,
+    pub(super) oracle: OracleArgs,
 }
 
-/// A place that is not looked in unless it is named.
+/// Source that is read only when it is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum From {
+enum RemoteSource {
     /// Oracle's Artifacts API.
     Oracle,
 }
 
-/// A record that is named without its image: then it is one of Oracle's API.
+/// Parses the id of a record that is named without its image, which must be a record of Oracle's API.
 pub(super) fn record_id(text: &str) -> Result<Ocid, CliError> {
     signature_id(text).map_err(|error| {
-        CliError::new("no record is named", Exit::Usage)
+        CliError::new("no valid record is given", Exit::Usage)
             .because(error)
-            .hint("give IMAGE as well, unless ID is the OCID of a record in Oracle's API")
+            .hint("give IMAGE, or the OCID of a record in Oracle's API")
     })
 }
 
-/// A record of Oracle's API, as those of other places are.
+/// Converts a record of Oracle's API to the form of the other sources.
 pub(super) fn in_oracle(signature: &ImageSignature) -> Candidate {
     Candidate {
         format: &oracle::Oracle,
@@ -90,214 +90,219 @@ pub(super) fn in_oracle(signature: &ImageSignature) -> Candidate {
     }
 }
 
-/// What was found of an image.
-pub(super) struct Collected {
+/// Records found for an image.
+pub(super) struct CollectedRecords {
     pub(super) digest: Digest,
-    pub(super) held: Vec<Candidate>,
-    /// Why what a place gave as a record is none.
+    pub(super) records: Vec<Candidate>,
+    /// Errors of entries that could not be read as records.
     pub(super) unreadable: Vec<String>,
-    /// What could not be looked at.
-    pub(super) troubles: Vec<String>,
-    pub(super) asked: QueriedSource,
+    /// Errors of sources that could not be read completely.
+    pub(super) failures: Vec<String>,
+    pub(super) source: QueriedSource,
 }
 
-/// Who was asked, to be asked again.
+/// Source that was read, kept for further requests.
 pub(super) enum QueriedSource {
-    Oracle(Box<Opened>),
+    Oracle(Box<OracleSession>),
     Registry(Box<RegistryClient>, Access),
 }
 
-impl Of {
-    /// Whether Oracle's API is meant.
+impl RecordSelection {
+    /// Returns whether the records come from Oracle's API.
     pub(super) const fn in_oracle(&self) -> bool {
-        self.api.from.is_some() || self.api.compartment_id.is_some()
+        self.oracle_api.from.is_some() || self.oracle_api.compartment_id.is_some()
     }
 
-    /// The image, where the verb has no other way to name one.
-    pub(super) fn named(&self) -> Result<&Reference, CliError> {
+    /// Returns the image name, or an error for a verb that requires one.
+    pub(super) fn require_image(&self) -> Result<&Reference, CliError> {
         self.image.as_ref().ok_or_else(|| {
-            CliError::new("no image is named", Exit::Usage)
-                .hint("give IMAGE; in Oracle's API also --compartment-id, --repo-name and --image-digest")
+            CliError::new("no image is given", Exit::Usage)
+                .hint("give IMAGE, or with Oracle's API --compartment-id, --repo-name and --image-digest")
         })
     }
 
-    /// How people name what is meant.
+    /// Returns the name of the image for people.
     pub(super) fn label(&self, digest: &Digest) -> String {
-        match (&self.image, &self.api.repo_name) {
+        match (&self.image, &self.oracle_api.repo_name) {
             (Some(image), _) => image.to_string(),
             (None, name) => format!("{}@{digest}", name.as_deref().unwrap_or_default()),
         }
     }
 
-    pub(super) fn collect(&self, context: &Context) -> Result<Collected, CliError> {
-        if self.api.repo_name.is_some() && !self.in_oracle() {
+    pub(super) fn collect(&self, context: &Context) -> Result<CollectedRecords, CliError> {
+        if self.oracle_api.repo_name.is_some() && !self.in_oracle() {
             return Err(
-                CliError::new("--repo-name is a question to Oracle's API", Exit::Usage)
-                    .hint("name the image, or give --compartment-id as well"),
+                CliError::new("--repo-name applies only to Oracle's API", Exit::Usage)
+                    .hint("give IMAGE, or --compartment-id as well"),
             );
         }
         self.collect_as_named(context)
     }
 
-    /// For whom `--repo-name` is what must have been signed.
-    pub(super) fn collect_as_named(&self, context: &Context) -> Result<Collected, CliError> {
+    /// As [`Self::collect`], for a verb in which `--repo-name` is the repository name that must be signed.
+    pub(super) fn collect_as_named(&self, context: &Context) -> Result<CollectedRecords, CliError> {
         if self.in_oracle() {
-            let opened = self.api.cloud.open()?;
-            return context.block_on(self.collect_from_oracle(opened))?;
+            let session = self.oracle_api.oracle.session()?;
+            return context.block_on(self.collect_from_oracle(session))?;
         }
-        if self.api.image_digest.is_some() {
+        if self.oracle_api.image_digest.is_some() {
             return Err(
-                CliError::new("--image-digest is a question to Oracle's API", Exit::Usage)
-                    .hint("name the image as `IMAGE@DIGEST`, or give --compartment-id"),
+                CliError::new("--image-digest applies only to Oracle's API", Exit::Usage)
+                    .hint("give `IMAGE@DIGEST`, or --compartment-id"),
             );
         }
-        let image = self.named()?;
-        let Reached {
+        let image = self.require_image()?;
+        let ImageSources {
             client,
             oracle,
             signatures,
-        } = self.reach.client(context, image)?;
+        } = self.registry.client(context, image)?;
         let access = Access {
             presented: None,
-            deadline: Instant::now() + PATIENCE,
+            deadline: Instant::now() + TIMEOUT,
         };
         context.block_on(async {
-            let digest = carry::digest_of(&client, image, &access).await.map_err(|error| {
-                CliError::new(format!("the image `{image}` can't be read"), Exit::CouldNotTell).because(error)
-            })?;
+            let digest = signature_store::digest_of(&client, image, &access)
+                .await
+                .map_err(|error| {
+                    CliError::new(format!("could not read the image `{image}`"), Exit::CouldNotTell)
+                        .because(error)
+                })?;
             let context = SourceContext {
                 client,
                 oracle,
                 directory: signatures,
             };
-            let (carried, troubles) = carry::collect(&context, &image.repository, &digest, &access).await;
-            let troubles = troubles.iter().map(|trouble| {
+            let (records, failures) =
+                signature_store::collect(&context, &image.repository, &digest, &access).await;
+            let failures = failures.iter().map(|failure| {
                 format!(
-                    "{} could not be looked at: {}",
-                    trouble.source.as_str(),
-                    chain(&trouble.error)
+                    "could not read {}: {}",
+                    failure.source.as_str(),
+                    chain(&failure.error)
                 )
             });
-            Ok(Collected {
+            Ok(CollectedRecords {
                 digest,
-                held: carried,
+                records,
                 unreadable: Vec::new(),
-                troubles: troubles.collect(),
-                asked: QueriedSource::Registry(Box::new(context.client), access),
+                failures: failures.collect(),
+                source: QueriedSource::Registry(Box::new(context.client), access),
             })
         })?
     }
 
-    async fn collect_from_oracle(&self, opened: Opened) -> Result<Collected, CliError> {
-        let known = match (&self.api.image_digest, &self.image) {
+    async fn collect_from_oracle(&self, session: OracleSession) -> Result<CollectedRecords, CliError> {
+        let known = match (&self.oracle_api.image_digest, &self.image) {
             (Some(digest), Some(image)) if image.digest.is_some_and(|named| named != *digest) => {
                 return Err(CliError::new(
-                    "--image-digest is another than that of IMAGE",
+                    "--image-digest differs from the digest of IMAGE",
                     Exit::Usage,
                 ));
             }
             (Some(digest), _) => Some(*digest),
             (None, image) => image.as_ref().and_then(|image| image.digest),
         };
-        let name = match (&self.api.repo_name, &self.image) {
-            (Some(name), Some(image)) if name != namespaced(image) => {
+        let name = match (&self.oracle_api.repo_name, &self.image) {
+            (Some(name), Some(image)) if name != name_without_namespace(image) => {
                 let message = format!(
-                    "--repo-name is another than `{}`, the one of IMAGE",
-                    namespaced(image)
+                    "--repo-name differs from `{}`, the repository of IMAGE",
+                    name_without_namespace(image)
                 );
-                return Err(CliError::new(message, Exit::Usage).hint("leave one of the two out"));
+                return Err(CliError::new(message, Exit::Usage).hint("omit one of the two"));
             }
             (Some(name), _) => Some(name.as_str()),
-            (None, image) => image.as_ref().map(namespaced),
+            (None, image) => image.as_ref().map(name_without_namespace),
         };
-        let (compartment, digest, name) = match (&self.api.compartment_id, known, name) {
+        let (compartment, digest, name) = match (&self.oracle_api.compartment_id, known, name) {
             (Some(compartment), Some(digest), Some(name)) => (compartment.clone(), digest, name.to_owned()),
             (compartment, _, _) => {
-                let image = look_up(&opened, self.named()?).await?;
+                let image = look_up_image(&session, self.require_image()?).await?;
                 let compartment = compartment.clone().unwrap_or(image.compartment_id);
                 (compartment, known.unwrap_or(image.digest), image.repository_name)
             }
         };
         let filter = SignatureFilter {
             compartment_id: &compartment,
-            in_subtree: self.api.compartment_id_in_subtree,
+            in_subtree: self.oracle_api.compartment_id_in_subtree,
             repository_name: &name,
             image_digest: &digest,
             limit: PAGE,
             page: None,
         };
-        let artifacts = opened.artifacts()?;
-        let listed = opened
+        let artifacts = session.artifacts()?;
+        let listed = session
             .client
-            .list_signatures(&artifacts, &filter, CANDIDATES, opened.deadline)
+            .list_signatures(&artifacts, &filter, CANDIDATES, session.deadline)
             .await;
-        let (mut held, mut unreadable) = (Vec::new(), Vec::new());
+        let (mut records, mut unreadable) = (Vec::new(), Vec::new());
         for signature in &listed.signatures {
             match signature {
-                Ok(signature) => held.push(in_oracle(signature)),
+                Ok(signature) => records.push(in_oracle(signature)),
                 Err(error) => unreadable.push(chain(error)),
             }
         }
-        // Nothing at all was given: the error speaks for itself, with its hint.
+        // The list failed on its first page: return its error with its hint.
         if let (Some(error), true) = (&listed.incomplete, listed.signatures.is_empty()) {
-            let told = refused("Oracle's API did not list the signatures", error.clone());
-            // A compartment that may not be seen is not an image without signatures.
-            let exit = if told.exit == Exit::No {
+            let refused = api_error("could not list the signatures in Oracle's API", error.clone());
+            // A 404 for the compartment does not mean that the image has no signatures.
+            let exit = if refused.exit == Exit::No {
                 Exit::CouldNotTell
             } else {
-                told.exit
+                refused.exit
             };
-            return Err(CliError { exit, ..told });
+            return Err(CliError { exit, ..refused });
         }
-        let troubles = listed.incomplete.iter().map(|error| {
+        let failures = listed.incomplete.iter().map(|error| {
             format!(
-                "{} could not be looked at to the end: {}",
+                "could not read all of {}: {}",
                 find::oracle_api::NAME.as_str(),
                 chain(error)
             )
         });
-        Ok(Collected {
+        Ok(CollectedRecords {
             digest,
-            held,
+            records,
             unreadable,
-            troubles: troubles.collect(),
-            asked: QueriedSource::Oracle(Box::new(opened)),
+            failures: failures.collect(),
+            source: QueriedSource::Oracle(Box::new(session)),
         })
     }
 }
 
-impl Collected {
-    /// What could not be looked at makes an answer "could not tell": a list that is short is not passed off as whole.
-    pub(super) fn tell(&self, context: &Context) -> Result<Exit, CliError> {
+impl CollectedRecords {
+    /// Reports unreadable records and failed sources, and returns the exit code. After a failure it is "could not tell",
+    /// because the list may be incomplete.
+    pub(super) fn report_failures(&self, context: &Context) -> Result<Exit, CliError> {
         for what in &self.unreadable {
-            context.say(&format!("what stands there as a record is none: {what}"));
+            context.say(&format!("skipped an invalid record: {what}"));
         }
-        for trouble in &self.troubles {
-            context.say(trouble);
+        for failure in &self.failures {
+            context.say(failure);
         }
-        Ok(if !self.troubles.is_empty() {
+        Ok(if !self.failures.is_empty() {
             Exit::CouldNotTell
-        } else if self.held.is_empty() {
+        } else if self.records.is_empty() {
             Exit::No
         } else {
             Exit::Yes
         })
     }
 
-    pub(super) fn named(&self, ids: &[String]) -> Result<Vec<&Candidate>, CliError> {
+    pub(super) fn select(&self, ids: &[String]) -> Result<Vec<&Candidate>, CliError> {
         ids.iter()
             .map(|id| {
-                self.held
+                self.records
                     .iter()
-                    .find(|held| held.locator.to_string() == *id)
+                    .find(|record| record.locator.to_string() == *id)
                     .ok_or_else(|| {
                         CliError::new(format!("the image has no record `{id}`"), Exit::No)
-                            .hint("`pullgate signature list` names them")
+                            .hint("list the records with `pullgate signature list`")
                     })
             })
             .collect()
     }
 }
 
-/// Records on one page: what Oracle's services are known to give.
+/// Records on one page: the number that Oracle's services are known to return.
 const PAGE: usize = 100;

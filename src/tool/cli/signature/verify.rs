@@ -1,4 +1,4 @@
-//! `pullgate signature verify`.
+//! `pullgate signature verify`: verifies records with the keys of the rule or with given keys.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -19,32 +19,32 @@ use crate::pull::policy::{EffectiveRule, Requirement, Signed};
 use crate::pull::verify::{CheckedSignature, Wanted, verify};
 use crate::signature::oracle::{self, KMS_KEY_ID};
 use crate::signature::{Locator, RequiredRepository, SignatureError};
-use crate::tool::cli::check::CheckedRecord as Shown;
+use crate::tool::cli::check::CheckedRecord;
 use crate::tool::cli::oracle_args::key_id;
 use crate::tool::cli::output::{CliError, Exit, counted};
-use crate::tool::cli::sign::namespaced;
-use crate::tool::cli::signature::source_args::{Collected, Of};
+use crate::tool::cli::sign::name_without_namespace;
+use crate::tool::cli::signature::source_args::{CollectedRecords, RecordSelection};
 use crate::tool::cli::{Context, key};
 use crate::trust::{Authority, Salt, SignerId, SigningAlgorithm, TrustedKey};
 
-/// Arguments of `pullgate signature verify`. Those that Oracle's `get-verify` has, have its names; here no service is
-/// asked whether a signature is good.
+/// Arguments of `pullgate signature verify`. Options that Oracle's `get-verify` has too have its names. Unlike
+/// `get-verify`, this verb verifies signatures itself and asks no service.
 #[derive(Args, Debug)]
 pub(in crate::tool::cli) struct Verify {
     #[command(flatten)]
-    of: Of,
+    selection: RecordSelection,
 
-    /// Verify under this public key, a PEM file, instead of the keys of the image's rule; more than one may be given
+    /// Verify with the public key in this PEM file instead of the keys of the image's rule; may be repeated
     #[arg(long, value_name = "FILE")]
     key: Vec<PathBuf>,
 
-    /// Verify under the versions of this key in OCI Vault, whose public halves the configuration or --keys has; more than
-    /// one may be given, and a signature of any of them will do
+    /// Verify with the versions of this key in OCI Vault, whose public keys must be in the configuration or --keys; may be
+    /// repeated, and one signature by any of them is enough
     #[arg(long, value_name = "OCID", value_parser = key_id, conflicts_with = "key")]
     trusted_keys: Vec<Ocid>,
 
-    /// Take public halves from the `[[key]]` tables of this directory (or file), as `key import` writes them, instead of
-    /// the configuration
+    /// Read public keys from the `[[key]]` tables of this directory or file, as `key import` writes them, instead of the
+    /// configuration
     #[arg(long, value_name = "DIR", conflicts_with = "key")]
     keys: Option<PathBuf>,
 }
@@ -52,40 +52,43 @@ pub(in crate::tool::cli) struct Verify {
 impl Verify {
     pub(super) fn run(&self, context: &Context, out: &mut dyn Write) -> Result<Exit, CliError> {
         let (signed, required_repository) = if !self.key.is_empty() {
-            (any_of(self.by_keys()?), RequiredRepository::Named(self.name()?))
+            (
+                any_key_of(self.by_keys()?),
+                RequiredRepository::Named(self.expected_name()?),
+            )
         } else if self.keys.is_some() || !self.trusted_keys.is_empty() {
-            let name = RequiredRepository::Named(self.name()?);
-            (any_of(self.by_vault_keys(context)?), name)
+            let name = RequiredRepository::Named(self.expected_name()?);
+            (any_key_of(self.by_vault_keys(context)?), name)
         } else {
             self.by_rule(context)?
         };
-        let found = self.of.collect_as_named(context)?;
-        let pulled = self.pulled(&required_repository)?;
+        let found = self.selection.collect_as_named(context)?;
+        let pulled = self.pulled_repository(&required_repository)?;
         let wanted = Wanted {
             digest: found.digest,
             pulled,
             required_repository,
             signed,
         };
-        let judged = judge(&found, &wanted);
+        let checked = check_all(&found, &wanted);
         let signed = &wanted.signed;
-        let signers: BTreeSet<_> = judged
+        let signers: BTreeSet<_> = checked
             .iter()
-            .filter_map(|judged| judged.outcome.as_ref().ok())
+            .filter_map(|checked| checked.outcome.as_ref().ok())
             .map(|verified| verified.claim().signer.id())
             .collect();
         let valid = signers.len() >= signed.threshold.get();
-        let shown: Vec<Shown> = judged.iter().map(Shown::of).collect();
+        let rows: Vec<CheckedRecord> = checked.iter().map(CheckedRecord::from_signature).collect();
         if context.json {
             let answer = json!({
-                "image": self.of.label(&found.digest),
+                "image": self.selection.label(&found.digest),
                 "digest": found.digest,
                 "valid": valid,
-                "signatures": serde_json::to_value(&shown)?,
+                "signatures": serde_json::to_value(&rows)?,
             });
             write_json(out, &answer)?;
         } else {
-            Shown::print_all(&shown, context, out)?;
+            CheckedRecord::print_all(&rows, context, out)?;
             let wanted = signed.threshold;
             let word = if valid {
                 context.paint.green("valid")
@@ -94,31 +97,33 @@ impl Verify {
             };
             writeln!(
                 out,
-                "{word}: signed by {} of the {wanted} wanted",
+                "{word}: signed by {}, {wanted} required",
                 counted(signers.len(), "key")
             )?;
         }
-        let told = found.tell(context)?;
-        Ok(match (valid, told) {
+        let collected = found.report_failures(context)?;
+        Ok(match (valid, collected) {
             (true, _) => Exit::Yes,
             (false, Exit::CouldNotTell) => Exit::CouldNotTell,
             (false, Exit::Yes | Exit::No | Exit::Usage) => Exit::No,
         })
     }
 
-    /// The name that must have been signed.
-    fn name(&self) -> Result<String, CliError> {
-        Ok(match (&self.of.api.repo_name, &self.of.image) {
-            (Some(name), _) => name.clone(),
-            (None, Some(image)) if self.of.in_oracle() => namespaced(image).to_owned(),
-            (None, _) => oracle::repository_name(&self.of.named()?.repository).to_owned(),
-        })
+    /// Returns the repository name that must be signed.
+    fn expected_name(&self) -> Result<String, CliError> {
+        Ok(
+            match (&self.selection.oracle_api.repo_name, &self.selection.image) {
+                (Some(name), _) => name.clone(),
+                (None, Some(image)) if self.selection.in_oracle() => name_without_namespace(image).to_owned(),
+                (None, _) => oracle::repository_name(&self.selection.require_image()?.repository).to_owned(),
+            },
+        )
     }
 
-    /// The repository of the image. A record of Oracle's API that is named without an image names no registry either, and
-    /// its format compares the path alone.
-    fn pulled(&self, required: &RequiredRepository) -> Result<Repository, CliError> {
-        match (&self.of.image, required) {
+    /// Returns the repository of the image. Arguments for Oracle's API may lack the registry; the format compares only the
+    /// path then.
+    fn pulled_repository(&self, required: &RequiredRepository) -> Result<Repository, CliError> {
+        match (&self.selection.image, required) {
             (Some(image), _) => Ok(image.repository.clone()),
             (None, RequiredRepository::Named(name)) => {
                 Repository::new("registry.invalid", name).map_err(|error| {
@@ -126,23 +131,21 @@ impl Verify {
                         .because(error)
                 })
             }
-            (None, RequiredRepository::AsPulled) => Ok(self.of.named()?.repository.clone()),
+            (None, RequiredRepository::AsPulled) => Ok(self.selection.require_image()?.repository.clone()),
         }
     }
 
-    /// The keys of the rule that speaks for the image.
+    /// Returns the requirement of the image's rule.
     fn by_rule(&self, context: &Context) -> Result<(Signed, RequiredRepository), CliError> {
         let hint =
-            "name keys with --key FILE or --trusted-keys OCID, or add a [[rule]] with `require = \"signed\"`";
-        let Some(image) = &self.of.image else {
-            return Err(
-                CliError::new("no key is named, and no IMAGE whose rule names some", Exit::Usage).hint(hint),
-            );
+            "give keys with --key FILE or --trusted-keys OCID, or add a [[rule]] with `require = \"signed\"`";
+        let Some(image) = &self.selection.image else {
+            return Err(CliError::new("no key is given, and no IMAGE with a rule", Exit::Usage).hint(hint));
         };
-        if self.of.api.repo_name.is_some() && !self.of.in_oracle() {
+        if self.selection.oracle_api.repo_name.is_some() && !self.selection.in_oracle() {
             return Err(
-                CliError::new("the rule says which name must have been signed", Exit::Usage)
-                    .hint("leave --repo-name out, or name the keys as well"),
+                CliError::new("--repo-name requires --key, --keys or --trusted-keys: the rule determines the repository name", Exit::Usage)
+                    .hint("omit --repo-name, or give the keys as well"),
             );
         }
         let repository = &image.repository;
@@ -152,20 +155,24 @@ impl Verify {
         {
             return Ok((signed.clone(), rule.required_repository(repository)));
         }
-        Err(CliError::new(format!("no rule wants `{repository}` signed"), Exit::Usage).hint(hint))
+        Err(CliError::new(
+            format!("no rule requires signatures for `{repository}`"),
+            Exit::Usage,
+        )
+        .hint(hint))
     }
 
     fn by_keys(&self) -> Result<Vec<TrustedKey>, CliError> {
-        self.key.iter().map(|path| trusted(path)).collect()
+        self.key.iter().map(|path| trusted_key(path)).collect()
     }
 
-    /// The public halves that are here of the keys in a vault.
+    /// Returns the known public keys of keys in a vault.
     fn by_vault_keys(&self, context: &Context) -> Result<Vec<TrustedKey>, CliError> {
         let mut keys = match &self.keys {
-            Some(place) => keys_of(place)?,
+            Some(path) => load_trusted_keys(path)?,
             None => context.config()?.policy.keys().cloned().collect(),
         };
-        // Two files know nothing of each other: a key that one of them takes out is out under every name.
+        // A key that one file revokes is revoked under every name in every file.
         let revoked: BTreeSet<SignerId> = keys
             .iter()
             .filter(|key| key.validity.revoked)
@@ -177,31 +184,31 @@ impl Verify {
             }
         }
         for id in &self.trusted_keys {
-            if !keys.iter().any(|key| is_of(key, id)) {
+            if !keys.iter().any(|key| is_version_of(key, id)) {
                 return Err(
-                    CliError::new(format!("no public half of `{id}` is here"), Exit::Usage).hint(
-                        "`pullgate key import --all-versions` brings them; --keys names the directory that has them",
+                    CliError::new(format!("no public key of `{id}` is known"), Exit::Usage).hint(
+                        "import them with `pullgate key import --all-versions`, or name their directory with --keys",
                     ),
                 );
             }
         }
         if !self.trusted_keys.is_empty() {
-            keys.retain(|key| self.trusted_keys.iter().any(|id| is_of(key, id)));
+            keys.retain(|key| self.trusted_keys.iter().any(|id| is_version_of(key, id)));
         }
         if keys.is_empty() {
-            return Err(CliError::new("there is no key to verify under", Exit::Usage)
-                .hint("`pullgate key import` brings those of OCI Vault"));
+            return Err(CliError::new("no key is available to verify with", Exit::Usage)
+                .hint("import the keys of OCI Vault with `pullgate key import`"));
         }
         Ok(keys)
     }
 }
 
-fn is_of(key: &TrustedKey, id: &Ocid) -> bool {
+fn is_version_of(key: &TrustedKey, id: &Ocid) -> bool {
     key.ids.get(KMS_KEY_ID).map(String::as_str) == Some(id.as_str())
 }
 
-/// A signature of one of these will do.
-fn any_of(keys: Vec<TrustedKey>) -> Signed {
+/// Requires one signature by any of these keys.
+fn any_key_of(keys: Vec<TrustedKey>) -> Signed {
     Signed {
         authorities: keys
             .into_iter()
@@ -214,30 +221,34 @@ fn any_of(keys: Vec<TrustedKey>) -> Signed {
 }
 
 /// Verifies each record. A damaged record says nothing about the others.
-fn judge(found: &Collected, wanted: &Wanted) -> Vec<CheckedSignature> {
+fn check_all(found: &CollectedRecords, wanted: &Wanted) -> Vec<CheckedSignature> {
     let now = Timestamp::now();
-    let mut judged: Vec<_> = found.held.iter().map(|held| verify(held, wanted, now)).collect();
+    let mut checked: Vec<_> = found
+        .records
+        .iter()
+        .map(|record| verify(record, wanted, now))
+        .collect();
     for (number, what) in found.unreadable.iter().enumerate() {
-        judged.push(CheckedSignature {
+        checked.push(CheckedSignature {
             source: oracle_api::NAME,
             locator: Locator::Service(format!("(unreadable {})", number + 1)),
             format: oracle::NAME,
             outcome: Err(SignatureError::Malformed(what.clone()).into()),
         });
     }
-    judged
+    checked
 }
 
-/// The keys of a file, or of each `*.toml` of a directory.
-fn keys_of(place: &Path) -> Result<Vec<TrustedKey>, CliError> {
+/// Loads the keys of a file, or of each `*.toml` file in a directory.
+fn load_trusted_keys(path: &Path) -> Result<Vec<TrustedKey>, CliError> {
     let unreadable = |error: std::io::Error| {
-        CliError::new(format!("`{}` can't be read", place.display()), Exit::Usage).because(error)
+        CliError::new(format!("could not read `{}`", path.display()), Exit::Usage).because(error)
     };
-    if !std::fs::metadata(place).map_err(unreadable)?.is_dir() {
-        return loaded(place);
+    if !std::fs::metadata(path).map_err(unreadable)?.is_dir() {
+        return load_key_tables(path);
     }
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(place).map_err(unreadable)? {
+    for entry in std::fs::read_dir(path).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         if path.extension().is_some_and(|extension| extension == "toml") {
             files.push(path);
@@ -246,13 +257,13 @@ fn keys_of(place: &Path) -> Result<Vec<TrustedKey>, CliError> {
     files.sort();
     let mut keys = Vec::new();
     for file in files {
-        keys.extend(loaded(&file)?);
+        keys.extend(load_key_tables(&file)?);
     }
     Ok(keys)
 }
 
-/// The keys of a file of `[[key]]` tables.
-fn loaded(path: &Path) -> Result<Vec<TrustedKey>, CliError> {
+/// Loads the keys of a file of `[[key]]` tables.
+fn load_key_tables(path: &Path) -> Result<Vec<TrustedKey>, CliError> {
     let authorities = config::load_keys(path)?.into_iter();
     let keys = authorities.map(|authority| {
         let Authority::Key(key) = Arc::unwrap_or_clone(authority);
@@ -261,8 +272,8 @@ fn loaded(path: &Path) -> Result<Vec<TrustedKey>, CliError> {
     Ok(keys.collect())
 }
 
-fn trusted(path: &Path) -> Result<TrustedKey, CliError> {
+fn trusted_key(path: &Path) -> Result<TrustedKey, CliError> {
     let name = path.display().to_string();
     let schemes = SigningAlgorithm::every_scheme(Salt::Any);
-    Ok(TrustedKey::new(name, key::read(path)?, schemes))
+    Ok(TrustedKey::new(name, key::read_public_key(path)?, schemes))
 }

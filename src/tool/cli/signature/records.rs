@@ -1,4 +1,4 @@
-//! Records as people see them, and the files they come in.
+//! Summaries of unverified records, and the files that hold records.
 
 use std::path::Path;
 
@@ -11,42 +11,42 @@ use crate::signature::oracle::{OracleMessage, Record};
 use crate::tool::cli::{CliError, Exit};
 use crate::tool::signature_store::IMPORT_BYTES;
 
-/// What is said of a record that nobody has verified.
-pub(super) struct Shape {
-    /// How `--id` names it: where it is.
+/// Summary of a record that has not been verified.
+pub(super) struct RecordSummary {
+    /// Locator of the record, which `--id` takes.
     pub(super) id: String,
     record: Option<Record>,
 }
 
-impl Shape {
-    pub(super) fn of(held: &Candidate) -> Self {
+impl RecordSummary {
+    pub(super) fn new(found: &Candidate) -> Self {
         Self {
-            id: held.locator.to_string(),
-            // One that can't be read is listed all the same, so that it can be deleted.
-            record: Record::parse(&held.unverified).ok(),
+            id: found.locator.to_string(),
+            // An unreadable record is listed too, so that it can be deleted.
+            record: Record::parse(&found.unverified).ok(),
         }
     }
 
-    pub(super) fn row(&self, held: &Candidate) -> Vec<String> {
-        let text = |of: fn(&Record) -> Option<&str>| {
-            let text = self.record.as_ref().and_then(of);
+    pub(super) fn row(&self, found: &Candidate) -> Vec<String> {
+        let text = |field: fn(&Record) -> Option<&str>| {
+            let text = self.record.as_ref().and_then(field);
             text.map_or_else(|| "-".to_owned(), crate::base::printable::excerpt)
         };
         vec![
             self.id.clone(),
-            held.source.as_str().to_owned(),
+            found.source.as_str().to_owned(),
             text(|record| Some(&record.kms_key_id)),
             text(|record| Some(&record.signing_algorithm)),
             text(|record| record.time_created.as_deref()),
         ]
     }
 
-    pub(super) fn json(&self, held: &Candidate) -> Value {
+    pub(super) fn json(&self, found: &Candidate) -> Value {
         let record = self.record.as_ref();
         json!({
             "id": self.id,
-            "source": held.source.as_str(),
-            "format": held.format.name().as_str(),
+            "source": found.source.as_str(),
+            "format": found.format.name().as_str(),
             "kmsKeyId": record.map(|record| &record.kms_key_id),
             "kmsKeyVersionId": record.map(|record| &record.kms_key_version_id),
             "signingAlgorithm": record.map(|record| &record.signing_algorithm),
@@ -54,9 +54,9 @@ impl Shape {
         })
     }
 
-    /// With the record as it is kept, and its message in the clear.
-    pub(super) fn whole(&self, held: &Candidate) -> Value {
-        let mut shown = self.json(held);
+    /// Returns the summary with the stored record and its decoded message.
+    pub(super) fn full_json(&self, found: &Candidate) -> Value {
+        let mut shown = self.json(found);
         let message = self
             .record
             .as_ref()
@@ -74,27 +74,28 @@ impl Shape {
     }
 }
 
-/// The records of a file, or of the `*.json` files below a directory.
+/// Reads the records of a file, or of all `*.json` files below a directory.
 pub(super) fn parse_records(path: &Path) -> Result<Vec<Record>, CliError> {
     let mut records = Vec::new();
     for file in files(path, 0)? {
-        let unusable = || CliError::new(format!("`{}` can't be imported", file.display()), Exit::Usage);
+        let unusable = || CliError::new(format!("could not import `{}`", file.display()), Exit::Usage);
         let bytes = files::read_argument(&file, IMPORT_BYTES).map_err(|error| unusable().because(error))?;
         records.extend(Record::parse_listing(&bytes).map_err(|error| unusable().because(error))?);
     }
     if records.is_empty() {
         return Err(CliError::new(
-            format!("`{}` holds no record", path.display()),
+            format!("`{}` contains no signature record", path.display()),
             Exit::No,
         ));
     }
     Ok(records)
 }
 
-/// `export` writes two folders deep; a link that leads back up must not be walked for ever.
+/// Lists the files to read. `export` writes two levels of directories; the depth is bounded because a link may lead back
+/// up.
 fn files(path: &Path, depth: usize) -> Result<Vec<std::path::PathBuf>, CliError> {
     let unreadable =
-        |error| CliError::new(format!("`{}` can't be read", path.display()), Exit::Usage).because(error);
+        |error| CliError::new(format!("could not read `{}`", path.display()), Exit::Usage).because(error);
     let kind = std::fs::metadata(path).map_err(unreadable)?;
     if !kind.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -112,11 +113,14 @@ fn files(path: &Path, depth: usize) -> Result<Vec<std::path::PathBuf>, CliError>
     Ok(found)
 }
 
-/// The digest that the record's message names. It is where the record is put, not a proof of anything.
+/// Returns the digest that the record's message names. The digest decides where the record is stored, and proves nothing.
 pub(super) fn digest_of(record: &Record) -> Result<Digest, CliError> {
     let unusable = || {
         CliError::new(
-            format!("the record `{}` can't be placed", record.locator()),
+            format!(
+                "could not find the image that the record `{}` signs",
+                record.locator()
+            ),
             Exit::Usage,
         )
     };

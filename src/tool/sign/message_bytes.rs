@@ -1,11 +1,11 @@
-//! The bytes of a message, as Oracle's client writes them: Python's `json.dumps(message, separators=(',', ':'))`
-//! (oci-cli 3.95.1, `artifacts_cli_extended.py`, lines 617-628). Whoever verifies takes any spelling; who compares the
-//! two tools' messages by eye or in a script wants the same one.
+//! The encoding of a message as Oracle's client writes it: Python's `json.dumps(message, separators=(',', ':'))`
+//! (oci-cli 3.95.1, `artifacts_cli_extended.py`, lines 617-628). Verifiers accept any JSON encoding; with the same encoding
+//! the messages of both tools can be compared byte by byte.
 
 use crate::signature::oracle::OracleMessage;
 
-/// Eight fields in alphabetical order, no white space, everything but ASCII escaped.
-pub(super) fn spell(message: &OracleMessage) -> String {
+/// Encodes the eight fields in alphabetical order, without white space, and with all non-ASCII characters escaped.
+pub(super) fn encode(message: &OracleMessage) -> String {
     let digest = message.image_digest.to_string();
     let fields = [
         ("description", message.description.as_str()),
@@ -24,8 +24,8 @@ pub(super) fn spell(message: &OracleMessage) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// A string as Python's encoder writes it with `ensure_ascii`: `\uXXXX` in lower case, astral characters as a surrogate
-/// pair, DEL and `/` as they are.
+/// Quotes a string as Python's encoder does with `ensure_ascii`: `\uXXXX` in lower case, astral characters as a surrogate
+/// pair, DEL and `/` unescaped.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -57,7 +57,7 @@ mod tests {
     use super::quoted;
 
     #[test]
-    fn strings_are_escaped_as_python_does() {
+    fn strings_are_escaped_as_in_python() {
         assert_eq!(quoted("a\"\\/<&>\u{7f}"), "\"a\\\"\\\\/<&>\u{7f}\"");
         assert_eq!(
             quoted("\n\r\t\u{8}\u{c}\u{0}\u{1f}"),
@@ -68,10 +68,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_back_and_is_ascii(text in any::<String>()) {
-            let spelled = quoted(&text);
-            prop_assert!(spelled.is_ascii());
-            prop_assert_eq!(serde_json::from_str::<String>(&spelled).unwrap(), text);
+        fn any_string_is_encoded_in_ascii_and_decodes_to_itself(text in any::<String>()) {
+            let encoded = quoted(&text);
+            prop_assert!(encoded.is_ascii());
+            prop_assert_eq!(serde_json::from_str::<String>(&encoded).unwrap(), text);
         }
     }
 }
