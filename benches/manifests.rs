@@ -108,7 +108,7 @@ fn main() {
 
     let title = |what: &str| format!("A manifest under a warm verdict, {CLIENTS} clients: {what}");
     let names = || targets.iter().map(|target| target.name);
-    let mut cpu = Figure::new(title("CPU"), "us a request").rows(names());
+    let mut cpu = Figure::new(title("CPU"), "us per request").rows(names());
     let mut p50 = Figure::new(title("p50"), "us").rows(names());
     let mut p99 = Figure::new(title("p99"), "us").rows(names());
     let mut alone = Figure::new("One client: p50", "us").rows(names());
@@ -136,8 +136,11 @@ fn main() {
         ("gate, by 16 tags", "hyper relay, 16 tags"),
         ("gate, by digest", "hyper relay"),
     ] {
+        if !(cpu.has(target) && cpu.has(peer)) {
+            continue;
+        }
         goal(
-            &format!("CPU a request, {target}"),
+            &format!("CPU per request, {target}"),
             cpu.ratio(target, peer),
             1.3,
             " x relay",

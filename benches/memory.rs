@@ -56,7 +56,7 @@ fn main() {
     let mut idle = Figure::new("Resident memory, idle", "MiB");
     let mut slow = Figure::new(
         format!("Memory per slow stream ({STREAMS} clients at 1 KiB/s)"),
-        "KiB a stream",
+        "KiB per stream",
     );
     for round in 0..rounds(3) {
         let place = folder.path().join(round.to_string());

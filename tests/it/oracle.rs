@@ -1,4 +1,4 @@
-//! The source `oracle-api`: pulls of images whose signatures are in a stand-in of Oracle's cloud.
+//! The source `oracle-api`: pulls of images whose signatures are in a stand-in for Oracle's cloud.
 
 mod client;
 mod faults;
@@ -35,7 +35,7 @@ pub struct Site {
     pub key_id: String,
 }
 
-/// A user's API key, made once for all tests: private and public half.
+/// Returns a user's API key, private half first. It is generated once for all tests.
 pub fn user() -> &'static (String, String) {
     static USER: OnceLock<(String, String)> = OnceLock::new();
     USER.get_or_init(world::pair)
@@ -79,7 +79,7 @@ impl Site {
         signatures.into_iter().find(|record| record["id"] == id).unwrap()
     }
 
-    /// `[registry.oracle]` with an API key.
+    /// Returns the lines of `[registry.oracle]` with an API key.
     pub fn oracle(&self) -> String {
         format!(
             "compartment_id = \"{}\"\nauth = {{ config_file = \"oci/config\" }}\n",
@@ -91,7 +91,7 @@ impl Site {
         self.configured("signatures = [\"oracle-api\"]", oracle)
     }
 
-    /// A configuration with the lines `registry` in `[[registry]]` and `oracle` in `[registry.oracle]`.
+    /// Returns a configuration with the lines `registry` in `[[registry]]` and `oracle` in `[registry.oracle]`.
     pub fn configured(&self, registry: &str, oracle: &str) -> String {
         let Self {
             key, version, cloud, ..
@@ -109,7 +109,7 @@ impl Site {
         )
     }
 
-    /// A folder with the vault's public key, and a user's configuration file and API key.
+    /// Creates a folder with the vault's public key, and a user's configuration file and API key.
     pub fn folder(&self) -> TempDir {
         let folder = TempDir::new().unwrap();
         let world = self.cloud.world();
@@ -137,14 +137,14 @@ impl Site {
         Node::start_in(self.folder(), &self.config(oracle)).await
     }
 
-    /// A node whose pulls have this limit.
+    /// Starts a node whose pulls have this limit.
     pub async fn node_with_limit(&self, limit: Duration) -> Node {
         let limit = format!("pull = \"{}s\"", limit.as_secs());
         let config = self.config(&self.oracle()).replace("pull = \"30s\"", &limit);
         Node::start_in(self.folder(), &config).await
     }
 
-    /// How many requests for this operation arrived.
+    /// Returns the number of requests for this operation.
     pub fn count(&self, operation: Operation) -> usize {
         let requests = self.cloud.requests();
         requests
@@ -163,6 +163,7 @@ pub async fn denied(node: &Node, tag: &str, reason: Reason) {
     node.assert_denied(&image(tag), reason).await;
 }
 
+/// Pulls an image, which must be admitted.
 pub async fn pulled(node: &Node, tag: &str) {
     if let Err(error) = node.pull(&image(tag)).await {
         panic!("{tag}: {error:?}");

@@ -1,4 +1,4 @@
-//! The seams of find and verify: a format and a source of these tests alone, each one file, beside the real ones.
+//! The seams of find and verify: a format and a source that only these tests have, each in one file, beside the real ones.
 
 mod toy_format;
 mod toy_source;
@@ -315,7 +315,7 @@ async fn layers_of_one_manifest_are_records_of_their_own_and_other_artifacts_cos
         .iter()
         .map(|request| format!("{request:?}"))
         .collect();
-    // Manifest, three layers, the fallback tag, and the pages of one list.
+    // The requests are for the manifest, three layers, the fallback tag and the pages of one list.
     let lists = paths.iter().filter(|path| path.contains("/referrers/")).count();
     assert_eq!(paths.len() - lists, 5, "{paths:#?}");
 }
@@ -360,7 +360,7 @@ async fn two_hundred_good_records_take_hardly_more_requests_than_one() {
     put_signed(&registry, "one", signer::get("release"));
     let many = put(&registry, REPOSITORY, "many");
     for _ in 0..200 {
-        // The salt is random: each record is another one.
+        // The salt is random, so the records differ.
         let record = signer::get("release")
             .record(&many.digest, REPOSITORY)
             .to_string();

@@ -1,4 +1,4 @@
-//! Every call of the client, against the stand-in.
+//! Tests every call of the client against the stand-in.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

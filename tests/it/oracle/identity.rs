@@ -28,7 +28,7 @@ fn instance(cloud: &Cloud, compartment: &str) -> String {
     )
 }
 
-/// A token with this expiry, which no service has issued.
+/// Returns a token with this expiry, which no service has issued.
 pub fn token(ends: Timestamp) -> String {
     let claims = BASE64_URL_SAFE_NO_PAD.encode(format!("{{\"exp\":{}}}", ends.as_second()));
     format!("eyJhbGciOiJSUzI1NiJ9.{claims}.c2lnbmF0dXJl")

@@ -1,4 +1,4 @@
-//! The verdicts on pulls, by the records that the API lists.
+//! Verdicts on pulls by the records that the API lists.
 
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ async fn a_record_moved_to_another_image_does_not_verify() {
 }
 
 #[tokio::test]
-async fn a_deleted_signature_is_trusted_for_the_positive_life_at_most() {
+async fn a_deleted_signature_counts_only_until_the_cached_verdict_expires() {
     let site = Site::start().await;
     let id = site.push_signed("signed");
     let node = site.node(&site.oracle()).await;

@@ -1,4 +1,4 @@
-//! A format of one line of text: what is signed, the name of the key, and its signature.
+//! A format of one line of text: the signed text, the name of the key, and its signature.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub struct Toy {
     name: &'static str,
 }
 
-/// A record by the key of this name.
+/// Returns a record by the key of this name.
 pub fn record(digest: &Digest, repository: Option<&str>, key: &str) -> String {
     let message = format!("{digest} {}", repository.unwrap_or("-"));
     let signature = signer::get(key).sign(SigningAlgorithm::Sha256RsaPkcsPss, message.as_bytes());

@@ -1,4 +1,4 @@
-//! A source that gives what a test put into it.
+//! A source that returns the records that a test has put into it.
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
