@@ -49,9 +49,8 @@ impl DoorSettings for GreetingSettings {
         let listen = address(&mut table, "listen", "127.0.0.1:5999");
         let text = table.required_text("text", "\"hello\"");
         let text = text.map(|text| text.text.to_owned());
-        let listen = match listen? {
-            Some(listen) => listen,
-            None => return Err(table.missing("listen", "\"127.0.0.1:5999\"")),
+        let Some(listen) = listen? else {
+            return Err(table.missing("listen", "\"127.0.0.1:5999\""));
         };
         table.finish();
         Ok(Some(Self { listen, text: text? }))
@@ -77,7 +76,8 @@ impl DoorSettings for GreetingSettings {
                 text: self.text.clone(),
                 connections: limits.connections,
             };
-            Ok(Box::new(door) as Box<dyn Door>)
+            let door: Box<dyn Door> = Box::new(door);
+            Ok(door)
         })
     }
 }

@@ -43,7 +43,8 @@ impl DoorSettings for AdmissionDoorSettings {
     fn bind(&self, limits: DoorLimits) -> BoxFuture<'_, Result<Box<dyn Door>, BindError>> {
         Box::pin(async move {
             let door = AdmissionDoor::bind(self, limits).await?;
-            Ok(Box::new(door) as Box<dyn Door>)
+            let door: Box<dyn Door> = Box::new(door);
+            Ok(door)
         })
     }
 }

@@ -61,7 +61,8 @@ impl DoorSettings for CriDoorSettings {
     fn bind(&self, limits: DoorLimits) -> BoxFuture<'_, Result<Box<dyn Door>, BindError>> {
         Box::pin(async move {
             let door = CriDoor::bind(self.clone(), limits).await?;
-            Ok(Box::new(door) as Box<dyn Door>)
+            let door: Box<dyn Door> = Box::new(door);
+            Ok(door)
         })
     }
 }

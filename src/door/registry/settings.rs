@@ -75,7 +75,8 @@ impl DoorSettings for RegistryDoorSettings {
                 address: self.listen,
                 source,
             })?;
-            Ok(Box::new(door) as Box<dyn Door>)
+            let door: Box<dyn Door> = Box::new(door);
+            Ok(door)
         })
     }
 }

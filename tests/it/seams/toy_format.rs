@@ -1,9 +1,10 @@
 //! A format of one line of text: the signed text, the name of the key, and its signature.
 
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use pullgate::oci::{Digest, Repository};
+use pullgate::oci::{Digest, DigestError, Repository};
 use pullgate::signature::{
     Candidate, Claim, ClaimedIdentity, ExpectedIdentity, Format, FormatName, Layers, Location,
     RequiredRepository, SignatureError,
@@ -67,10 +68,11 @@ impl Format for Toy {
     ) -> Result<Claim, SignatureError> {
         let text = String::from_utf8_lossy(&candidate.unverified).into_owned();
         let malformed = || SignatureError::Malformed(text.clone());
+        let because = |error: &dyn fmt::Display| SignatureError::Malformed(format!("{text}: {error}"));
         let [digest, path, name, signature] = text.split(' ').collect::<Vec<_>>()[..] else {
             return Err(malformed());
         };
-        let signature = hex::decode(signature).map_err(|_| malformed())?;
+        let signature = hex::decode(signature).map_err(|error| because(&error))?;
         let message = format!("{digest} {path}");
         let signed = SignedBytes {
             scheme: SCHEME,
@@ -84,9 +86,9 @@ impl Format for Toy {
         let signer = named
             .ok_or_else(malformed)?
             .verify(signed)
-            .map_err(|_| malformed())?;
+            .map_err(|error| because(&error))?;
         Ok(Claim {
-            digest: digest.parse().map_err(|_| malformed())?,
+            digest: digest.parse().map_err(|error: DigestError| because(&error))?,
             identity: match path {
                 "-" => ClaimedIdentity::Nothing,
                 path => ClaimedIdentity::Path(path.to_owned()),

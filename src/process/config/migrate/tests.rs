@@ -229,10 +229,7 @@ fn a_migrated_configuration_loads_and_means_the_same() {
         })
         .collect();
     let included = folder.path().join("policy.d/a.toml");
-    assert_eq!(
-        changes,
-        [(main.clone(), vec![14]), (included.clone(), vec![3, 7])]
-    );
+    assert_eq!(changes, [(main.clone(), vec![14]), (included, vec![3, 7])]);
     assert_eq!(fs::read_to_string(&main).unwrap(), OLD, "planning writes nothing");
     for file in &files {
         write(file).unwrap();
