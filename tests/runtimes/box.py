@@ -157,7 +157,7 @@ class Box:
         self.daemons.append(daemon)
         return daemon
 
-    def await_ready(self, daemon, what, probe, seconds=20):
+    def await_ready(self, daemon, condition, probe, seconds=20):
         """Waits until `probe()` is true."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -166,7 +166,7 @@ class Box:
             if probe():
                 return
             time.sleep(0.02)
-        raise SetupError(f"{daemon.name}: no {what} within {seconds} s:\n{daemon.tail()}")
+        raise SetupError(f"{daemon.name}: no {condition} within {seconds} s:\n{daemon.tail()}")
 
     def run(self, argv, stdin=b"", seconds=CLIENT_SECONDS):
         """Runs a program to its end; after `seconds` it kills the whole process group."""

@@ -60,7 +60,7 @@ def _status(node, name):
 
 
 def other_calls(node):
-    """Every call that is no pull returns what containerd itself returns."""
+    """Every call other than a pull returns the answer of containerd itself."""
     version = require_success(node.crictl("version"))
     if "RuntimeName:  containerd" not in version.text:
         raise Failure(str(version))

@@ -10,7 +10,7 @@ import origin
 
 # The port in the files of packaging/runtimes, which the clients read unchanged.
 PORT = 5443
-# `nobody`: the gate needs no privilege.
+# The user `nobody`: the gate needs no privilege.
 USER = 65534
 # The start of the gate's user agent in the registry's access log.
 AGENT = "pullgate/"

@@ -117,7 +117,7 @@ class OracleCases(oracle_faults.FaultCases):
             *self.profile("STRANGER"),
             status=3,
         )
-        if "refused the signature or the signer" not in output.text:
+        if "NotAuthenticated" not in output.text:
             raise Failure(str(output))
         flaws = {request["flaw"] for request in self.cloud.control("GET", "requests") if request["status"] == 401}
         expect("flaws of the requests", flaws, {"Signature", "UnknownKey"})
