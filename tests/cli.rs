@@ -354,3 +354,30 @@ fn a_failure_to_write_the_output_is_an_error() {
         "error: could not write the output\n  caused by: No space left on device (os error 28)\n"
     );
 }
+
+#[test]
+fn every_example_in_the_help_is_a_valid_command() {
+    fn examples(command: &clap::Command) -> Vec<String> {
+        let help = command.get_after_help().map(ToString::to_string);
+        let own = help.unwrap_or_default();
+        let own = own.lines().filter_map(|line| line.strip_prefix("  pullgate "));
+        let own = own.map(str::to_owned).collect::<Vec<_>>();
+        own.into_iter()
+            .chain(command.get_subcommands().flat_map(examples))
+            .collect()
+    }
+    let command = pullgate::tool::cli::command();
+    let examples = examples(&command);
+    assert!(examples.len() >= 18, "{examples:#?}");
+    for example in examples {
+        let words = example
+            .replace("--kms-key-id OCID", "--kms-key-id ocid1.key.oc1.phx.vault.key")
+            .replace(
+                "--kms-key-version-id OCID",
+                "--kms-key-version-id ocid1.keyversion.oc1.phx.vault.key.version",
+            );
+        let words = ["pullgate"].into_iter().chain(words.split(' '));
+        let parsed = command.clone().try_get_matches_from(words);
+        assert!(parsed.is_ok(), "{example}: {parsed:?}");
+    }
+}

@@ -25,6 +25,7 @@ use keys::Keys;
 use registries::Registries;
 use rules::Rules;
 
+use crate::base::files::FileError;
 pub(crate) use crate::base::strict_toml::duration::to_text as show_duration;
 pub use crate::base::strict_toml::problem::{ConfigErrors, Problem};
 use crate::base::strict_toml::problem::{ConfigSource, Report, Reported, SourceSpan};
@@ -150,11 +151,7 @@ fn read_all<T>(
     then: impl FnOnce(&[ConfigDocument<'_>], Result<Config, Reported>, Report) -> Result<T, ConfigErrors>,
 ) -> Result<T, ConfigErrors> {
     let main = files::source(path).map_err(|error| ConfigErrors {
-        problems: vec![Problem::whole_file(
-            path,
-            error.why(),
-            Some("`--config` names the main file".to_owned()),
-        )],
+        problems: vec![unreadable_main_file(path, &error)],
     })?;
     let report = Report::default();
     let document = ConfigDocument::parse(&main, 0);
@@ -166,6 +163,23 @@ fn read_all<T>(
     }
     let config = read(path, &documents, now, &report);
     then(&documents, config, report)
+}
+
+/// Describes a main file that could not be read. An ordinary user may not read it: then `--config` would not help.
+fn unreadable_main_file(path: &Path, error: &FileError) -> Problem {
+    let forbidden = matches!(
+        error,
+        FileError::Io {
+            kind: std::io::ErrorKind::PermissionDenied,
+            ..
+        }
+    );
+    let hint = if forbidden {
+        "run the command with `sudo`; the daemon's user must be able to read this file"
+    } else {
+        "`--config` names the main file"
+    };
+    Problem::whole_file(path, error.why(), Some(hint.to_owned()))
 }
 
 /// Reads the `[[key]]` tables of one file of a configuration. Its rules, registries and denied digests are not read.
@@ -200,7 +214,7 @@ pub fn load_keys(path: &Path) -> Result<Vec<Arc<Authority>>, ConfigErrors> {
 /// [`ConfigErrors`]: the file could not be read, or the table has a problem.
 pub fn load_daemon(path: &Path) -> Result<DaemonTable, ConfigErrors> {
     let source = files::source(path).map_err(|error| ConfigErrors {
-        problems: vec![Problem::whole_file(path, error.why(), error.hint())],
+        problems: vec![unreadable_main_file(path, &error)],
     })?;
     let report = Report::default();
     let document = ConfigDocument::parse(&source, 0);
@@ -373,4 +387,26 @@ fn default_ruling(root: &Table<'_>, table: Option<Table<'_>>) -> Result<DefaultR
     });
     table.finish();
     default
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+
+    use super::unreadable_main_file;
+    use crate::base::files::{FileAction, FileError};
+
+    #[test]
+    fn the_hint_for_an_unreadable_main_file_depends_on_the_error() {
+        let path = Path::new("/etc/pullgate/pullgate.toml");
+        for (kind, words) in [
+            (io::ErrorKind::PermissionDenied, "`sudo`"),
+            (io::ErrorKind::NotFound, "`--config` names the main file"),
+        ] {
+            let error = FileError::from_io(path, FileAction::Read, &kind.into());
+            let hint = unreadable_main_file(path, &error).hint.unwrap();
+            assert!(hint.contains(words), "{kind}: {hint}");
+        }
+    }
 }

@@ -27,6 +27,9 @@ use crate::tool::cli::registry_args::{RegistryArgs, own_listeners};
 
 /// Arguments of `pullgate check`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  pullgate check registry.example/acme/app:v1\n  \
+                  pullgate check --fresh --json registry.example/acme/app:v1")]
 pub(super) struct Check {
     /// Image, as a container runtime names it
     #[arg(value_name = "IMAGE", value_parser = reference)]

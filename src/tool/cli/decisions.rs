@@ -18,6 +18,9 @@ use crate::tool::cli::daemon_client::{
 
 /// Arguments of `pullgate decisions`.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+                  pullgate decisions --denied --lines 50\n  \
+                  pullgate decisions --follow")]
 pub(super) struct DecisionsArgs {
     /// Print new decisions as they are made, until interrupted; with `--json` one object per line
     #[arg(long, short)]

@@ -18,6 +18,9 @@ use crate::trust::PublicKey;
 
 /// Arguments of `pullgate key import`.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+                  pullgate key import --kms-key-id OCID --name release --output /etc/pullgate/policy.d\n  \
+                  pullgate key import --kms-key-id OCID --all-versions --name release --output /etc/pullgate/policy.d")]
 pub(in crate::tool::cli) struct KeyImportArgs {
     /// Key in OCI Vault
     #[arg(long, value_name = "OCID", value_parser = key_id)]

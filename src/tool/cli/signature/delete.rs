@@ -20,6 +20,9 @@ use crate::tool::signature_store;
 
 /// Arguments of `pullgate signature delete`.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+                  pullgate signature delete registry.example/acme/app:v1 --all\n  \
+                  pullgate signature delete registry.example/acme/app:v1 --id sha256:DIGEST --yes")]
 pub(in crate::tool::cli) struct Delete {
     #[command(flatten)]
     selection: RecordSelection,

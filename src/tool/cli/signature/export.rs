@@ -20,6 +20,9 @@ use crate::tool::signature_store;
 
 /// Arguments of `pullgate signature export`.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+                  pullgate signature export registry.example/acme/app:v1 signatures\n  \
+                  pullgate signature export registry.example/acme/app:v1 --to mirror.example/acme/app:v1")]
 pub(in crate::tool::cli) struct Export {
     #[command(flatten)]
     selection: RecordSelection,

@@ -23,6 +23,9 @@ use crate::tool::signature_store;
 
 /// Arguments of `pullgate signature import`.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+                  pullgate signature import signatures\n  \
+                  pullgate signature import signatures --to mirror.example/acme/app:v1")]
 pub(in crate::tool::cli) struct SignatureImportArgs {
     /// Files of records, or directories that `signature export` wrote. A file holds one record, or a list as printed by
     /// `oci artifacts container image-signature list`

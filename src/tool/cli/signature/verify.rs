@@ -30,6 +30,9 @@ use crate::trust::{Authority, Salt, SignerId, SigningAlgorithm, TrustedKey};
 /// Arguments of `pullgate signature verify`. Options that Oracle's `get-verify` has too have its names. Unlike
 /// `get-verify`, this verb verifies signatures itself and asks no service.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+                  pullgate signature verify registry.example/acme/app:v1\n  \
+                  pullgate signature verify registry.example/acme/app:v1 --key release.pem")]
 pub(in crate::tool::cli) struct Verify {
     #[command(flatten)]
     selection: RecordSelection,
