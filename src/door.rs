@@ -1,4 +1,4 @@
-//! The ways in. A door is one file (or folder) and one line of [`DOORS`]: the file holds its settings, how they are read
+//! The ways in. A door is one file (or folder) and one line of `DOORS`: the file holds its settings, how they are read
 //! and shown, how the door binds, and how it serves.
 
 pub mod listen;
