@@ -109,7 +109,7 @@ pub enum ListenAddress {
     Unix(PathBuf),
 }
 
-/// What a door is served with.
+/// The parts that a door needs to serve.
 #[derive(Clone)]
 pub struct ServeContext {
     /// The gate that decides on each pull.

@@ -1,4 +1,4 @@
-//! What is known about who signed an image: find and verify, run together.
+//! The evidence about the signers of an image: find and verify, run together.
 
 pub mod search;
 mod store;
@@ -13,7 +13,7 @@ use crate::pull::verify::CheckedSignature;
 use crate::signature::SourceName;
 use crate::trust::SignerId;
 
-/// Everything that one search found out about who signed an image: enough to decide again and again without a request.
+/// Everything that one search found out about the signers of an image: enough to decide again and again without a request.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
     checked: Vec<CheckedSignature>,

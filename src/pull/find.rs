@@ -33,7 +33,7 @@ pub static SOURCES: &[(SourceName, BuildSource)] = &[
 /// Makes a source from what the process has.
 pub type BuildSource = fn(&SourceContext) -> Arc<dyn Source>;
 
-/// What sources are made from.
+/// The parts that sources are made from.
 #[derive(Clone)]
 pub struct SourceContext {
     /// The registries.

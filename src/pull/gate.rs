@@ -71,7 +71,7 @@ impl Gate {
         self.admit_after(request, Extent::UntilSatisfied).await
     }
 
-    /// Evaluates a pull as [`Self::admit`] does, for a person who wants to see every record: where it has to search for
+    /// Evaluates a pull as [`Self::admit`] does, for a caller that wants every record: where it has to search for
     /// signatures, it hears every source to its end. Evidence that is remembered answers as it would answer a pull.
     pub async fn explain(&self, request: &PullRequest) -> Evaluation {
         self.admit_after(request, Extent::Everything).await

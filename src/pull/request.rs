@@ -107,7 +107,7 @@ impl Purpose {
 pub enum Extent {
     /// Until the rule is satisfied: for a pull.
     UntilSatisfied,
-    /// Until every source was heard to its end: for a person who wants to see every record.
+    /// Until every source was heard to its end: for a caller that wants every record.
     Everything,
 }
 

@@ -130,7 +130,7 @@ impl VerifyError {
     }
 }
 
-/// What a signature must say to count.
+/// The content that a signature must have to count.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// The digest of the image.

@@ -6,7 +6,7 @@ use crate::base::printable::excerpt;
 use crate::oci::{Digest, Repository};
 use crate::trust::Signer;
 
-/// What a trusted key signed. [`crate::pull::verify`] compares it with the image being pulled.
+/// The statement that a trusted key signed. [`crate::pull::verify`] compares it with the image being pulled.
 #[derive(Clone, Debug)]
 pub struct Claim {
     /// The digest that was signed.
@@ -17,7 +17,7 @@ pub struct Claim {
     pub signer: Signer,
 }
 
-/// What the signed bytes say about where the image belongs.
+/// The repository that the signed bytes name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimedIdentity {
     /// The signed bytes name no repository.
@@ -39,7 +39,7 @@ impl fmt::Display for ClaimedIdentity {
     }
 }
 
-/// What the signed bytes must say for one pull.
+/// The repository that the signed bytes must name for one pull.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExpectedIdentity {
     /// The format signs no repository: the scope of the rule is all that binds the signature to one.

@@ -71,9 +71,9 @@ const GLOBAL: &str = "Global options";
 pub enum Color {
     /// On a terminal, unless `NO_COLOR` is set (no-color.org) or `TERM` is `dumb`.
     Auto,
-    /// Always.
+    /// Colour always.
     Always,
-    /// Never.
+    /// Colour never.
     Never,
 }
 

@@ -53,7 +53,7 @@ pub enum SignatureStoreError {
     },
 }
 
-/// Collects the records of an image from every source, whoever signed them. Also returns the sources that could not be
+/// Collects the records of an image from every source, of any signer. Also returns the sources that could not be
 /// read.
 pub async fn collect(
     context: &SourceContext,

@@ -3,7 +3,7 @@
 use super::validity::Validity;
 use crate::base::canonical_hash::CanonicalHash;
 
-/// What policy, `config show` and the generation need to know of every kind of authority.
+/// The facts that policy, `config show` and the generation need of every kind of authority.
 pub trait AuthorityFacts {
     /// The name by which rules refer to the authority.
     fn name(&self) -> &str;

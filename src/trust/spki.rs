@@ -97,7 +97,7 @@ fn decode(block: PemBlock<'_>) -> Result<Vec<u8>, KeyError> {
 
 /// Whether a file without PEM is a symmetric key: its raw bytes, or the metadata that a key service prints about one.
 fn is_symmetric(file: &[u8]) -> bool {
-    // The three AES key sizes. Text of exactly that length is no key file either.
+    // The three AES key sizes. Text of exactly that length is not a key file either.
     matches!(file.len(), 16 | 24 | 32) || names_symmetric(file)
 }
 

@@ -438,7 +438,7 @@ impl Offender {
     }
 }
 
-/// What a failed pull may have left.
+/// The image that a failed pull may have left behind.
 enum Leftover {
     /// Another image than the admitted one. It was removed.
     Another(Box<Denial>),

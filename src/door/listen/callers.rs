@@ -1,4 +1,4 @@
-//! The callers of a Unix socket: who each one is, and how many connections each user holds.
+//! The callers of a Unix socket: the identity of each one, and the number of connections that each user holds.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -12,7 +12,7 @@ use crate::base::strict_toml::value::TextOrTable;
 /// while it is created takes four of them.
 const PATH_BYTES: usize = 103;
 
-/// The path of a Unix socket, and the permissions that decide who may open it.
+/// The path of a Unix socket, and the permissions of its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketSettings {
     /// The path of the socket's file.

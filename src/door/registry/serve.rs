@@ -65,7 +65,7 @@ impl ServeBounds {
     }
 }
 
-/// What every connection needs.
+/// The parts that every connection needs.
 pub(super) struct Server<H> {
     pub(super) handler: H,
     pub(super) tls: Option<TlsAcceptor>,

@@ -19,14 +19,14 @@ pub enum AuthPolicy {
     Basic {
         /// User name.
         user: String,
-        /// Password.
+        /// The password.
         password: String,
     },
     /// One user, whose credentials are exchanged at `/token` for a token for one repository.
     Bearer {
         /// User name.
         user: String,
-        /// Password.
+        /// The password.
         password: String,
         /// Whether `/token` grants pulls without credentials, as Docker Hub does.
         anonymous_pull: bool,

@@ -131,7 +131,7 @@ fn hash_registry(hash: &mut CanonicalHash, registry: &RegistryConfig) {
         hash.text(endpoint.as_str());
     }
     hash.bytes(ca.as_deref().unwrap_or_default());
-    // What is in a file of credentials may change at any time; where it lies says nothing.
+    // The content of a credentials file may change at any time, and its path says nothing about it.
     match credentials {
         Credentials::Anonymous => hash.text("anonymous"),
         Credentials::File(_) => hash.text("file"),

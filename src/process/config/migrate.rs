@@ -40,7 +40,7 @@ pub struct MigratedFile {
 pub struct Change {
     /// The line of `before`, counted from 1.
     pub line: usize,
-    /// What is done there, in the imperative.
+    /// The change, in the imperative.
     pub action: String,
 }
 

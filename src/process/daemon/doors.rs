@@ -22,7 +22,7 @@ pub(super) struct BoundDoors {
     connections: usize,
 }
 
-/// What the doors, the control socket and the metrics address are served with.
+/// The parts that the doors, the control socket and the metrics address need to serve.
 pub(super) struct DaemonContext {
     pub(super) doors: ServeContext,
     pub(super) metrics: Arc<Registry>,

@@ -20,7 +20,7 @@ use crate::process::config::Config;
 use crate::pull::gate::{Gate, GateSettings};
 use crate::pull::record::RequestMetrics;
 
-/// What the running daemon stands on.
+/// The state that the running daemon works with.
 pub(super) struct Running {
     /// The configuration of the start: settings that are read once stay as they are there.
     started: Config,

@@ -18,7 +18,7 @@ use tracing_serde::{AsSerde as _, SerdeMapVisitor};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// The time for which lines are collected. A person who follows the log does not notice it.
+/// The time for which lines are collected. A reader that follows the log does not notice it.
 const COLLECTING: Duration = Duration::from_millis(5);
 
 /// The most bytes that wait for an output that does not accept them. Beyond it a pull that logs waits too, because a decision

@@ -21,7 +21,7 @@ pub(super) enum ArtifactError {
     Malformed {
         /// The digest of the manifest.
         referrer: Digest,
-        /// What is wrong with it.
+        /// The fault of the artifact.
         what: String,
     },
     /// The registry did not give the manifest or a layer.

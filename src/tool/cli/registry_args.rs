@@ -1,4 +1,4 @@
-//! Access to registries: through the endpoints of the configuration, with the credentials of the user who runs the tool.
+//! Access to registries: through the endpoints of the configuration, with the credentials of the user that runs the tool.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -63,7 +63,7 @@ impl RegistryArgs {
         })
     }
 
-    /// Replaces the credentials that a pulling client would pass through with those of the user who runs the tool.
+    /// Replaces the credentials that a pulling client would pass through with those of the user that runs the tool.
     pub(super) fn apply_to(&self, config: Config, image: &Reference) -> Config {
         match self.with_logins(config.registries.clone(), image) {
             Ok(registries) => Config { registries, ..config },

@@ -130,7 +130,7 @@ impl RsaKey {
             digest: D::new(),
             salt_len,
         };
-        // Every failure looks the same from outside: the step that failed would help an attacker who probes.
+        // Every failure looks the same from outside: the step that failed would help an attacker that probes.
         self.inner
             .verify(scheme, &D::digest(message), signature)
             .or(Err(SignatureMismatch))

@@ -24,7 +24,7 @@ fn linked(link: &str) -> Result<Option<Page>, RouteError> {
     Page::next(&HeaderValue::from_str(link).unwrap())
 }
 
-/// What a manifest route asks for, as an image name.
+/// The image name that a manifest route requests.
 fn image(route: Result<Route, RouteError>) -> String {
     let route = route.unwrap();
     let Route::Manifest(reference) = &route else {
@@ -75,7 +75,7 @@ fn the_registry_is_named_by_ns_then_by_the_first_part_then_by_the_default() {
             "docker.io/library/nginx:v1",
         ),
         ("/v2/nginx/manifests/v1", Some("reg.test"), "reg.test/nginx:v1"),
-        // What names a registry by itself goes before the default.
+        // A registry that the request itself names takes precedence over the default.
         (
             "/v2/reg.test/app/manifests/v1",
             Some("docker.io"),
@@ -91,7 +91,7 @@ fn the_registry_is_named_by_ns_then_by_the_first_part_then_by_the_default() {
             Some("docker.io"),
             "reg.test/other.test/app:v1",
         ),
-        // A host alone is no image of that host: it is a name below the default.
+        // A host alone does not name an image of that host: it is a name below the default.
         (
             "/v2/reg.test/manifests/v1",
             Some("docker.io"),
@@ -433,7 +433,7 @@ proptest! {
     fn links_lead_to_the_page_they_came_from(last in "[!-~]{1,40}", host in "[a-z]{1,8}\\.test(:[1-9][0-9]{0,3})?") {
         let query = format!("last={}", percent::encode(&last));
         let next = linked(&format!("</v2/x/tags/list?{query}>; rel=\"next\""));
-        // A `%` in a tag is none that any registry gives out: refused, not passed on half read.
+        // No registry returns a tag with a `%`: the door refuses it instead of passing on a half-read tag.
         prop_assume!(!last.contains('%'));
         let page = next.unwrap().unwrap();
         let Ok(Route::Tags { name, .. }) = get(&format!("/v2/app/tags/list?ns={host}")) else { panic!() };

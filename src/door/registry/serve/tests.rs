@@ -180,7 +180,7 @@ impl Running {
     }
 }
 
-/// What comes until the connection ends; by a reset too.
+/// Reads until the connection ends, also by a reset.
 async fn rest(mut client: TcpStream) -> String {
     let mut read = Vec::new();
     let ended = timeout(LATEST, client.read_to_end(&mut read))
@@ -229,7 +229,7 @@ async fn a_client_that_stops_reading_is_cut_and_everything_freed() {
     let mut client = server.ask(&get("/endless")).await;
     client.read_exact(&mut [0; 1024]).await.unwrap();
     server.all_freed().await;
-    // What the kernel held for it is gone as well: the client finds the connection reset, not drained.
+    // The bytes that the kernel held for it are gone as well: the client finds the connection reset, not drained.
     let mut read = Vec::new();
     let error = timeout(LATEST, client.read_to_end(&mut read))
         .await
@@ -303,7 +303,7 @@ async fn a_blob_that_is_cut_never_ends_cleanly() {
         let answer = server
             .whole(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"))
             .await;
-        // One that breaks off at once may leave before its head is written: then there is no answer at all.
+        // One that breaks off at once may leave before its head is written: then the client receives no answer at all.
         if !answer.is_empty() {
             let (head, length) = split(&answer);
             assert!(head.contains("content-length: 1048576000"), "{head}");

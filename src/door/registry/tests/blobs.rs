@@ -12,7 +12,7 @@ async fn blobs_are_passed_on_whole_in_part_and_as_heads() {
     let node = Node::start(origin, vec![("registry.test/**", only(&[&app]))]).await;
     let digest = Digest::sha256(&layer);
     let target = format!("/v2/registry.test/team/app/blobs/{digest}");
-    // Before its manifest was admitted, nobody vouches for it.
+    // Before its manifest was admitted, nothing vouches for it.
     let (_, told) = node.refused(&format!("GET {target}"), "").await;
     assert_eq!(told["detail"]["reason"], "not-derived");
     node.ask("HEAD /v2/registry.test/team/app/manifests/v1", "").await;

@@ -70,7 +70,7 @@ fn five_fields_are_enough() {
         (None, None, 0)
     );
     assert_eq!(record.to_json(), least.to_string().as_bytes());
-    // What the command line prints of an absent field.
+    // The text that the command line prints for an absent field.
     let nulls = json!({"id": null, "display-name": null, "lifecycle-state": null, "time-created": null});
     let mut least = least;
     let mut printed = Map::new();

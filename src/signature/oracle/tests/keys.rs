@@ -176,7 +176,7 @@ fn of_two_names_of_one_key_the_usable_one_signs() {
         error(&good(), &both),
         unusable("old", SignerUnusable::Expired(NOW.parse().unwrap()))
     );
-    // Of two usable names the first one of the rule.
+    // If two names are usable, the first one of the rule counts.
     assert_eq!(
         open(&good(), &[new.clone(), release()]).unwrap().signer.name(),
         "new"
