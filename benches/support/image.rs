@@ -234,7 +234,7 @@ pub fn put_signed(
         "config": named(CONFIG, &config),
         "layers": layers.iter().map(|layer| named(LAYER, layer)).collect::<Vec<_>>(),
     });
-    let manifest = Blob::of(manifest.to_string().into());
+    let manifest = Blob::from_bytes(manifest.to_string().into());
     let digest = manifest.digest().to_string();
     store.manifest(repository, tag, MANIFEST, manifest.bytes());
     let record = signer.record(&digest, repository, SigningAlgorithm::Sha256RsaPkcsPss);

@@ -259,7 +259,7 @@ fn tag_or_digest(image: &Reference) -> String {
 
 /// Returns the digest of the child manifest that a runtime on this machine would pull.
 fn for_this_platform(manifests: &Value) -> Option<&str> {
-    let host = Platform::of_this_machine();
+    let host = Platform::from_this_machine();
     let fits = |child: &&Value| {
         child.pointer("/platform/os").and_then(Value::as_str) == Some(host.os.as_str())
             && child.pointer("/platform/architecture").and_then(Value::as_str)

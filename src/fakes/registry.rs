@@ -186,7 +186,7 @@ impl EmbeddedRegistry {
     /// # Errors
     /// As [`Self::put_blob`].
     pub fn put_image(&self, repository: &str, tag: &str, layers: &[&[u8]]) -> Result<Descriptor, StoreError> {
-        self.put_image_for(repository, tag, Platform::of_this_machine(), layers)
+        self.put_image_for(repository, tag, Platform::from_this_machine(), layers)
     }
 
     /// As [`Self::put_image`], for another platform.

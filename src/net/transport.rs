@@ -34,7 +34,7 @@ pub(crate) use self::error::{TransportError, TransportSetupError};
 use self::guard::{ConnectPolicy, Guard};
 use self::pool::Pool;
 use self::pool_key::PoolKey;
-pub(crate) use self::response::{BrokenOff, IncomingBody, Response, Unread};
+pub(crate) use self::response::{BrokenOff, IncomingBody, TransportResponse, Unread};
 
 /// The `User-Agent` of requests that name none.
 const NAME: HeaderValue = HeaderValue::from_static(concat!("pullgate/", env!("CARGO_PKG_VERSION")));
@@ -94,7 +94,7 @@ impl Transport {
         &self,
         outgoing: OutgoingRequest<'_>,
         policy: ConnectPolicy,
-    ) -> Result<Response, TransportError> {
+    ) -> Result<TransportResponse, TransportError> {
         let key = PoolKey::new(outgoing.url, policy).map_err(|error| TransportError::new(&error))?;
         // The server may have closed an idle connection while the request was under way. It has not seen the request
         // then, so that the request is sent again where a second execution would be harmless.
@@ -103,7 +103,7 @@ impl Transport {
             let request = outgoing.request(&key, connection.forwarded.as_ref())?;
             match connection.send(request).await {
                 Ok((response, connection)) => {
-                    return Ok(Response::new(response, connection, key, &self.pool));
+                    return Ok(TransportResponse::new(response, connection, key, &self.pool));
                 }
                 Err(UnansweredRequest { is_unsent: true, .. }) => {}
                 Err(failed) if repeatable && failed.is_silence() => break,
@@ -115,7 +115,7 @@ impl Transport {
         let request = outgoing.request(&key, forwarded.as_ref())?;
         let connection = Connection::new(socket, forwarded).await?;
         match connection.send(request).await {
-            Ok((response, connection)) => Ok(Response::new(response, connection, key, &self.pool)),
+            Ok((response, connection)) => Ok(TransportResponse::new(response, connection, key, &self.pool)),
             Err(failed) => Err(TransportError::new(&failed.error)),
         }
     }

@@ -39,7 +39,7 @@ pub struct Platform {
 impl Platform {
     /// Returns the platform of this machine in Go's words, by which runtimes pick a child of an index.
     #[must_use]
-    pub fn of_this_machine() -> Self {
+    pub fn from_this_machine() -> Self {
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "aarch64" => "arm64",

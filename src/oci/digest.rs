@@ -165,7 +165,7 @@ pub struct Blob {
 impl Blob {
     /// Hashes content that was requested by tag, or that we made. Its SHA-256 digest becomes its name.
     #[must_use]
-    pub fn of(bytes: Bytes) -> Self {
+    pub fn from_bytes(bytes: Bytes) -> Self {
         Self {
             digest: Digest::sha256(&bytes),
             bytes,
@@ -272,7 +272,10 @@ mod tests {
     #[test]
     fn bytes_with_another_digest_do_not_become_a_blob() {
         let empty: Digest = EMPTY.parse().unwrap();
-        assert_eq!(Blob::check(&empty, Bytes::new()).unwrap(), Blob::of(Bytes::new()));
+        assert_eq!(
+            Blob::check(&empty, Bytes::new()).unwrap(),
+            Blob::from_bytes(Bytes::new())
+        );
         let mismatch = Blob::check(&empty, Bytes::from_static(b"x")).unwrap_err();
         assert_eq!(
             (mismatch.expected, mismatch.actual),

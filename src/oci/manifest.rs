@@ -343,9 +343,9 @@ impl Children {
 
 impl<'de> Deserialize<'de> for Children {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bounded;
+        struct BoundedList;
 
-        impl<'de> Visitor<'de> for Bounded {
+        impl<'de> Visitor<'de> for BoundedList {
             type Value = Children;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -365,7 +365,7 @@ impl<'de> Deserialize<'de> for Children {
             }
         }
 
-        deserializer.deserialize_seq(Bounded)
+        deserializer.deserialize_seq(BoundedList)
     }
 }
 

@@ -95,7 +95,7 @@ impl Tag {
     /// Tag Schema"): the algorithm cut to 32 characters, `-`, the encoded part cut to 64. Two SHA-512 digests can share
     /// a tag, so the `subject` of every listed artifact is checked.
     #[must_use]
-    pub fn of_referrers(digest: &Digest) -> Self {
+    pub fn from_subject(digest: &Digest) -> Self {
         Self(format!("{:.32}-{:.64}", digest.algorithm(), digest.encoded()))
     }
 }

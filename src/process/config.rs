@@ -22,7 +22,7 @@ use std::time::Duration;
 use document::ConfigDocument;
 use jiff::Timestamp;
 use keys::Keys;
-use registries::Registries;
+use registries::ConfiguredRegistries;
 use rules::Rules;
 
 use crate::base::files::FileError;
@@ -265,7 +265,7 @@ fn read(
     {
         rules.add(table, &keys, every_key);
     }
-    let mut registries = Registries::default();
+    let mut registries = ConfiguredRegistries::default();
     for table in roots
         .iter_mut()
         .flat_map(|root| root.tables("registry", "`[[registry]]`"))

@@ -84,7 +84,7 @@ pub fn records_of<'a>(
     source: &'a dyn Source,
     query: Query<'a>,
 ) -> BoxStream<'a, Result<Candidate, FindError>> {
-    let bounded = Bounded {
+    let bounded = BudgetedRecords {
         records: source.find(query),
         charged: BTreeSet::new(),
         yielded: BTreeSet::new(),
@@ -101,7 +101,7 @@ pub fn records_of<'a>(
     .boxed()
 }
 
-struct Bounded<'a> {
+struct BudgetedRecords<'a> {
     records: BoxStream<'a, Result<Candidate, FindError>>,
     charged: BTreeSet<Locator>,
     yielded: BTreeSet<(FormatName, Locator)>,
@@ -109,7 +109,7 @@ struct Bounded<'a> {
     limit: usize,
 }
 
-impl Bounded<'_> {
+impl BudgetedRecords<'_> {
     async fn next(&mut self) -> Option<Result<Candidate, FindError>> {
         while let Some(record) = self.records.next().await {
             match &record {

@@ -329,13 +329,13 @@ fn push(
     release: &PrivateKey,
     stranger: &PrivateKey,
 ) -> Result<Vec<DemoImage>, DemoError> {
-    let put = |tag: &str| put_image(registry, tag, Platform::of_this_machine());
+    let put = |tag: &str| put_image(registry, tag, Platform::from_this_machine());
 
     let signed = put("signed")?;
     attach(registry, &signed, &record(release, &signed.digest)?)?;
 
     let children = [
-        put_image(registry, "", Platform::of_this_machine())?,
+        put_image(registry, "", Platform::from_this_machine())?,
         put_image(registry, "", another_platform())?,
     ];
     let index = registry.put_index(REPOSITORY, "multi-platform", &children)?;
@@ -400,7 +400,7 @@ fn put_image(registry: &EmbeddedRegistry, tag: &str, platform: Platform) -> Resu
 
 /// Returns a platform that a runtime on this machine does not pull.
 fn another_platform() -> Platform {
-    let host = Platform::of_this_machine();
+    let host = Platform::from_this_machine();
     let other = if host.architecture == "s390x" {
         "amd64"
     } else {
@@ -434,7 +434,7 @@ fn attach(registry: &EmbeddedRegistry, subject: &Descriptor, record: &Record) ->
         .manifest(REPOSITORY, &subject.digest.to_string())
         .ok_or(StoreError::Unknown)?;
     let media_type = MediaType::from_content_type(&subject.media_type).ok_or(StoreError::Unknown)?;
-    let referrer = artifact(record, &Blob::of(bytes), media_type, Timestamp::now());
+    let referrer = artifact(record, &Blob::from_bytes(bytes), media_type, Timestamp::now());
     for blob in &referrer.blobs {
         registry.put_blob(REPOSITORY, blob.bytes().clone())?;
     }

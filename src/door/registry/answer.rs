@@ -61,7 +61,7 @@ pub(super) fn base(challenge: Option<HeaderValue>) -> Response<ResponseBody> {
             JSON,
         ),
         Some(challenge) => {
-            let entry = ErrorEntry {
+            let entry = DoorErrorEntry {
                 code: "UNAUTHORIZED",
                 message: "pullgate: the registry behind the gate wants credentials".to_owned(),
                 detail: None,
@@ -143,7 +143,7 @@ pub(super) fn denied(denial: &Denial, puller: Puller) -> Response<ResponseBody> 
         Some(_) => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),
         None => http_answer(denial.reason),
     };
-    let entry = ErrorEntry {
+    let entry = DoorErrorEntry {
         code: puller.code(code),
         message: cut(&printable(&denial.to_string()), MESSAGE_BYTES).into_owned(),
         detail: Some(Detail {
@@ -172,7 +172,7 @@ pub(super) fn refused(refusal: &RouteError) -> Response<ResponseBody> {
     .into_owned();
     let mut response = error(
         status,
-        &ErrorEntry {
+        &DoorErrorEntry {
             code,
             message: message.clone(),
             detail: None,
@@ -206,7 +206,7 @@ pub(super) fn crashed() -> Response<ResponseBody> {
     };
     error(
         status,
-        &ErrorEntry {
+        &DoorErrorEntry {
             code,
             message: message.clone(),
             detail: Some(detail),
@@ -218,11 +218,11 @@ pub(super) fn crashed() -> Response<ResponseBody> {
 /// The error body of distribution-spec 1.1, "Error Codes".
 #[derive(Serialize)]
 struct Errors<'a> {
-    errors: [&'a ErrorEntry; 1],
+    errors: [&'a DoorErrorEntry; 1],
 }
 
 #[derive(Serialize)]
-struct ErrorEntry {
+struct DoorErrorEntry {
     code: &'static str,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -260,7 +260,7 @@ struct ReferrersEntry<'a> {
     artifact_type: Option<&'a str>,
 }
 
-fn error(status: StatusCode, entry: &ErrorEntry, short: &str) -> Response<ResponseBody> {
+fn error(status: StatusCode, entry: &DoorErrorEntry, short: &str) -> Response<ResponseBody> {
     let mut response = with_headers(
         status,
         ResponseBody::whole(json(&Errors { errors: [entry] })),

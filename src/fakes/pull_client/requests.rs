@@ -11,7 +11,7 @@ use crate::base::error_chain::chain;
 use crate::base::limits::{ERROR_BYTES, MANIFEST_BYTES};
 use crate::base::percent;
 use crate::net::transport::guard::ConnectPolicy;
-use crate::net::transport::{OutgoingRequest, Response};
+use crate::net::transport::{OutgoingRequest, TransportResponse};
 use crate::oci::{Blob, Digest, MediaType, Reference};
 
 impl PullClient {
@@ -59,7 +59,7 @@ impl PullClient {
         let blob = match reference.parse() {
             Ok(digest) => Blob::check(&digest, bytes)
                 .map_err(|_mismatch| ClientPullError::Corrupt { path: path.clone() })?,
-            Err(_tag) => Blob::of(bytes),
+            Err(_tag) => Blob::from_bytes(bytes),
         };
         match serde_json::from_slice(blob.bytes()) {
             Ok(json) => Ok(PulledManifest { blob, json, path }),
@@ -176,7 +176,7 @@ impl PullClient {
 
 /// A successful response whose body has not been read.
 pub struct PullResponse {
-    response: Response,
+    response: TransportResponse,
     path: String,
 }
 

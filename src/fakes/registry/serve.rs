@@ -270,7 +270,7 @@ async fn put_manifest(
             Blob::check(&digest, bytes).map_err(|_mismatch| StoreError::Digest)?,
             None,
         ),
-        Err(_it_is_a_tag) if is_tag(reference) => (Blob::of(bytes), Some(reference)),
+        Err(_it_is_a_tag) if is_tag(reference) => (Blob::from_bytes(bytes), Some(reference)),
         Err(_neither) => return Err(invalid("neither a tag nor a digest")),
     };
     let mut store = lock(&shared.store);

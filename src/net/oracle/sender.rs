@@ -19,7 +19,7 @@ use crate::net::oracle::metrics::{Call, CallOutcome, CountedError, OracleObserve
 use crate::net::oracle::wire::ServiceError;
 use crate::net::oracle::{Operation, RequestSigner};
 use crate::net::transport::guard::{Forbidden, Guard, host_of};
-use crate::net::transport::{OutgoingRequest, Response, Transport, TransportError, Unread};
+use crate::net::transport::{OutgoingRequest, Transport, TransportError, TransportResponse, Unread};
 
 /// How often one request is sent in all (SDK 2.189.0, `retry/__init__.py`).
 const ATTEMPTS: u32 = 8;
@@ -283,7 +283,7 @@ async fn signed_headers(
 
 /// Reads a response: its status, its next page and, up to `limit` bytes, its body.
 async fn read(
-    response: Response,
+    response: TransportResponse,
     host: &str,
     limit: usize,
     signed_at: Timestamp,
@@ -331,7 +331,7 @@ async fn read(
 }
 
 /// Reads a response whose status is an error.
-async fn read_refusal(response: Response, host: &str, signed_at: Timestamp) -> FailedAttempt {
+async fn read_refusal(response: TransportResponse, host: &str, signed_at: Timestamp) -> FailedAttempt {
     let status = response.status();
     let there = service_clock(response.headers());
     let retry_after = retry_after(response.headers());

@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep};
 use super::error::RegistryError;
 use crate::base::printable::{excerpt, excerpt_bytes};
 use crate::base::{error_chain, limits};
-use crate::net::transport::{BrokenOff, IncomingBody, Response, Unread};
+use crate::net::transport::{BrokenOff, IncomingBody, TransportResponse, Unread};
 
 /// Most entries of an error document (distribution-spec 1.1, "Error Codes") that are quoted.
 const QUOTED_ERRORS: usize = 3;
@@ -29,7 +29,7 @@ const REST: Duration = Duration::from_micros(500);
 
 /// Reads a body whole, under a bound.
 pub(super) async fn read_bounded(
-    response: Response,
+    response: TransportResponse,
     host: &str,
     limit: usize,
 ) -> Result<Bytes, RegistryError> {
@@ -45,7 +45,7 @@ pub(super) async fn read_bounded(
 
 /// Reads a body to its end and drops it, so that its connection can be reused. The connection of a long body is closed
 /// instead.
-pub(super) async fn drain(mut response: Response) {
+pub(super) async fn drain(mut response: TransportResponse) {
     let mut seen = 0_usize;
     while seen <= limits::ERROR_BYTES {
         match response.chunk().await {
@@ -58,7 +58,7 @@ pub(super) async fn drain(mut response: Response) {
 
 /// Returns the messages of a registry's error document, bounded and printable; an empty text where the body has no such
 /// message (an HTML page).
-pub(super) async fn error_message(response: Response) -> String {
+pub(super) async fn error_message(response: TransportResponse) -> String {
     let is_text = response
         .headers()
         .get(header::CONTENT_TYPE)
@@ -69,7 +69,11 @@ pub(super) async fn error_message(response: Response) -> String {
     };
     match serde_json::from_slice::<ErrorDocument>(&body) {
         Ok(document) => {
-            let messages = document.errors.iter().take(QUOTED_ERRORS).map(ErrorEntry::text);
+            let messages = document
+                .errors
+                .iter()
+                .take(QUOTED_ERRORS)
+                .map(RegistryErrorEntry::text);
             excerpt(messages.collect::<Vec<_>>().join("; ").trim())
         }
         Err(_) if is_text => excerpt_bytes(body.trim_ascii()),
@@ -78,7 +82,7 @@ pub(super) async fn error_message(response: Response) -> String {
 }
 
 /// Refuses a compressed body, which was not requested.
-pub(super) fn refuse_compressed(response: &Response, host: &str) -> Result<(), RegistryError> {
+pub(super) fn refuse_compressed(response: &TransportResponse, host: &str) -> Result<(), RegistryError> {
     response.compressed().map_or(Ok(()), |encoding| {
         Err(RegistryError::Malformed {
             host: host.to_owned(),
@@ -93,7 +97,7 @@ pub(super) fn refuse_compressed(response: &Response, host: &str) -> Result<(), R
 /// Returns the bytes of a body as they arrive. The stream ends with an error when no byte arrives for `idle`, or when the
 /// body breaks off. It reads only when it is polled.
 pub(super) fn stream(
-    response: Response,
+    response: TransportResponse,
     host: String,
     idle: Duration,
 ) -> BoxStream<'static, Result<Bytes, RegistryError>> {
@@ -189,18 +193,18 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
 /// decision depends on it.
 #[derive(serde::Deserialize)]
 struct ErrorDocument {
-    errors: Vec<ErrorEntry>,
+    errors: Vec<RegistryErrorEntry>,
 }
 
 #[derive(serde::Deserialize)]
-struct ErrorEntry {
+struct RegistryErrorEntry {
     #[serde(default)]
     code: String,
     #[serde(default)]
     message: String,
 }
 
-impl ErrorEntry {
+impl RegistryErrorEntry {
     fn text(&self) -> String {
         match (self.code.is_empty(), self.message.is_empty()) {
             (false, false) => format!("{}: {}", self.code, self.message),

@@ -107,7 +107,7 @@ impl RegistryClient {
         digest: &Digest,
         access: &Access,
     ) -> Result<ReferrersTag, RegistryError> {
-        let target = Target::Tag(Tag::of_referrers(digest));
+        let target = Target::Tag(Tag::from_subject(digest));
         match self.manifest(repository, &target, access).await {
             Ok(fetched) => ReferrersTag::from_manifest(fetched).map_err(|error| RegistryError::Malformed {
                 host: repository.registry().to_owned(),

@@ -67,7 +67,7 @@ impl RegistryTask for ManifestTask<'_> {
                 if let Some(claimed) = claimed {
                     check(&claimed_digest(&claimed, &host)?, bytes.clone(), &host)?;
                 }
-                Blob::of(bytes)
+                Blob::from_bytes(bytes)
             }
         };
         Ok(FetchedManifest { blob, content_type })

@@ -168,7 +168,7 @@ async fn read_page(response: RegistryResponse) -> Result<Vec<Descriptor>, Regist
     }
     let RegistryResponse { response, host, .. } = response;
     let bytes = body::read_bounded(response, &host, limits::MANIFEST_BYTES).await?;
-    match Document::parse(&Blob::of(bytes), content_type.as_deref()) {
+    match Document::parse(&Blob::from_bytes(bytes), content_type.as_deref()) {
         Ok(Document::Index(index)) => Ok(index.manifests),
         Ok(Document::Image(_)) => Err(RegistryError::Malformed {
             host,

@@ -15,7 +15,7 @@ use crate::base::backoff::{Attempt, RetryLimits, retry, retry_after};
 use crate::base::limits;
 use crate::base::printable::{excerpt, excerpt_bytes};
 use crate::net::transport::guard::{Forbidden, Guard, host_of, same_origin};
-use crate::net::transport::{OutgoingRequest, Response, Transport, TransportError};
+use crate::net::transport::{OutgoingRequest, Transport, TransportError, TransportResponse};
 
 /// The attempts at one request, the first included. Only GET and HEAD are repeated, and only where a later response
 /// may differ.
@@ -71,7 +71,7 @@ impl RegistryRequest {
 
 /// The head of a response, and its unread body.
 pub(super) struct RegistryResponse {
-    pub(super) response: Response,
+    pub(super) response: TransportResponse,
     /// The URL that answered, after redirects.
     pub(super) url: Url,
     pub(super) host: String,
@@ -248,7 +248,7 @@ impl Sender<'_> {
         request: &RegistryRequest,
         url: &Url,
         authorization: Option<&HeaderValue>,
-    ) -> Result<Response, SendFailure> {
+    ) -> Result<TransportResponse, SendFailure> {
         let may_be_private = self.is_endpoint(url) || self.endpoint.is_private().await;
         let policy = self
             .guard

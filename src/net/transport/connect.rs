@@ -153,7 +153,7 @@ struct Connector {
 
 impl Connector {
     async fn tcp(&self, target: Uri) -> Result<TcpStream, ConnectError> {
-        let mut connector = HttpConnector::new_with_resolver(Resolver {
+        let mut connector = HttpConnector::new_with_resolver(HostResolver {
             guard: Arc::clone(&self.guard),
             policy: self.policy,
         });
@@ -203,12 +203,12 @@ impl Service<Uri> for Connector {
 /// Resolves names as the system does and returns the addresses that the guard allows. A name that leads to a metadata
 /// service is refused when the connection is opened, so that a later answer of the DNS cannot change the address.
 #[derive(Clone)]
-struct Resolver {
+struct HostResolver {
     guard: Arc<Guard>,
     policy: ConnectPolicy,
 }
 
-impl Service<Name> for Resolver {
+impl Service<Name> for HostResolver {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = Cause;
     type Future = BoxFuture<'static, Result<Self::Response, Cause>>;

@@ -305,14 +305,14 @@ pub(crate) fn same_origin(one: &Url, other: &Url) -> bool {
 
 /// Returns the host of a URL and, where it is written, its port, for errors.
 pub(crate) fn host_of(url: &Url) -> String {
-    struct Authority<'a>(&'a Url);
-    impl fmt::Display for Authority<'_> {
+    struct HostAndPort<'a>(&'a Url);
+    impl fmt::Display for HostAndPort<'_> {
         fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
             formatter.write_str(self.0.host_str().unwrap_or("-"))?;
             self.0.port().map_or(Ok(()), |port| write!(formatter, ":{port}"))
         }
     }
-    Authority(url).to_string()
+    HostAndPort(url).to_string()
 }
 
 /// Returns the IPv4 address inside an IPv6 address, where the kernel or a translator would extract it: mapped

@@ -14,12 +14,12 @@ use super::pool::Pool;
 use super::pool_key::PoolKey;
 
 /// A response with an unread body. Dropping it before the body's end closes the connection.
-pub(crate) struct Response {
+pub(crate) struct TransportResponse {
     head: response::Parts,
     body: IncomingBody,
 }
 
-impl Response {
+impl TransportResponse {
     /// Takes over the response and the connection that it arrives on, which returns to the pool at the end of the body.
     pub(super) fn new(
         response: http::Response<Incoming>,

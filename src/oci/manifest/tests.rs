@@ -14,7 +14,7 @@ const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+j
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 fn parse_text(text: &str, content_type: Option<&str>) -> Result<Document, ManifestError> {
-    Document::parse(&Blob::of(text.to_owned().into()), content_type)
+    Document::parse(&Blob::from_bytes(text.to_owned().into()), content_type)
 }
 
 fn parse(document: &Value, content_type: Option<&str>) -> Result<Document, ManifestError> {
@@ -263,7 +263,7 @@ fn json_that_is_not_strict_is_refused() {
     let at = bytes.len() - 2;
     bytes[at] = 0xff;
     assert!(matches!(
-        Document::parse(&Blob::of(bytes.into()), None),
+        Document::parse(&Blob::from_bytes(bytes.into()), None),
         Err(ManifestError::Json(JsonError::Syntax(_)))
     ));
 }
@@ -365,7 +365,7 @@ proptest! {
         let mut bytes = if is_index { index(kind) } else { image(kind) }.to_string().into_bytes();
         let at = at % bytes.len();
         bytes[at] = byte;
-        if let Ok(document) = Document::parse(&Blob::of(bytes.into()), Some(kind)) {
+        if let Ok(document) = Document::parse(&Blob::from_bytes(bytes.into()), Some(kind)) {
             prop_assert_eq!(document.media_type().as_str(), kind);
             prop_assert_eq!(matches!(document, Document::Index(_)), is_index);
         }

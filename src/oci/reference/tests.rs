@@ -308,10 +308,10 @@ fn a_namespace_and_a_path_are_normalised_like_a_name() {
 #[test]
 fn a_referrers_tag_is_the_digest_cut_to_length() {
     let sha256: Digest = DIGEST.parse().unwrap();
-    assert_eq!(Tag::of_referrers(&sha256).as_str(), DIGEST.replace(':', "-"));
+    assert_eq!(Tag::from_subject(&sha256).as_str(), DIGEST.replace(':', "-"));
     let sha512 = Digest::Sha512([0xab; 64]);
     assert_eq!(
-        Tag::of_referrers(&sha512).as_str(),
+        Tag::from_subject(&sha512).as_str(),
         format!("sha512-{}", "ab".repeat(32))
     );
 }

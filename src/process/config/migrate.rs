@@ -32,12 +32,12 @@ pub struct MigratedFile {
     /// The text after the migration.
     pub after: String,
     /// Every change, by line; never empty.
-    pub changes: Vec<Change>,
+    pub changes: Vec<MigrationChange>,
 }
 
 /// One change of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct MigrationChange {
     /// The line of `before`, counted from 1.
     pub line: usize,
     /// The change, in the imperative.
@@ -78,7 +78,7 @@ fn migrated(document: &ConfigDocument<'_>) -> Option<MigratedFile> {
     if edits.is_empty() {
         return None;
     }
-    let changes = edits.iter().map(|edit| Change {
+    let changes = edits.iter().map(|edit| MigrationChange {
         line: before
             .get(..edit.position)
             .unwrap_or_default()

@@ -16,13 +16,13 @@ use crate::signature::SourceName;
 
 /// Every `[[registry]]`, with the place of its host.
 #[derive(Debug, Default)]
-pub(super) struct Registries {
+pub(super) struct ConfiguredRegistries {
     registries: Vec<RegistryConfig>,
     oracle: Vec<(String, OracleRegistryConfig)>,
     hosts: BTreeMap<String, SourceSpan>,
 }
 
-impl Registries {
+impl ConfiguredRegistries {
     /// Reads one `[[registry]]`.
     pub(super) fn add(&mut self, mut table: Table<'_>) {
         let report = table.report();

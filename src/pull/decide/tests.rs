@@ -27,7 +27,7 @@ use crate::trust::{Authority, PublicKey, Salt, SigningAlgorithm, TrustedKey, Val
 const MANIFEST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":2},"layers":[]}"#;
 
 fn subject() -> Arc<Subject> {
-    let manifest = Blob::of(MANIFEST.into());
+    let manifest = Blob::from_bytes(MANIFEST.into());
     Arc::new(Subject {
         repository: "r.example/app".parse().unwrap(),
         document: Document::parse(&manifest, None).unwrap(),

@@ -163,7 +163,7 @@ fn compare(document: &Document, identifier: &Digest) -> Comparison {
         Document::Image(image) if image.config.digest == *identifier => Comparison::Same,
         Document::Image(image) => Comparison::Different(image.config.digest),
         Document::Index(index) => {
-            let here = Platform::of_this_machine();
+            let here = Platform::from_this_machine();
             let is_for_here = |child: &&Descriptor| {
                 let platform = child.platform.as_ref();
                 platform.is_some_and(|platform| {

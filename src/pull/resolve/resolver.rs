@@ -26,7 +26,7 @@ pub(crate) struct Resolver {
     subjects: Cache<SubjectKey, Arc<ReadSubject>, ByBytes>,
     /// The credentials with which each manifest was read last.
     readers: Cache<(Repository, Digest), CredentialsHash>,
-    requests: SingleFlight<RequestKey, Result<Arc<Subject>, ResolveError>>,
+    requests: SingleFlight<ManifestRequestKey, Result<Arc<Subject>, ResolveError>>,
 }
 
 /// A manifest and the credentials with which it was read: content that one client may read is not served to a client
@@ -35,7 +35,7 @@ type SubjectKey = (Repository, Digest, CredentialsHash);
 
 /// Everything that has to be the same for two pulls to share one request to the registry.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct RequestKey {
+struct ManifestRequestKey {
     repository: Repository,
     target: Target,
     credentials: CredentialsHash,
@@ -80,7 +80,7 @@ impl Resolver {
         let subject = match self.cached(pull.request) {
             Some(read) => Arc::clone(&read.subject),
             None => {
-                let key = RequestKey {
+                let key = ManifestRequestKey {
                     repository: pull.repository().clone(),
                     target: target(&pull.request.reference),
                     credentials: pull.request.credentials_hash(),

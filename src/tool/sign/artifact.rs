@@ -23,8 +23,8 @@ const EMPTY: &[u8] = b"{}";
 /// is therefore one referrer.
 #[must_use]
 pub fn artifact(record: &Record, subject: &Blob, media_type: MediaType, now: Timestamp) -> Referrer {
-    let empty = Blob::of(Bytes::from_static(EMPTY));
-    let layer = Blob::of(record.to_json().into());
+    let empty = Blob::from_bytes(Bytes::from_static(EMPTY));
+    let layer = Blob::from_bytes(record.to_json().into());
     let created = record
         .time_created
         .as_ref()
@@ -53,7 +53,7 @@ pub fn artifact(record: &Record, subject: &Blob, media_type: MediaType, now: Tim
         "annotations": { "org.opencontainers.image.created": created.unwrap_or(now).to_string() },
     });
     Referrer {
-        manifest: Blob::of(manifest.to_string().into()),
+        manifest: Blob::from_bytes(manifest.to_string().into()),
         artifact_type: ARTIFACT_TYPE.to_owned(),
         blobs: vec![empty, layer],
     }

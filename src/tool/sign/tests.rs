@@ -348,7 +348,7 @@ fn a_gate_loads_a_generated_key() {
 
 #[test]
 fn a_referrer_carries_the_record_in_its_manifest() {
-    let subject = Blob::of(Bytes::from_static(b"{\"schemaVersion\":2}"));
+    let subject = Blob::from_bytes(Bytes::from_static(b"{\"schemaVersion\":2}"));
     let record = sign(&message(), &key(), now()).unwrap();
     let referrer = artifact(
         &record,
@@ -398,7 +398,7 @@ fn a_referrer_carries_the_record_in_its_manifest() {
 
 #[test]
 fn one_record_makes_one_referrer_however_often_it_is_attached() {
-    let subject = Blob::of(Bytes::from_static(b"{}"));
+    let subject = Blob::from_bytes(Bytes::from_static(b"{}"));
     let record = sign(&message(), &key(), now()).unwrap();
     let digest = |record: &Record, at: Timestamp| {
         *artifact(record, &subject, MediaType::OciIndex, at)

@@ -112,7 +112,7 @@ async fn update_tag(
     access: &Access,
     mut change: impl FnMut(&mut Vec<Value>),
 ) -> Result<(), SignatureStoreError> {
-    let tag = Tag::of_referrers(subject);
+    let tag = Tag::from_subject(subject);
     for _ in 0..ATTEMPTS {
         let mut index = read_tag_index(client, repository, &tag, access).await?;
         let before = index.clone();
@@ -122,7 +122,7 @@ async fn update_tag(
         if index == before {
             return Ok(());
         }
-        let blob = Blob::of(Bytes::from(index.to_string()));
+        let blob = Blob::from_bytes(Bytes::from(index.to_string()));
         let media_type = MediaType::OciIndex.as_str();
         client
             .push_manifest(repository, &Target::Tag(tag.clone()), media_type, &blob, access)

@@ -11,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let said = MediaType::ALL.get(usize::from(*selector)).copied();
-    let blob = Blob::of(bytes.to_vec().into());
+    let blob = Blob::from_bytes(bytes.to_vec().into());
     let Ok(document) = Document::parse(&blob, said.map(MediaType::as_str)) else {
         return;
     };

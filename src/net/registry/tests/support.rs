@@ -395,7 +395,7 @@ pub(crate) fn descriptor(content: &[u8]) -> Descriptor {
 }
 
 pub(crate) fn blob(content: &'static [u8]) -> Blob {
-    Blob::of(Bytes::from_static(content))
+    Blob::from_bytes(Bytes::from_static(content))
 }
 
 /// The kind of an error, for tables.

@@ -22,7 +22,7 @@ pub(super) struct KeyFile {
 
 /// Change to one version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum KeyChange {
     /// The version has been added.
     New,
     /// The version is no longer enabled in the vault. Its table now has `revoked = true`, so that rules that name it still
@@ -34,7 +34,7 @@ pub(super) enum Change {
     Unchanged,
 }
 
-impl Change {
+impl KeyChange {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::New => "new",
@@ -116,7 +116,7 @@ impl KeyFile {
     /// # Errors
     /// When the public key differs from the one that was imported before: the key pair of a version never changes, so one
     /// of the two is not the vault's.
-    pub(super) fn add(&mut self, version: &Ocid, name: &str, key: &PublicKey) -> Result<Change, CliError> {
+    pub(super) fn add(&mut self, version: &Ocid, name: &str, key: &PublicKey) -> Result<KeyChange, CliError> {
         let unwritable =
             |error| CliError::new("could not encode the public key", Exit::CouldNotTell).because(error);
         let pem = key.to_pem().map_err(unwritable)?;
@@ -149,7 +149,7 @@ impl KeyFile {
             self.pems.push((pem_path, pem));
             self.tables.push(table);
             self.changed = true;
-            return Ok(Change::New);
+            return Ok(KeyChange::New);
         };
         let revoked = table.get("revoked").and_then(Value::as_bool) == Some(true);
         let pem_path = self.sibling(text_field(table, "public_key").unwrap_or_default());
@@ -164,23 +164,23 @@ impl KeyFile {
             }
         }
         Ok(if revoked {
-            Change::RevokedHere
+            KeyChange::RevokedHere
         } else {
-            Change::Unchanged
+            KeyChange::Unchanged
         })
     }
 
     /// Revokes a version that is no longer enabled.
-    pub(super) fn revoke(&mut self, version: &str) -> Change {
+    pub(super) fn revoke(&mut self, version: &str) -> KeyChange {
         let table = self
             .tables
             .iter_mut()
             .find(|table| text_field(table, "kms_key_version_id") == Some(version));
         match table.map(|table| table.insert("revoked".to_owned(), Value::Boolean(true))) {
-            Some(Some(Value::Boolean(true))) | None => Change::RevokedHere,
+            Some(Some(Value::Boolean(true))) | None => KeyChange::RevokedHere,
             Some(_) => {
                 self.changed = true;
-                Change::Revoked
+                KeyChange::Revoked
             }
         }
     }

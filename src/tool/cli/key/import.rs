@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::file::{Change, KeyFile};
+use super::file::{KeyChange, KeyFile};
 use crate::net::oracle::Ocid;
 use crate::net::oracle::wire::{KeyVersion, KeyVersionState, VaultKey};
 use crate::signature::check_key_kind;
@@ -52,7 +52,7 @@ struct ImportLine {
     version: String,
     state: String,
     /// `None` when the version was skipped.
-    change: Option<Change>,
+    change: Option<KeyChange>,
     name: Option<String>,
     key: Option<PublicKey>,
 }
@@ -219,7 +219,7 @@ fn import_version(file: &mut KeyFile, version: &KeyVersion, base: &str) -> Resul
 
 impl ImportLine {
     fn change(&self) -> &'static str {
-        self.change.map_or("passed over", Change::as_str)
+        self.change.map_or("passed over", KeyChange::as_str)
     }
 
     fn row(&self) -> Vec<String> {
