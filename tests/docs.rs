@@ -183,8 +183,8 @@ fn the_fixed_bounds_equal_those_of_the_code() {
         .join(" ");
     for sentence in [
         format!(
-            "a manifest has at most {} MiB and {} parts, a signature record {} KiB, an image {} records that are looked \
-             at, on {} pages",
+            "a manifest has at most {} MiB and {} parts, and a signature record at most {} KiB. The gate examines at most \
+             {} records of an image in each place, on at most {} pages",
             limits::MANIFEST_BYTES >> 20,
             limits::CHILDREN,
             limits::RECORD_BYTES >> 10,
@@ -192,7 +192,7 @@ fn the_fixed_bounds_equal_those_of_the_code() {
             limits::REFERRER_PAGES
         ),
         format!(
-            "on which no byte moves for {} seconds is cut",
+            "It cuts a layer on which no byte moves for {} seconds",
             limits::BLOB_IDLE.as_secs()
         ),
     ] {
@@ -317,17 +317,17 @@ fn the_pages_describe_the_unit_as_it_is() {
         ),
         (
             "ProtectHome=yes",
-            "Home directories and the machine's `/tmp` are out of its reach",
+            "It cannot reach home directories and the machine's `/tmp`",
         ),
         (
             "PrivateTmp=yes",
-            "Home directories and the machine's `/tmp` are out of its reach",
+            "It cannot reach home directories and the machine's `/tmp`",
         ),
         (
             "RestartPreventExitStatus=78",
             "Exit status 78 means that the configuration does not load",
         ),
-        ("RestartSec=1", "systemd tries again each second"),
+        ("RestartSec=1", "systemd restarts the daemon each second"),
         (
             "config check",
             "`systemctl reload` runs `pullgate config check` first",
