@@ -9,7 +9,7 @@ mod answer;
 pub mod fields;
 mod images;
 mod message;
-mod present;
+mod recheck_present;
 mod pull;
 mod runtime;
 mod settings;
@@ -228,7 +228,7 @@ async fn answer(
         // The futures of rare calls are boxed: every other call would carry their size.
         Method::Pull(service) => Box::pin(pull::pull(shared, context(service), request)).await,
         Method::Present(service) if shared.recheck_present => {
-            Box::pin(present::answer(shared, context(service), request)).await
+            Box::pin(recheck_present::answer(shared, context(service), request)).await
         }
         // The kubelet falls back to the list.
         Method::Stream if shared.recheck_present => answer::status(

@@ -2,7 +2,7 @@
 
 mod denial;
 mod evaluation;
-mod explain;
+mod steps;
 mod permit;
 mod primary_failure;
 
@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 pub use denial::Denial;
 pub use evaluation::{Evaluation, Stage, Verdict};
-pub use explain::{ExplainStep, explain};
 use jiff::Timestamp;
 pub use permit::Permit;
 use primary_failure::primary_failure;
+pub use steps::{ExplainStep, explain};
 
 use crate::base::error_chain::chain;
 use crate::base::reason::Reason;

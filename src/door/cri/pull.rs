@@ -16,7 +16,7 @@ use super::images::{ANSWER_BYTES, Images, Removed};
 use super::message::{self, GrpcMessage, GrpcMessageError};
 use super::runtime::RuntimeError;
 use super::settings::CriDoorSettings;
-use super::{CallContext, CriShared, present};
+use super::{CallContext, CriShared, recheck_present};
 use crate::base::error_chain::chain;
 use crate::base::printable::excerpt;
 use crate::base::proto::{cri, v1};
@@ -303,7 +303,7 @@ impl ForwardedPull {
     /// says how it differs. Names alone prove nothing: another image may have got a name with the admitted digest before.
     async fn check_admitted(&self, image: &cri::Image) -> Result<(), String> {
         let subject = self.permit.subject();
-        let identifier = present::identifier(&image.id);
+        let identifier = recheck_present::identifier(&image.id);
         let identifier = identifier.map_err(|error| {
             format!(
                 "the runtime calls what it pulled `{}`: {}",
@@ -311,7 +311,8 @@ impl ForwardedPull {
                 chain(&error)
             )
         })?;
-        let here = present::digests(image).filter(|(repository, _)| *repository == subject.repository);
+        let here =
+            recheck_present::digests(image).filter(|(repository, _)| *repository == subject.repository);
         let digests: Vec<Digest> = here.map(|(_, digest)| digest).collect();
         // Another pull was admitted with this image: the tag was moved from one signed image to the next meanwhile.
         if digests
