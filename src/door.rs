@@ -18,12 +18,14 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use crate::base::limits;
 use crate::base::strict_toml::problem::Reported;
 use crate::base::strict_toml::table::{Setting, Table};
 use crate::door::listen::unix_socket::SocketError;
 use crate::pull::gate::Gate;
 use crate::pull::request::DoorName;
+
+/// One pull's decision, from the door to the answer, when the configuration names no other.
+const PULL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Every door. The configuration, a reload, `pullgate config show`, the daemon's start and the metrics walk this list, each
 /// in this order.
@@ -326,7 +328,7 @@ impl fmt::Display for ListenAddress {
 impl Default for DoorLimits {
     fn default() -> Self {
         Self {
-            pull: limits::PULL_DEADLINE,
+            pull: PULL_DEADLINE,
             blob: Duration::from_secs(6 * 60 * 60),
             connections: 1024,
         }

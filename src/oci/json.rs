@@ -14,8 +14,12 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::base::limits::{JSON_DEPTH, JSON_KEYS};
+use crate::base::limits::JSON_DEPTH;
 use crate::base::printable::excerpt;
+
+/// Keys that one object of a JSON document may have: a check for duplicates holds them all. The widest objects of real
+/// manifests are annotations, with some tens.
+pub(crate) const JSON_KEYS: usize = 4096;
 
 /// Why a document was refused before its meaning was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +42,7 @@ pub enum JsonError {
     /// Deeper than [`crate::base::limits::JSON_DEPTH`].
     #[error("nested too deeply")]
     TooDeep,
-    /// An object has more keys than [`crate::base::limits::JSON_KEYS`].
+    /// An object has more keys than [`crate::base::JSON_KEYS`].
     #[error("an object has more than {limit} keys")]
     TooManyKeys {
         /// The bound.

@@ -8,8 +8,13 @@ use std::borrow::Cow;
 use http::{HeaderValue, Method, StatusCode};
 
 use crate::base::link_header::{LinkError, next_target};
-use crate::base::{limits, percent};
+use crate::base::percent;
 use crate::oci::{Digest, DigestError, Reference, ReferenceError, Repository, Tag, is_registry_host};
+
+/// Longest path and query of a request to the registry door. A name has at most 255 characters
+/// (`github.com/distribution/reference`, `RepositoryNameTotalLengthMax`), a SHA-512 digest 135; the rest is room for
+/// percent-encoding.
+pub(crate) const REQUEST_TARGET_BYTES: usize = 4096;
 
 /// The resource that a request names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +84,7 @@ pub(super) enum RouteError {
     Proxy,
     #[error("`{0}` in the query is not what the distribution specification allows")]
     Query(&'static str),
-    #[error("path and query are longer than {} bytes", limits::REQUEST_TARGET_BYTES)]
+    #[error("path and query are longer than {} bytes", REQUEST_TARGET_BYTES)]
     TooLong,
 }
 
@@ -94,7 +99,7 @@ impl Route {
         query: Option<&str>,
         default_registry: Option<&str>,
     ) -> Result<Self, RouteError> {
-        if path.len() + query.map_or(0, str::len) > limits::REQUEST_TARGET_BYTES {
+        if path.len() + query.map_or(0, str::len) > REQUEST_TARGET_BYTES {
             return Err(RouteError::TooLong);
         }
         let below = match path.strip_prefix("/v2") {

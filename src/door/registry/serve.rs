@@ -29,6 +29,12 @@ use crate::base::limits;
 use crate::door::listen::accept::accept_until_stopped;
 use crate::door::listen::write_timeout::StallTimeout;
 
+/// A client of the registry door has so long for the TLS handshake.
+const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Largest request head that the registry door reads: a Bearer token of the large clouds has up to 8 KiB.
+pub(crate) const REQUEST_HEAD_BYTES: usize = 32 * 1024;
+
 /// Answers requests, whose bodies are never read.
 pub(super) trait Handler: Send + Sync + 'static {
     /// Answers one request of the client `peer`.
@@ -59,7 +65,7 @@ impl ServeBounds {
         Self {
             connections,
             head: limits::REQUEST_HEAD,
-            handshake: limits::TLS_HANDSHAKE,
+            handshake: TLS_HANDSHAKE,
             stall: limits::BLOB_IDLE,
         }
     }
@@ -126,7 +132,7 @@ async fn serve_requests<H: Handler>(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(server.bounds.head)
-        .max_header_size(limits::REQUEST_HEAD_BYTES)
+        .max_header_size(REQUEST_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {

@@ -17,15 +17,20 @@ use super::wire::{
 };
 use super::{Identity, Ocid, Operation, OperationError, ServiceEndpoint, SignatureFilter};
 use crate::base::error_chain::chain;
-use crate::base::limits::{
-    KEY_VERSION_PAGES, ORACLE_ANSWER_BYTES, ORACLE_PAGE_BYTES, ORACLE_PAGES, RECORD_BYTES,
-};
+use crate::base::limits::{ORACLE_ANSWER_BYTES, ORACLE_PAGE_BYTES, RECORD_BYTES};
 use crate::net::oracle::call_error::CallError;
 use crate::net::oracle::error::{ApiError, ClientSetupError};
 use crate::net::oracle::metrics::{Call, OracleObserver};
 use crate::net::oracle::sender::{ApiRequest, ApiResponse, ApiSender, ApiTransport};
 use crate::net::transport::guard::{Guard, host_of, proxies_of_environment};
 use crate::net::transport::{Transport, system_roots};
+
+/// Pages of a key's versions that are followed, of up to 100 each.
+const KEY_VERSION_PAGES: usize = 16;
+
+/// Pages of signature records that are followed for one question: a service that names a next page each time must not
+/// keep a pull busy. A page holds up to 100 records, so [`CANDIDATES`] are on two.
+const ORACLE_PAGES: usize = 16;
 
 /// Items on one page. Oracle's services accept this many at least.
 pub(super) const PAGE_LIMIT: usize = 100;

@@ -10,8 +10,10 @@ pub use ini::SyntaxError;
 use self::ini::{Ini, IniEntry};
 use super::{KeyFingerprint, Ocid, Region, Secret};
 use crate::base::files::{self, FileError};
-use crate::base::limits::ORACLE_CONFIG_BYTES;
 use crate::base::printable::excerpt;
+
+/// Largest OCI configuration file that is read. A profile takes some 500 bytes.
+pub(crate) const ORACLE_CONFIG_BYTES: usize = 256 * 1024;
 
 /// The profile that the others inherit from, and the default one.
 pub(super) const DEFAULT: &str = "DEFAULT";

@@ -4,8 +4,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::base::limits::OCID_BYTES;
 use crate::base::printable::excerpt;
+
+/// Longest OCID (Oracle's documentation, "Resource Identifiers": at most 255 characters).
+const OCID_BYTES: usize = 255;
 
 /// An identifier of a resource in Oracle's cloud. It is bounded and consists of letters, digits, `-`, `_` and
 /// separators, so it needs no encoding in a path, a header or a host name.

@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::base::backoff::{backoff, retry_after};
 use crate::base::error_chain::chain;
-use crate::base::limits::{ERROR_BYTES, METADATA_BYTES};
+use crate::base::limits::ERROR_BYTES;
 use crate::base::printable::excerpt;
 use crate::net::oracle::call_error::CallError;
 use crate::net::oracle::metrics::{Call, CallOutcome, CountedError, OracleObserver};
@@ -20,6 +20,9 @@ use crate::net::oracle::wire::ServiceError;
 use crate::net::oracle::{Operation, RequestSigner};
 use crate::net::transport::guard::{Forbidden, Guard, host_of};
 use crate::net::transport::{OutgoingRequest, Transport, TransportError, TransportResponse, Unread};
+
+/// Largest answer of an instance's metadata service that is read: a certificate, a key or a region's name.
+const METADATA_BYTES: usize = 64 * 1024;
 
 /// How often one request is sent in all (SDK 2.189.0, `retry/__init__.py`).
 const ATTEMPTS: u32 = 8;

@@ -19,10 +19,12 @@ use super::error::RegistryError;
 use super::metrics::RegistryOperation;
 use super::sender::{RegistryRequest, RegistryResponse, Sender};
 use super::tokens::{GrantedAuth, TokenCache, TokenKey, TokenScope};
-use crate::base::limits;
 use crate::base::secret::Secret;
 use crate::net::transport::guard::host_of;
 use crate::oci::json::{self, Object};
+
+/// Largest body of a token endpoint's answer that is read.
+const TOKEN_BYTES: usize = 256 * 1024;
 
 /// The lifetime of a token whose issuer names none (token.md, `expires_in`).
 const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_secs(60);
@@ -173,7 +175,7 @@ impl Authenticator<'_> {
         let response = response.expect(&[StatusCode::OK]).await?;
         body::refuse_compressed(&response.response, &response.host)?;
         let host = response.host;
-        let unverified = body::read_bounded(response.response, &host, limits::TOKEN_BYTES).await?;
+        let unverified = body::read_bounded(response.response, &host, TOKEN_BYTES).await?;
         read_token(&unverified).map_err(|what| RegistryError::Malformed { host, what })
     }
 

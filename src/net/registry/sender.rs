@@ -12,10 +12,12 @@ use super::error::RegistryError;
 use super::metrics::{RegistryObserver, RegistryOperation, RequestOutcome};
 use super::{body, challenge};
 use crate::base::backoff::{Attempt, RetryLimits, retry, retry_after};
-use crate::base::limits;
 use crate::base::printable::{excerpt, excerpt_bytes};
 use crate::net::transport::guard::{Forbidden, Guard, host_of, same_origin};
 use crate::net::transport::{OutgoingRequest, Transport, TransportError, TransportResponse};
+
+/// Redirects that are followed for one request (curl and Go stop at 10; registries use one).
+pub(crate) const REDIRECTS: usize = 5;
 
 /// The attempts at one request, the first included. Only GET and HEAD are repeated, and only where a later response
 /// may differ.
@@ -213,7 +215,7 @@ impl Sender<'_> {
     ) -> Result<RegistryResponse, SendFailure> {
         let mut url = request.url.clone();
         let mut authorization = authorization;
-        for _ in 0..=limits::REDIRECTS {
+        for _ in 0..=REDIRECTS {
             let host = host_of(&url);
             let response = self.hop(request, &url, authorization).await?;
             let is_from_endpoint = self.is_endpoint(&url);
@@ -237,7 +239,7 @@ impl Sender<'_> {
         let host = self.endpoint.host.clone();
         Err(RegistryError::TooLarge {
             host,
-            limit: limits::REDIRECTS,
+            limit: REDIRECTS,
             unit: "redirects",
         }
         .into())

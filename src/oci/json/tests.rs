@@ -5,7 +5,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{JsonError, Object, Strict, parse};
-use crate::base::limits::{JSON_DEPTH, JSON_KEYS};
+use crate::base::limits::JSON_DEPTH;
+use crate::oci::json::JSON_KEYS;
 
 fn read(text: &str) -> Result<Value, JsonError> {
     parse(text.as_bytes())

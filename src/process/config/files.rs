@@ -6,9 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::files::{FileAction, FileError, read_text};
-use crate::base::limits::{CONFIG_BYTES, INCLUDED_FILES};
+use crate::base::limits::CONFIG_BYTES;
 use crate::base::strict_toml::problem::{ConfigSource, Report, SourceSpan};
 use crate::base::strict_toml::table::Text;
+
+/// Files that `include` may name together.
+const INCLUDED_FILES: usize = 1024;
 
 /// Reads a file of the configuration, which must be UTF-8 and at most [`CONFIG_BYTES`] long.
 ///

@@ -2,7 +2,6 @@ use http::{HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
 
 use super::{Page, Route, RouteError};
-use crate::base::limits;
 use crate::base::link_header::LinkError;
 use crate::base::percent;
 use crate::oci::{DigestError, ReferenceError};
@@ -401,7 +400,7 @@ fn a_next_page_leads_back_to_this_door() {
 
 #[test]
 fn an_overlong_target_is_refused_before_it_is_read() {
-    let long = "a".repeat(limits::REQUEST_TARGET_BYTES);
+    let long = "a".repeat(crate::door::registry::route::REQUEST_TARGET_BYTES);
     assert_eq!(
         get(&format!("/v2/reg.test/{long}/manifests/v1")),
         Err(RouteError::TooLong)
@@ -410,8 +409,10 @@ fn an_overlong_target_is_refused_before_it_is_read() {
         get(&format!("/v2/reg.test/app/manifests/v1?x={long}")),
         Err(RouteError::TooLong)
     );
-    let fits =
-        "a".repeat(limits::REQUEST_TARGET_BYTES - "/v2/reg.test/app/manifests/v1?x=".len() + "?".len());
+    let fits = "a".repeat(
+        crate::door::registry::route::REQUEST_TARGET_BYTES - "/v2/reg.test/app/manifests/v1?x=".len()
+            + "?".len(),
+    );
     assert!(get(&format!("/v2/reg.test/app/manifests/v1?x={fits}")).is_ok());
 }
 

@@ -406,7 +406,10 @@ async fn heads_are_bounded_in_time_and_size() {
     }
     let server = run(BOUNDS, None).await;
     let many = "a: b\r\n".repeat(200);
-    let large = format!("a: {}\r\n", "b".repeat(crate::base::limits::REQUEST_HEAD_BYTES));
+    let large = format!(
+        "a: {}\r\n",
+        "b".repeat(crate::door::registry::serve::REQUEST_HEAD_BYTES)
+    );
     for headers in [many, large] {
         let answer = server.whole(&format!("GET / HTTP/1.1\r\n{headers}\r\n")).await;
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");

@@ -153,9 +153,9 @@ async fn circular_redirects_end() {
         error,
         RegistryError::TooLarge {
             host,
-            limit: limits::REDIRECTS,
+            limit: crate::net::registry::sender::REDIRECTS,
             unit: "redirects"
         }
     );
-    assert_eq!(liar.seen().len(), limits::REDIRECTS + 1);
+    assert_eq!(liar.seen().len(), crate::net::registry::sender::REDIRECTS + 1);
 }
