@@ -2,9 +2,10 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use zeroize::Zeroizing;
 
 /// Why a file was not read, written or deleted.
@@ -251,7 +252,14 @@ fn create_folder(folder: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => return Ok(()),
         Err(error) => return Err(error),
     }
-    fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+    // Through a descriptor that follows no link: an attacker that can rename the new folder must not have root change the
+    // mode of another file.
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let descriptor = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(folder)?;
+    descriptor.set_permissions(Permissions::from_mode(0o755))?;
     match folder.parent() {
         Some(above) if !above.as_os_str().is_empty() => sync_folder(above),
         Some(_) | None => sync_folder(Path::new(".")),
