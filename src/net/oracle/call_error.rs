@@ -24,6 +24,16 @@ pub enum CallError {
         /// The time in the service's response.
         there: Timestamp,
     },
+    /// The deadline passed while a failed request was repeated. The cause is the failure of the attempt before; another
+    /// caller, with more time, may succeed.
+    #[error("no answer from `{host}` to the repeated request before the deadline")]
+    CutOff {
+        /// The service.
+        host: String,
+        /// The failure of the attempt before.
+        #[source]
+        earlier: Box<CallError>,
+    },
     /// The deadline passed, and no earlier attempt had failed for another reason.
     #[error("no answer from `{host}` before the deadline")]
     DeadlineExceeded {
@@ -134,9 +144,18 @@ pub enum CallError {
     },
 }
 
+impl CallError {
+    /// Whether the caller's deadline ended the call: another caller, with more time, may succeed.
+    #[must_use]
+    pub const fn is_deadline(&self) -> bool {
+        matches!(self, Self::CutOff { .. } | Self::DeadlineExceeded { .. })
+    }
+}
+
 impl CountedError for CallError {
     fn outcome(&self) -> CallOutcome {
         match self {
+            Self::CutOff { earlier, .. } => earlier.outcome(),
             Self::Clock { .. } => CallOutcome::Clock,
             Self::DeadlineExceeded { .. } => CallOutcome::DeadlineExceeded,
             Self::Malformed { .. } | Self::PageLoop { .. } | Self::Protocol { .. } => CallOutcome::Malformed,

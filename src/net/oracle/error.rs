@@ -22,6 +22,17 @@ pub enum ApiError {
     },
 }
 
+impl ApiError {
+    /// Whether the caller's deadline is the cause: another caller, with more time, may succeed.
+    #[must_use]
+    pub const fn is_deadline(&self) -> bool {
+        match self {
+            Self::Call(error) => error.is_deadline(),
+            Self::Identity { source, .. } => source.is_deadline(),
+        }
+    }
+}
+
 /// The client has no TLS or no usable trusted certificates, so it cannot connect to any service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("could not set up connections: {what}")]

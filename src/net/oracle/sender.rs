@@ -213,7 +213,13 @@ impl ApiSender<'_> {
             let outcome = match tokio::time::timeout_at(until.min(self.deadline).into(), once()).await {
                 Ok(outcome) => outcome,
                 Err(tokio::time::error::Elapsed { .. }) if until >= self.deadline => {
-                    return Err(earlier_error.unwrap_or_else(|| deadline_exceeded(host)));
+                    return Err(match earlier_error {
+                        Some(earlier) => CallError::CutOff {
+                            host: host.to_owned(),
+                            earlier: Box::new(earlier),
+                        },
+                        None => deadline_exceeded(host),
+                    });
                 }
                 Err(tokio::time::error::Elapsed { .. }) => Err(FailedAttempt {
                     error: CallError::Unreachable {

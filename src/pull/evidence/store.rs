@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use crate::base::reason::Reason;
 use crate::base::single_flight::{Freshness, SingleFlight};
 use crate::oci::{Digest, Repository};
 use crate::pull::evidence::Evidence;
@@ -157,6 +156,6 @@ impl EvidenceStore {
 /// Returns whether other callers may receive this evidence too. A deadline error applies to one caller only; others may
 /// have more time left.
 fn is_complete(evidence: &Arc<Evidence>) -> bool {
-    let is_late = |failure: &SourceFailure| failure.error.reason() == Reason::DeadlineExceeded;
+    let is_late = |failure: &SourceFailure| failure.error.is_deadline();
     !evidence.failures().iter().any(is_late)
 }

@@ -54,15 +54,29 @@ impl SourceError for OracleApiError {
             Self::Record(_) | Self::Registry(OracleRegistryError::Namespace { .. }) => Reason::Malformed,
         }
     }
+
+    fn is_deadline(&self) -> bool {
+        match self {
+            Self::Api(error) | Self::Registry(OracleRegistryError::Compartment(error)) => error.is_deadline(),
+            Self::NotConfigured | Self::Record(_) | Self::Registry(OracleRegistryError::Namespace { .. }) => {
+                false
+            }
+        }
+    }
 }
 
 /// An answer that is not a list says nothing about the image. That is true of the service's 404, too.
-const fn reason_of_api(error: &ApiError) -> Reason {
-    let error = match error {
-        ApiError::Call(error) => error,
-        ApiError::Identity { .. } => return Reason::SourceUnreachable,
-    };
+fn reason_of_api(error: &ApiError) -> Reason {
     match error {
+        ApiError::Call(error) => reason_of_call(error),
+        ApiError::Identity { .. } => Reason::SourceUnreachable,
+    }
+}
+
+fn reason_of_call(error: &CallError) -> Reason {
+    match error {
+        // The failure before says more than the deadline that cut its repetition off.
+        CallError::CutOff { earlier, .. } => reason_of_call(earlier),
         CallError::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
         CallError::TooLarge { .. } => Reason::LimitExceeded,
         CallError::Clock { .. }

@@ -73,6 +73,11 @@ pub enum FindError {
 pub trait SourceError: Error + Send + Sync + 'static {
     /// Returns the reason code of a denial in which this failure is the most important one.
     fn reason(&self) -> Reason;
+
+    /// Whether the caller's deadline is the cause: another caller, with more time, may get an answer.
+    fn is_deadline(&self) -> bool {
+        self.reason() == Reason::DeadlineExceeded
+    }
 }
 
 impl<E: SourceError> From<E> for FindError {
@@ -89,6 +94,16 @@ impl FindError {
             Self::DeadlineExceeded => Reason::DeadlineExceeded,
             Self::Source(error) => error.reason(),
             Self::TooMany { .. } => Reason::LimitExceeded,
+        }
+    }
+
+    /// Whether the caller's deadline is the cause. Such a failure concerns one caller and is never shared.
+    #[must_use]
+    pub fn is_deadline(&self) -> bool {
+        match self {
+            Self::DeadlineExceeded => true,
+            Self::Source(error) => error.is_deadline(),
+            Self::TooMany { .. } => false,
         }
     }
 }

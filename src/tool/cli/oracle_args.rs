@@ -253,7 +253,9 @@ pub(super) fn api_error(message: impl Into<String>, error: ApiError) -> CliError
             ..
         } => (Exit::Usage, None),
         ApiError::Call(CallError::Operation { .. }) => (Exit::Usage, None),
-        ApiError::Call(CallError::Unreachable { .. } | CallError::DeadlineExceeded { .. }) => (
+        ApiError::Call(
+            CallError::CutOff { .. } | CallError::DeadlineExceeded { .. } | CallError::Unreachable { .. },
+        ) => (
             Exit::CouldNotTell,
             Some("try again, and check --region, --endpoint and --timeout"),
         ),

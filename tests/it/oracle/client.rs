@@ -135,7 +135,11 @@ async fn an_attempt_that_the_deadline_cuts_off_does_not_hide_an_earlier_failure(
         client.create_signature(&artifacts, &create, deadline),
     );
     assert!(
-        matches!(read, Err(ApiError::Call(CallError::Service { status: 500, .. }))),
+        matches!(
+            &read,
+            Err(ApiError::Call(CallError::CutOff { earlier, .. }))
+                if matches!(**earlier, CallError::Service { status: 500, .. })
+        ),
         "{read:?}"
     );
     assert!(

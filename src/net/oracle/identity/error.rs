@@ -55,11 +55,9 @@ pub enum IdentityError {
 
 impl IdentityError {
     /// Whether the only cause is the caller's deadline: another caller, with more time, may succeed.
-    pub(super) const fn is_deadline(&self) -> bool {
+    pub(crate) const fn is_deadline(&self) -> bool {
         match self {
-            Self::Metadata(error) | Self::TokenService(error) => {
-                matches!(error, CallError::DeadlineExceeded { .. })
-            }
+            Self::Metadata(error) | Self::TokenService(error) => error.is_deadline(),
             Self::Certificate(_)
             | Self::ConfigFile(_)
             | Self::Crashed { .. }

@@ -256,7 +256,8 @@ fn image_unknown(image: impl std::fmt::Display, error: ApiError) -> CliError {
 fn not_uploaded(error: ApiError) -> CliError {
     match &error {
         ApiError::Call(
-            CallError::DeadlineExceeded { .. }
+            CallError::CutOff { .. }
+            | CallError::DeadlineExceeded { .. }
             | CallError::Malformed { .. }
             | CallError::Protocol { .. }
             | CallError::TooLarge { .. }
