@@ -7,6 +7,7 @@ mod records;
 
 use pullgate::base::reason::Reason;
 use pullgate::fakes::pull_client::{ClientPullError, Dialect};
+use pullgate::fakes::registry::{EmbeddedRegistry, FakeRegistryOptions};
 use pullgate::oci::{Digest, MediaType};
 
 use crate::support::liar::{Answer, Liar};
@@ -52,6 +53,34 @@ async fn a_registry_that_sends_different_bytes_for_head_and_get_gains_nothing() 
         }
     }
     assert_ne!(signed.digest, unsigned.digest);
+}
+
+/// A referrers API that hangs takes half of the time, and the records that the fallback tag lists are still read.
+#[tokio::test]
+async fn a_referrers_api_that_hangs_does_not_hide_the_records_of_the_tag() {
+    let registry = EmbeddedRegistry::start(FakeRegistryOptions {
+        referrers: false,
+        ..FakeRegistryOptions::default()
+    })
+    .await
+    .unwrap();
+    let signed = put(&registry, REPOSITORY, "v1");
+    let record = signer::get("release")
+        .record(&signed.digest, REPOSITORY)
+        .to_string();
+    let referrer = attach(&registry, REPOSITORY, &signed, &record);
+    signer::list(&registry, REPOSITORY, &signed, &[referrer]);
+    let liar = Liar::start(Some(registry.addr()), |request| {
+        if request.is_referrers() {
+            Answer::Silence
+        } else {
+            Answer::Honest
+        }
+    })
+    .await;
+    let node = Node::start(&config(&liar.url(), SIGNED).replace("= \"30s\"", "= \"8s\"")).await;
+    let pulled = node.runtime(Dialect::Podman).pull(&image("acme/app:v1")).await;
+    assert_eq!(pulled.unwrap().digest, signed.digest);
 }
 
 /// The same bytes with another media type are refused, because they would be parsed differently (CVE-2021-41190).

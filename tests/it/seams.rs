@@ -6,6 +6,7 @@ mod toy_source;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -25,7 +26,7 @@ use pullgate::signature::{Format, Locator, RequiredRepository, SourceName};
 use pullgate::trust::{Authority, PublicKey, TrustedKey};
 use serde_json::json;
 use toy_format::{OTHER_TOY, TOY, TOY_TYPE, record};
-use toy_source::{ToySource, failing, giving, hanging};
+use toy_source::{ToySource, failing, giving, hanging, witness};
 
 use super::support::{
     HOST, LATEST, Node, REPOSITORY, SIGNED, config, image, put, put_signed, registry, signer,
@@ -128,6 +129,17 @@ async fn a_source_that_hangs_until_the_deadline_is_a_failure_beside_the_records_
     assert_eq!(reasons(&evidence), [Reason::DeadlineExceeded]);
     assert_eq!(evidence.failures()[0].source, SourceName("first"));
     assert!(!evidence.stopped_early());
+}
+
+#[tokio::test]
+async fn a_source_behind_a_sufficient_record_is_not_asked() {
+    for (repository, is_asked) in [(REPOSITORY, false), ("acme/other", true)] {
+        let was_asked = Arc::new(AtomicBool::new(false));
+        let records = [record(&subject(), Some(repository), "release")];
+        let first = giving("first", &TOY, &records);
+        search(vec![first, witness("second", &was_asked)], 1, LONG).await;
+        assert_eq!(was_asked.load(Ordering::Relaxed), is_asked, "{repository}");
+    }
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ pub enum CallError {
         host: String,
         /// The failure of the attempt before.
         #[source]
-        earlier: Box<CallError>,
+        earlier: Box<Self>,
     },
     /// The deadline passed, and no earlier attempt had failed for another reason.
     #[error("no answer from `{host}` before the deadline")]

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::{Either, ready, select};
 use futures_util::stream::{BoxStream, SelectAll, select_all};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::oneshot;
 
 use crate::base::limits;
 use crate::net::registry::Access;
@@ -86,7 +87,23 @@ struct Search<'a> {
     unfinished: Vec<SourceName>,
     wanted: Arc<Wanted>,
     now: Timestamp,
+    started: Instant,
 }
+
+/// Waits until the source before has yielded something, or for its head start: the sources stand in the order of the
+/// configuration, and one good record is most often enough. Without the wait each search would send requests to a source
+/// behind it (Oracle's API may even have to issue a token), and drop them. With the bound, a source that hangs holds up
+/// the others for that long only.
+async fn head_start(before: Option<oneshot::Receiver<()>>, bound: Duration) {
+    if let Some(before) = before {
+        // Either way the source may start.
+        let _is_late = tokio::time::timeout(bound, before).await;
+    }
+}
+
+/// The time that a source has before the next one starts beside it, or a share of half of the deadline where that is
+/// less. A registry in reach answers within some tens of milliseconds.
+const HEAD_START: Duration = Duration::from_millis(250);
 
 enum Arrival {
     Record(Candidate),
@@ -110,13 +127,29 @@ impl<'a> Search<'a> {
     fn new(sources: &'a [Arc<dyn Source>], query: Query<'a>, wanted: Arc<Wanted>, now: Timestamp) -> Self {
         let queried: Vec<_> = query.queried(sources).collect();
         let names: Vec<_> = queried.iter().map(|source| source.name()).collect();
-        let arrivals = queried.into_iter().map(|source| {
+        let remaining = query.access.deadline.saturating_duration_since(Instant::now());
+        let waits = u32::try_from(queried.len())
+            .unwrap_or(u32::MAX)
+            .max(1)
+            .saturating_mul(2);
+        let bound = HEAD_START.min(remaining / waits);
+        let mut before = None;
+        let arrivals = queried.into_iter().zip(0_u32..).map(|(source, place)| {
             let name = source.name();
+            let (arrived, next) = oneshot::channel();
+            let start = head_start(before.replace(next), bound.saturating_mul(place));
+            let mut arrived = Some(arrived);
             let records = records_of(source.as_ref(), query).map(move |record| match record {
                 Ok(candidate) => Arrival::Record(candidate),
                 Err(error) => Arrival::Failure(SourceFailure { source: name, error }),
             });
-            records.chain(stream::once(ready(Arrival::End(name)))).boxed()
+            let arrivals = records.chain(stream::once(ready(Arrival::End(name))));
+            let arrivals = arrivals.inspect(move |_| drop(arrived.take()));
+            let started = async move {
+                start.await;
+                arrivals
+            };
+            stream::once(started).flatten().boxed()
         });
         Self {
             arrivals: select_all(arrivals),
@@ -124,11 +157,15 @@ impl<'a> Search<'a> {
             evidence: Evidence::from_sources(names),
             wanted,
             now,
+            started: Instant::now(),
         }
     }
 
+    /// Whether enough signers count now. Time goes on during a search: a key that expires while it runs does not end it.
     fn is_satisfied(&self) -> bool {
-        self.evidence.signers(self.now).len() >= self.wanted.signed.threshold.get()
+        let elapsed = SignedDuration::try_from(self.started.elapsed()).unwrap_or(SignedDuration::MAX);
+        let now = self.now.saturating_add(elapsed).unwrap_or(Timestamp::MAX);
+        self.evidence.signers(now).len() >= self.wanted.signed.threshold.get()
     }
 
     /// Waits for the next arrival, and verifies what has arrived.

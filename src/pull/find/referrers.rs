@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
 
 use crate::base::reason::Reason;
-use crate::net::registry::{ReferrersTag, RegistryClient, RegistryError};
+use crate::net::registry::{Access, ReferrersTag, RegistryClient, RegistryError};
 use crate::oci::{Descriptor, Digest};
 use crate::pull::find::artifact::{claimed_by, read_records, reason_of_registry};
 use crate::pull::find::query::{FindError, Query, SourceError};
@@ -86,9 +87,19 @@ impl Source for Referrers {
 impl Referrers {
     async fn list_by_api(&self, query: Query<'_>) -> Result<Vec<Descriptor>, ReferrersError> {
         let artifact_types = artifact_types(query);
+        // Half of the time: an API that hangs must not hide the records that the tag lists.
+        let remaining = query.access.deadline.saturating_duration_since(Instant::now());
+        let access = Access {
+            presented: query.access.presented.clone(),
+            deadline: query
+                .access
+                .deadline
+                .checked_sub(remaining / 2)
+                .unwrap_or(query.access.deadline),
+        };
         let listed = self
             .client
-            .referrers(query.repository, query.subject, &artifact_types, query.access)
+            .referrers(query.repository, query.subject, &artifact_types, &access)
             .await;
         match listed {
             // The registry has no referrers API.

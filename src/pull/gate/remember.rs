@@ -44,7 +44,7 @@ impl Gate {
         };
         let ttl = if evaluation.is_satisfied() {
             settings.positive_ttl
-        } else if evidence.failures().is_empty() {
+        } else if evidence.failures().is_empty() && !evidence.stopped_early() {
             settings.negative_ttl
         } else {
             return;

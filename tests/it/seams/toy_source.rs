@@ -1,5 +1,8 @@
 //! A source that returns the records that a test has put into it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use pullgate::base::reason::Reason;
@@ -17,6 +20,7 @@ enum Answer {
     Records(&'static dyn Format, Vec<String>),
     Failure,
     Silence,
+    Witness(Arc<AtomicBool>),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +54,14 @@ pub fn hanging(name: &'static str) -> ToySource {
     }
 }
 
+/// Has no records, and notes that it was asked.
+pub fn witness(name: &'static str, was_asked: &Arc<AtomicBool>) -> ToySource {
+    ToySource {
+        name: SourceName(name),
+        answer: Answer::Witness(Arc::clone(was_asked)),
+    }
+}
+
 impl Source for ToySource {
     fn name(&self) -> SourceName {
         self.name
@@ -75,6 +87,9 @@ impl Source for ToySource {
             }
             Answer::Failure => stream::iter([Err(Broken.into())]).boxed(),
             Answer::Silence => stream::pending().boxed(),
+            Answer::Witness(was_asked) => stream::once(async { was_asked.store(true, Ordering::Relaxed) })
+                .flat_map(|()| stream::empty())
+                .boxed(),
         }
     }
 }
