@@ -42,7 +42,7 @@ pub enum JsonError {
     /// Deeper than [`crate::base::limits::JSON_DEPTH`].
     #[error("nested too deeply")]
     TooDeep,
-    /// An object has more keys than [`crate::base::JSON_KEYS`].
+    /// An object has more keys than `JSON_KEYS`.
     #[error("an object has more than {limit} keys")]
     TooManyKeys {
         /// The bound.

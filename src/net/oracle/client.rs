@@ -29,7 +29,7 @@ use crate::net::transport::{Transport, system_roots};
 const KEY_VERSION_PAGES: usize = 16;
 
 /// Pages of signature records that are followed for one question: a service that names a next page each time must not
-/// keep a pull busy. A page holds up to 100 records, so [`CANDIDATES`] are on two.
+/// keep a pull busy. A page holds up to 100 records, so [`CANDIDATES`](crate::base::limits::CANDIDATES) are on two.
 const ORACLE_PAGES: usize = 16;
 
 /// Items on one page. Oracle's services accept this many at least.
@@ -99,7 +99,7 @@ impl OracleClient {
     }
 
     /// Lists the signature records that match the filter, from the filter's `page` on: all pages, up to `records`
-    /// records and [`ORACLE_PAGES`] pages. The service's filtering is not trusted: a record is judged by its signed
+    /// records and `ORACLE_PAGES` pages. The service's filtering is not trusted: a record is judged by its signed
     /// message.
     pub async fn list_signatures(
         &self,
