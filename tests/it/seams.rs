@@ -228,6 +228,17 @@ fn context(registry: Option<&EmbeddedRegistry>, directory: &std::path::Path) -> 
 
 /// Reads everything that one real source has, for the toy formats and Oracle's.
 async fn all_of(source: &'static str, context: &SourceContext, subject: &Digest) -> Vec<(String, Locator)> {
+    let (records, failures) = read_all(source, context, subject).await;
+    assert!(failures.is_empty(), "{failures:?}");
+    records
+}
+
+/// Reads everything that one real source has, with its failures.
+async fn read_all(
+    source: &'static str,
+    context: &SourceContext,
+    subject: &Digest,
+) -> (Vec<(String, Locator)>, Vec<Reason>) {
     let access = Access {
         presented: None,
         deadline: Instant::now() + LATEST,
@@ -242,9 +253,29 @@ async fn all_of(source: &'static str, context: &SourceContext, subject: &Digest)
         limit: 8,
     };
     let (records, failures) = find_all(&sources(&[SourceName(source)], context), query).await;
-    assert!(failures.is_empty(), "{failures:?}");
     let name = |record: pullgate::signature::Candidate| (record.format.name().to_string(), record.locator);
-    records.into_iter().map(name).collect()
+    let reasons = failures.into_iter().map(|failure| failure.error.reason());
+    (records.into_iter().map(name).collect(), reasons.collect())
+}
+
+#[tokio::test]
+async fn a_pipe_in_the_directory_is_a_failure_and_holds_up_no_other_file() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let subject = subject();
+    let records = folder.path().join(subject.algorithm()).join(subject.encoded());
+    std::fs::create_dir_all(&records).unwrap();
+    std::fs::write(records.join("b.json"), "{}").unwrap();
+    let pipe = records.join("a.json");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let context = context(None, folder.path());
+    let read = tokio::time::timeout(LATEST, read_all("directory", &context, &subject));
+    let (found, reasons) = read.await.unwrap();
+    assert_eq!(
+        found,
+        [("oracle".to_owned(), Locator::File(records.join("b.json")))]
+    );
+    assert_eq!(reasons, [Reason::SourceUnreachable]);
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
-use tokio::io::AsyncReadExt as _;
 
+use crate::base::files::{self, FileError};
 use crate::base::reason::Reason;
 use crate::pull::find::query::{FindError, Query, SourceError};
 use crate::pull::find::{Source, SourceContext};
@@ -31,10 +31,13 @@ struct Directory {
 /// Why a directory or a file in it could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DirectoryError {
-    /// The system refused it.
-    #[error("could not read `{}`: {what}", path.display())]
+    /// A file in it is not readable, not a regular file, or too large.
+    #[error(transparent)]
+    File(FileError),
+    /// The system did not list it.
+    #[error("could not list `{}`: {what}", path.display())]
     Unreadable {
-        /// The directory or file.
+        /// The directory.
         path: PathBuf,
         /// The system's own words.
         what: String,
@@ -53,7 +56,7 @@ impl DirectoryError {
 impl SourceError for DirectoryError {
     fn reason(&self) -> Reason {
         match self {
-            Self::Unreadable { .. } => Reason::SourceUnreachable,
+            Self::File(_) | Self::Unreadable { .. } => Reason::SourceUnreachable,
         }
     }
 }
@@ -150,9 +153,10 @@ fn suffix_in(path: &Path, format: &dyn Format) -> Option<&'static str> {
 }
 
 async fn read_record(path: PathBuf, format: &'static dyn Format) -> Result<Candidate, FindError> {
-    let unverified = match read_bounded(&path, format.max_bytes()).await {
-        Ok(bytes) => bytes,
-        Err(error) => return Err(DirectoryError::unreadable(&path, &error).into()),
+    // A regular file only: a pipe of this name would never end.
+    let unverified = match files::read_async(&path, format.max_bytes()).await {
+        Ok(bytes) => Bytes::copy_from_slice(&bytes),
+        Err(error) => return Err(DirectoryError::File(error).into()),
     };
     Ok(Candidate {
         format,
@@ -161,16 +165,4 @@ async fn read_record(path: PathBuf, format: &'static dyn Format) -> Result<Candi
         unverified_media_type: None,
         unverified,
     })
-}
-
-async fn read_bounded(path: &Path, limit: usize) -> Result<Bytes, std::io::Error> {
-    let file = tokio::fs::File::open(path).await?;
-    let one_more = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    let mut bytes = Vec::new();
-    file.take(one_more).read_to_end(&mut bytes).await?;
-    if bytes.len() > limit {
-        let what = format!("larger than {limit} bytes");
-        return Err(std::io::Error::new(ErrorKind::FileTooLarge, what));
-    }
-    Ok(bytes.into())
 }
