@@ -18,12 +18,10 @@ use tokio::process::Command;
 
 use super::access::{DockerAuthError, Login, Presented};
 use super::config::Credentials;
+use crate::base::limits::CREDENTIALS_BYTES;
 use crate::base::printable::excerpt;
 use crate::base::secret::Secret;
 use crate::oci::json::{self, JsonError, Object};
-
-/// Largest credentials file that is read, in bytes.
-const FILE_BYTES: u64 = 1024 * 1024;
 
 /// Most bytes that a helper may print. Tokens of clouds take a few KiB.
 const HELPER_BYTES: u64 = 64 * 1024;
@@ -98,7 +96,7 @@ pub(super) enum DockerCredentialsError {
     },
     #[error("could not read `{}`", path.display())]
     File { path: PathBuf, source: std::io::Error },
-    #[error("`{}` is larger than {FILE_BYTES} bytes", path.display())]
+    #[error("`{}` is larger than {CREDENTIALS_BYTES} bytes", path.display())]
     FileLarge { path: PathBuf },
     #[error("`{program}` failed: {message}")]
     HelperAnswer { program: String, message: String },
@@ -178,13 +176,16 @@ async fn read(path: &Path) -> Result<Vec<u8>, DockerCredentialsError> {
         source,
     };
     let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+    let one_more = u64::try_from(CREDENTIALS_BYTES)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
     let mut bytes = Vec::new();
     let length = file
-        .take(FILE_BYTES + 1)
+        .take(one_more)
         .read_to_end(&mut bytes)
         .await
         .map_err(unreadable)?;
-    if u64::try_from(length).is_ok_and(|length| length <= FILE_BYTES) {
+    if length <= CREDENTIALS_BYTES {
         Ok(bytes)
     } else {
         Err(DockerCredentialsError::FileLarge {
